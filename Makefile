@@ -1,0 +1,57 @@
+PYTHON ?= python3
+DIR ?= ../shared/conformance
+ARGS ?=
+MAX_WORKERS ?= 4
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+LOCK_BIN := .cache/lock/bin
+LOCK := $(LOCK_BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test lint format conformance lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Create .venv and install the locked dependencies and qtinfra into it
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "qtinfra needs Python 3.11 or newer, and '$(PYTHON)' is not: try 'make PYTHON=python3.11 ...'" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## Run a trading session on the synthetic market (ARGS="..." is passed on)
+	$(BIN)/qtinfra demo $(ARGS)
+
+test: $(STAMP) ## Run all tests; the summary counts what was skipped and why (ARGS="...")
+	$(BIN)/pytest -n auto --maxprocesses $(MAX_WORKERS) --dist loadgroup $(ARGS)
+
+lint: $(STAMP) ## Check style, format, types and the import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Format the code and apply the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+conformance: $(STAMP) ## Play the conformance scenarios of DIR (default ../shared/conformance)
+	$(BIN)/python -m qtinfra.testing.conformance $(DIR)
+
+lock: ## Resolve the dependencies again and rewrite the hashed requirements files
+	$(PYTHON) -m venv .cache/lock
+	$(LOCK_BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) --output-file requirements.txt
+	$(LOCK) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## Remove everything that the other targets made, .venv included
+	rm -rf .venv .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
+		build dist htmlcov
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,98 @@
+"""The market as a decision sees it: quotes per venue, joined into one consolidated book."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Protocol
+
+import msgspec
+
+#: One price level: price, displayed size.
+Level = tuple[Decimal, Decimal]
+
+
+class VenueQuote(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one venue displays: levels best first. `live` is the feed's liveness, not the quote's age."""
+
+    venue: str
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    ts_ns: int
+    live: bool = True
+
+
+class ConsolidatedBook(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All venues' quotes for one symbol at one moment, in the order of the venues' names."""
+
+    symbol: str
+    quotes: tuple[VenueQuote, ...]
+
+    def best_bid(self) -> Decimal | None:
+        """The highest displayed bid of the live venues."""
+        return max((q.bids[0][0] for q in self.quotes if q.live and q.bids), default=None)
+
+    def best_ask(self) -> Decimal | None:
+        """The lowest displayed offer of the live venues."""
+        return min((q.asks[0][0] for q in self.quotes if q.live and q.asks), default=None)
+
+    def mid(self) -> Decimal | None:
+        """Midpoint of the best bid and offer; None when a side is missing or the market is crossed."""
+        bid, ask = self.best_bid(), self.best_ask()
+        if bid is None or ask is None or bid > ask:
+            return None
+        return (bid + ask) / 2
+
+
+class MarketView(Protocol):
+    """What decide may see of the market. Empty means stale: after a restart nothing is known."""
+
+    def book(self, symbol: str) -> ConsolidatedBook | None:
+        """The consolidated book of the symbol, or None when no venue has quoted it."""
+        ...
+
+
+class NoMarket:
+    """A market view that knows nothing."""
+
+    def book(self, symbol: str) -> ConsolidatedBook | None:
+        del symbol
+        return None
+
+
+class RecordedMarket:
+    """The books that one journaled command saw, for deciding it again."""
+
+    def __init__(self, books: tuple[ConsolidatedBook, ...]) -> None:
+        self._books = {book.symbol: book for book in books}
+
+    def book(self, symbol: str) -> ConsolidatedBook | None:
+        return self._books.get(symbol)
+
+
+class RecordingMarket:
+    """Passes books through from another view and keeps those that were asked for."""
+
+    __slots__ = ("_source", "_used")
+
+    def __init__(self, source: MarketView) -> None:
+        self._source = source
+        self._used: dict[str, ConsolidatedBook] = {}
+
+    def book(self, symbol: str) -> ConsolidatedBook | None:
+        known = self._used.get(symbol)
+        if known is None:
+            known = self._source.book(symbol)
+            if known is not None:
+                self._used[symbol] = known
+        return known
+
+    def take(self) -> tuple[ConsolidatedBook, ...]:
+        """The books used since the last call."""
+        if not self._used:
+            return ()
+        used = tuple(self._used.values())
+        self._used = {}
+        return used
+
+
+NO_MARKET = NoMarket()

@@ -1,0 +1,1 @@
+"""Market data: readers of recorded feeds, estimators, calendars."""

@@ -1,0 +1,1 @@
+"""Gateways to venues, and the venues that we simulate."""

@@ -1,0 +1,1 @@
+"""Venues that really match: synthetic markets and recorded ones, in process or as a process of their own."""

@@ -1,0 +1,80 @@
+"""What every simulated venue is: a synchronous model without I/O, and a session that numbers its reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from qtinfra.core.market import VenueQuote
+from qtinfra.core.reports import ToVenue, VenueReport
+
+
+class VenueModel(Protocol):
+    """A venue's rules. Deterministic: same messages at the same times, same reports."""
+
+    @property
+    def mic(self) -> str: ...
+
+    def submit(self, message: ToVenue, now_ns: int) -> list[VenueReport]:
+        """Take one message from us; the reports it causes, for our orders only, not yet numbered."""
+        ...
+
+    def quote(self, symbol: str, now_ns: int) -> VenueQuote | None:
+        """What the venue displays, our own orders left out; None for a symbol it does not trade."""
+        ...
+
+
+class VenueSession:
+    """One trading session with a venue: numbers reports from 1 and can send any of them again.
+
+    The session belongs to the venue, not to us: it outlives our process, so that a restarted engine
+    asks for what followed the last number it has journaled.
+    """
+
+    def __init__(self, model: VenueModel, name: str) -> None:
+        self.model = model
+        self.name = name
+        self._sent: list[VenueReport] = []
+
+    @property
+    def last_seq(self) -> int:
+        return len(self._sent)
+
+    def submit(self, message: ToVenue, now_ns: int) -> list[VenueReport]:
+        """Pass one message to the model; its reports, numbered and kept."""
+        return self.stamp(self.model.submit(message, now_ns))
+
+    def stamp(self, reports: Iterable[VenueReport]) -> list[VenueReport]:
+        """Number reports that the market caused (fills of resting orders) and keep them."""
+        stamped = []
+        for report in reports:
+            numbered = msgspec.structs.replace(report, seq=len(self._sent) + 1, session=self.name)
+            self._sent.append(numbered)
+            stamped.append(numbered)
+        return stamped
+
+    def resend(self, after_seq: int) -> list[VenueReport]:
+        """Everything sent after the given number, in order."""
+        return self._sent[after_seq:]
+
+
+class SimulatedMarket(Protocol):
+    """A market that moves by itself: other people's orders, generated or recorded, on its venues."""
+
+    @property
+    def sessions(self) -> Mapping[str, VenueSession]:
+        """The venues by MIC."""
+        ...
+
+    @property
+    def symbols(self) -> tuple[str, ...]: ...
+
+    def next_ns(self) -> int | None:
+        """When the next market event happens (UTC nanoseconds); None when there is none left."""
+        ...
+
+    def step(self) -> list[VenueReport]:
+        """Let it happen; the numbered reports about our own orders that it caused."""
+        ...
