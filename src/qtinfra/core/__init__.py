@@ -1,1 +1,1 @@
-"""The vocabulary of the system: orders, commands, events, ports and errors. No I/O, no clock, no randomness."""
+"""The vocabulary of the system: orders, commands, events, ports, errors. No I/O, clock or randomness."""

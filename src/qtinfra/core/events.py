@@ -109,12 +109,17 @@ class CommandRefused(Event, frozen=True, gc=False):
 
 
 class CommandQuarantined(Event, frozen=True, gc=False):
-    """Our own code failed on this command. What it concerns is frozen until a person has looked."""
+    """Our own code failed on this command. What it concerns is frozen until a person has looked.
+
+    `venue` and `seq` advance the inbound sequence when the command was a venue's report.
+    """
 
     stage: str
     error: str
     order_id: str
     account: str
+    venue: str = ""
+    seq: int = 0
 
 
 class BreakRaised(Event, frozen=True, gc=False):
@@ -260,9 +265,9 @@ class ReplaceUnqueued(Event, frozen=True, gc=False):
 
 
 class AmendRefused(Event, frozen=True, gc=False):
-    """A cancel (`response_to` 1) or replace (2) was refused, by us or by the venue. Order id "NONE" if unknown.
+    """A cancel (`response_to` 1) or replace (2) was refused, by us or by the venue.
 
-    `clears` says that the pending request of that kind is over.
+    The order id is "NONE" when there is no such order. `clears`: the pending request of that kind is over.
     """
 
     order_id: str
@@ -470,8 +475,6 @@ class OrderRestated(VenueEvent, frozen=True, gc=False):
     child_id: str
     reason: str
     ts_ns: int
-    venue: str = ""
-    seq: int = 0
 
 
 # --- answers: they go out when what they rest on is durable, and are never journaled ----------------------

@@ -148,7 +148,7 @@ class ExecutionState(StrEnum):
 class Execution(msgspec.Struct, gc=False):
     """One trade print. `reported_qty`/`reported_px` are the venue's words; `qty`, `px` what counts today.
 
-    `qty` and `px` follow corrections and corporate-action ratios; a busted execution counts for nothing.
+    `qty`, `px` and `value` (exact, unit times price) follow corrections and corporate-action ratios; a busted execution counts for nothing.
     """
 
     key: str
@@ -162,6 +162,7 @@ class Execution(msgspec.Struct, gc=False):
     reported_px: Decimal
     qty: Decimal
     px: Decimal
+    value: Decimal
     liquidity: Liquidity
     fee: Decimal = ZERO
     state: ExecutionState = ExecutionState.LIVE

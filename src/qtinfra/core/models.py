@@ -277,8 +277,8 @@ class Order(msgspec.Struct, gc=False):
     """A client's order. Mutated by `engine.evolve` only; every figure is exact.
 
     `cum_qty` is the sum of unbusted executions, `notional` the sum of their price times quantity,
-    `unallocated` what no venue holds, `reserved` what risk counts as open. `closed` is the status that ended it, if one did; a filled order is
-    not closed by it, since a bust or a larger replace opens it again.
+    `unallocated` what no venue holds, `reserved` what risk counts as open. `closed` is the status that ended
+    it, if one did; a filled order is not closed by it, since a bust or a larger replace opens it again.
     """
 
     order_id: str
@@ -364,14 +364,14 @@ def order_status(order: Order) -> OrderStatus:
         return OrderStatus.DONE_FOR_DAY
     if order.cum_qty >= order.qty and order.closed is not OrderStatus.REJECTED:
         return OrderStatus.FILLED
-    if order.closed is not None:
-        return order.closed
-    if order.unknown_children:
+    if order.unknown_children and order.closed is None:
         return OrderStatus.UNKNOWN
     if order.stopped:
         return OrderStatus.STOPPED
     if order.suspended:
         return OrderStatus.SUSPENDED
+    if order.closed is not None:
+        return order.closed
     if order.cum_qty:
         return OrderStatus.PARTIALLY_FILLED
     return OrderStatus.ROUTED if order.children else OrderStatus.VALIDATED

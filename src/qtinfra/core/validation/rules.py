@@ -1,0 +1,115 @@
+"""Business rules for new orders and replaces: pure functions, each naming field, rule, limit and value.
+
+Rules run in the documented order (range, reference, state, business rule); the first refusal counts.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from qtinfra.core.commands import SubmitOrder
+from qtinfra.core.decimals import NUMBER_GRAMMAR, ZERO, is_multiple, plain
+from qtinfra.core.decisions import Refusal
+from qtinfra.core.extended_models import Account, Instrument
+from qtinfra.core.models import OrderType, TimeInForce
+from qtinfra.core.reports import REJ_UNKNOWN_SYMBOL
+
+#: What the engine works today; the rest of the vocabulary is refused by name.
+WORKED_TYPES = (OrderType.LIMIT, OrderType.MARKET)
+WORKED_TIF = (TimeInForce.DAY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
+
+_MAX = Decimal(10) ** 18
+_MAX_NOTIONAL = Decimal(10) ** 29
+_MIN_STEP = Decimal("0.000000001")
+_ID_LIMIT = 64
+
+
+def check_number(field: str, value: Decimal) -> Refusal | None:
+    """A quantity or price: finite, positive, at most 18 digits before the point and 9 after."""
+    if not value.is_finite():
+        return Refusal("number_out_of_range", f"{field} must be a finite number", field, "finite", str(value))
+    if value <= ZERO:
+        return Refusal("must_be_positive", f"{field} must be greater than 0", field, "0", str(value))
+    if value >= _MAX or not is_multiple(value, _MIN_STEP):
+        limit = NUMBER_GRAMMAR.pattern
+        return Refusal("number_out_of_range", f"{field} has too many digits", field, limit, str(value)[:60])
+    return None
+
+
+def check_client_id(value: str) -> Refusal | None:
+    """A client order id: 1 to 64 printable ASCII characters."""
+    if not value or len(value) > _ID_LIMIT:
+        text = f"client_order_id must have 1 to {_ID_LIMIT} characters"
+        return Refusal("max_length", text, "client_order_id", str(_ID_LIMIT), str(len(value)))
+    if not (value.isascii() and value.isprintable()):
+        text = "client_order_id must be printable ASCII"
+        return Refusal("control_char", text, "client_order_id", "ASCII 32..126", ascii(value))
+    return None
+
+
+def check_terms(qty: Decimal, price: Decimal | None, order_type: OrderType) -> Refusal | None:
+    """Numbers in range, and a price exactly where the type wants one."""
+    refusal = check_number("quantity", qty)
+    if refusal is not None:
+        return refusal
+    if price is None:
+        if order_type is OrderType.LIMIT:
+            return Refusal("price_required", "a LIMIT order needs a price", "price", "LIMIT", "none")
+        return None
+    if order_type is OrderType.MARKET:
+        return Refusal("price_not_allowed", "a MARKET order has no price", "price", "MARKET", plain(price))
+    refusal = check_number("price", price)
+    if refusal is None and qty * price >= _MAX_NOTIONAL:
+        return Refusal(
+            "notional_out_of_range",
+            "quantity times price is too large",
+            "quantity",
+            plain(_MAX_NOTIONAL),
+            plain(qty * price),
+        )
+    return refusal
+
+
+def check_instrument(instrument: Instrument, qty: Decimal, price: Decimal | None) -> Refusal | None:
+    """Whole lots, and a price on the tick. Never rounded for the client: the nearest prices are named."""
+    if not is_multiple(qty, instrument.lot_size):
+        text = f"quantity must be a multiple of {plain(instrument.lot_size)}"
+        return Refusal("lot_size", text, "quantity", plain(instrument.lot_size), plain(qty))
+    if price is not None and not instrument.on_tick(price):
+        below, above = instrument.nearest_prices(price)
+        tick = plain(instrument.tick_at(price))
+        text = f"price must be a multiple of {tick}; nearest are {plain(below)} and {plain(above)}"
+        return Refusal("tick_size", text, "price", tick, plain(price))
+    return None
+
+
+def check_new(
+    order: SubmitOrder, account: Account, instrument: Instrument | None, halted: bool
+) -> Refusal | None:
+    """All rules for a new order; None when it may go on to risk."""
+    refusal = check_client_id(order.cl_ord_id) or check_terms(order.qty, order.price, order.order_type)
+    if refusal is not None:
+        return refusal
+    if instrument is None:
+        text = f"symbol {order.symbol[:24]!r} is not known"
+        return Refusal("unknown_symbol", text, "symbol", "", order.symbol[:24], REJ_UNKNOWN_SYMBOL)
+    if not account.enabled:
+        return Refusal("account_disabled", "the account may not trade", "account", "", account.account)
+    if halted:
+        return Refusal("instrument_halted", f"{order.symbol} is halted", "symbol", "", order.symbol)
+    return _check_kind(order) or check_instrument(instrument, order.qty, order.price)
+
+
+def _check_kind(order: SubmitOrder) -> Refusal | None:
+    if order.order_type not in WORKED_TYPES:
+        allowed = ", ".join(WORKED_TYPES)
+        text = f"order type {order.order_type} is not worked yet"
+        return Refusal("unsupported_order_type", text, "order_type", allowed, order.order_type)
+    if order.tif not in WORKED_TIF:
+        allowed = ", ".join(WORKED_TIF)
+        text = f"time in force {order.tif} is not worked yet"
+        return Refusal("unsupported_time_in_force", text, "time_in_force", allowed, order.tif)
+    if order.min_qty < ZERO or order.min_qty > order.qty:
+        text = "min_quantity must lie between 0 and quantity"
+        return Refusal("min_qty", text, "min_quantity", plain(order.qty), plain(order.min_qty))
+    return None

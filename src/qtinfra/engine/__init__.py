@@ -1,0 +1,1 @@
+"""The deterministic engine: decide what happens, evolve the state, never both at once."""

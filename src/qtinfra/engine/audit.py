@@ -1,0 +1,104 @@
+"""The invariants of the whole state, for simulations and tests: what `order-semantics` promises, in code.
+
+Too slow for every event of a live shard; the fault simulation and the tests run it after each one.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from qtinfra.core.decimals import ZERO, exact, plain
+from qtinfra.core.extended_models import ExecutionState
+from qtinfra.core.models import ChildStatus, Order, OrderStatus, order_status
+from qtinfra.engine.state import State
+
+
+def audit(state: State) -> list[str]:
+    """Every broken invariant as a sentence; empty when the state is sound."""
+    with exact():
+        found: list[str] = []
+        for order in state.orders.values():
+            found.extend(f"order {order.order_id}: {text}" for text in audit_order(state, order))
+        return found + _audit_exposure(state) + _audit_positions(state)
+
+
+def audit_order(state: State, order: Order) -> list[str]:
+    """The broken invariants of one order."""
+    found: list[str] = []
+    executed = [state.executions[key] for key in order.executions]
+    counted = [execution for execution in executed if execution.state is not ExecutionState.BUSTED]
+    cum = sum((execution.qty for execution in counted), ZERO)
+    if order.cum_qty != cum:
+        found.append(f"cum_qty {plain(order.cum_qty)} is not the sum of executions {plain(cum)}")
+    notional = sum((execution.value for execution in counted), ZERO)
+    if order.notional != notional:
+        found.append(f"notional {plain(order.notional)} is not the sum of executions {plain(notional)}")
+    children_cum = sum((state.children[child_id].cum for child_id in order.children), ZERO)
+    if children_cum != order.cum_qty:
+        found.append(f"children executed {plain(children_cum)}, the order {plain(order.cum_qty)}")
+    if order.status is not order_status(order):
+        found.append(f"status {order.status}, by precedence {order_status(order)}")
+    return found + _audit_leaves(state, order)
+
+
+def _audit_leaves(state: State, order: Order) -> list[str]:
+    found: list[str] = []
+    children = [state.children[child_id] for child_id in order.children]
+    working = sum((child.leaves for child in children), ZERO)
+    expected = order.leaves_qty
+    if order.closed is not None:
+        if order.unallocated or order.leaves_qty:
+            found.append("closed with quantity left")
+        if order.closed is not OrderStatus.CANCELLED and working:
+            found.append(f"closed while venues hold {plain(working)}")
+    elif working + order.unallocated != expected and order.cum_qty <= order.qty:
+        found.append(
+            f"children hold {plain(working)} and {plain(order.unallocated)} is unallocated, "
+            f"leaves are {plain(expected)}"
+        )
+    if any(child.leaves > expected for child in children) and order.cum_qty <= order.qty:
+        found.append("a venue holds more than the order's leaves")
+    if any(child.leaves < ZERO for child in children) or order.unallocated < ZERO:
+        found.append("negative remainder")
+    unknown = sum(1 for child in children if child.status is ChildStatus.UNKNOWN)
+    if unknown != order.unknown_children:
+        found.append(f"{unknown} children unknown, counted {order.unknown_children}")
+    return found
+
+
+def _audit_exposure(state: State) -> list[str]:
+    """Open quantity by account, symbol and side is the sum over the orders."""
+    buy: dict[tuple[str, str], Decimal] = {}
+    sell: dict[tuple[str, str], Decimal] = {}
+    for order in state.orders.values():
+        side = buy if order.side == "BUY" else sell
+        key = (order.account, order.symbol)
+        side[key] = side.get(key, ZERO) + order.reserved
+        if order.reserved < order.leaves_qty:
+            return [f"order {order.order_id}: less is reserved than is open"]
+    found = []
+    for account, by_symbol in state.exposure.items():
+        for symbol, exposure in by_symbol.items():
+            key = (account, symbol)
+            if (exposure.buy, exposure.sell) != (buy.get(key, ZERO), sell.get(key, ZERO)):
+                found.append(f"exposure of {account} in {symbol} is not the sum over its orders")
+    return found
+
+
+def _audit_positions(state: State) -> list[str]:
+    """A position is the sum of the unbusted executions (before corporate-action ratios)."""
+    net: dict[tuple[str, str], Decimal] = {}
+    scaled: dict[tuple[str, str], bool] = {}
+    for execution in state.executions.values():
+        order = state.orders[execution.order_id]
+        key = (order.account, order.symbol)
+        if execution.state is ExecutionState.LIVE and execution.qty != execution.reported_qty:
+            scaled[key] = True
+        if execution.state is not ExecutionState.BUSTED:
+            change = execution.qty if order.side == "BUY" else -execution.qty
+            net[key] = net.get(key, ZERO) + change
+    return [
+        f"position of {account} in {symbol} is not the sum of its executions"
+        for (account, symbol), expected in net.items()
+        if (account, symbol) not in scaled and state.net_position(account, symbol) != expected
+    ]

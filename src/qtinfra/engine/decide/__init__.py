@@ -1,0 +1,54 @@
+"""Deciding: from state, command, time and market to events. Pure: it reads, and returns what shall happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtinfra.core import commands as cmd
+from qtinfra.core.market import MarketView
+from qtinfra.engine.decide import amend, clock, control, submit, venue
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.state import State
+
+Decide = Callable[[State, Any, int, MarketView, Decision], None]
+
+_DECIDE: dict[type, Decide] = {
+    cmd.SubmitOrder: submit.submit_order,
+    cmd.ReplaceOrder: amend.replace_order,
+    cmd.CancelOrder: amend.cancel_order,
+    cmd.OrderStatusRequest: amend.order_status_request,
+    cmd.MassCancel: amend.mass_cancel,
+    cmd.RecordVenueReport: venue.record_venue_report,
+    cmd.TimerFired: clock.timer_fired,
+    cmd.StartEpoch: control.start_epoch,
+    cmd.SetReference: control.set_reference,
+    cmd.SetLimit: control.set_limit,
+    cmd.RestrictSymbol: control.restrict_symbol,
+    cmd.SetFxRate: control.set_fx_rate,
+    cmd.HaltInstrument: control.halt_instrument,
+    cmd.SetVenueStatus: control.set_venue_status,
+    cmd.EngageKillSwitch: control.engage_kill_switch,
+    cmd.ReleaseKillSwitch: control.release_kill_switch,
+    cmd.ResolveUnknown: venue.resolve_unknown,
+}
+
+
+def decide(state: State, command: cmd.AnyCommand, now_ns: int, market: MarketView) -> Decision:
+    """What the command causes. Nothing is changed; equal inputs give equal events.
+
+    Args:
+        state: the shard's state; read only.
+        command: what is asked.
+        now_ns: UTC nanoseconds of the decision.
+        market: what is known of the market; empty means stale.
+
+    Returns:
+        Events, in order, and answers (which change nothing). A refusal is an event.
+
+    Raises:
+        KeyError: no such kind of command.
+    """
+    decision = Decision(state)
+    _DECIDE[type(command)](state, command, now_ns, market, decision)
+    return decision

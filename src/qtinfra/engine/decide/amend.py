@@ -1,0 +1,383 @@
+"""Requests on existing orders: cancel, replace, status, mass cancel.
+
+A refusal names the reason in FIX terms (CxlRejReason): 0 too late, 1 unknown order, 3 already pending,
+6 duplicate id, 99 other, with our code beside it.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+
+from qtinfra.core.commands import CancelOrder, MassCancel, OrderStatusRequest, ReplaceOrder
+from qtinfra.core.decimals import ONE, ZERO, plain
+from qtinfra.core.decisions import Refusal, RiskApproved
+from qtinfra.core.events import (
+    AmendRefused,
+    CancelLeg,
+    CancelRequested,
+    ChildUnknown,
+    CommandRefused,
+    DuplicateAnswered,
+    OrderCancelled,
+    OrderReplaced,
+    OrderRestated,
+    ReplaceLeg,
+    ReplaceQueued,
+    ReplaceRequested,
+    StatusAnswered,
+)
+from qtinfra.core.extended_models import ChainedReplace
+from qtinfra.core.market import MarketView
+from qtinfra.core.models import Amend, Child, ChildStatus, Order, Origin
+from qtinfra.core.reports import (
+    CXL_ALREADY_PENDING,
+    CXL_DUPLICATE_CL_ORD_ID,
+    CXL_OTHER,
+    CXL_TOO_LATE,
+    CXL_UNKNOWN_ORDER,
+    NO_ORDER,
+)
+from qtinfra.core.validation.rules import check_client_id, check_instrument, check_terms
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.risk_gate import gate
+from qtinfra.engine.decide.routing import place_increase
+from qtinfra.engine.state import State
+
+CANCEL, REPLACE = 1, 2
+
+
+def order_status_request(
+    state: State, command: OrderStatusRequest, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    del now_ns, market
+    order = state.find_order(command.account, command.cl_ord_id)
+    order_id = order.order_id if order is not None else NO_ORDER
+    out.answer(StatusAnswered(command.account, command.cl_ord_id, order_id))
+
+
+# --- cancel ----------------------------------------------------------------------------------------------
+
+
+def cancel_order(state: State, command: CancelOrder, now_ns: int, market: MarketView, out: Decision) -> None:
+    del market
+    order = state.find_order(command.account, command.orig_cl_ord_id)
+    if order is None:
+        _refuse_unknown(command, CANCEL, now_ns, out)
+        return
+    if _answered_before(state, order, command, out, now_ns, CANCEL):
+        return
+    if order.pending_cancel is not None:
+        _refuse(order, command, CANCEL, CXL_ALREADY_PENDING, "cancel_pending", now_ns, out)
+    elif order.closed is not None or order.filled:
+        _refuse(order, command, CANCEL, CXL_TOO_LATE, "too_late", now_ns, out)
+    else:
+        request_cancel(state, order, command.cl_ord_id, command.origin, command.reason, now_ns, out)
+
+
+def request_cancel(
+    state: State,
+    order: Order,
+    cl_ord_id: str,
+    origin: Origin,
+    reason: str,
+    now_ns: int,
+    out: Decision,
+) -> None:
+    """Cancel an open order: at every venue that works a part, at once when none does.
+
+    A venue that cannot be reached keeps its child, as UNKNOWN: it is never called cancelled.
+    """
+    working = [child for child in state.working_children(order) if not child.cancel_id]
+    if not working:
+        out.add(OrderCancelled(order.order_id, cl_ord_id, reason, now_ns))
+        return
+    legs = tuple(CancelLeg(child.child_id, out.venue_id(number)) for number, child in enumerate(working))
+    out.add(CancelRequested(order.order_id, cl_ord_id, order.cl_ord_id, origin, legs, reason, now_ns))
+    for child in working:
+        if child.status is not ChildStatus.UNKNOWN and not state.connected(child.venue):
+            why = "cancel not sent: venue disconnected"
+            out.add(ChildUnknown(child.venue, 0, child.child_id, order.order_id, why, now_ns))
+
+
+def mass_cancel(state: State, command: MassCancel, now_ns: int, market: MarketView, out: Decision) -> None:
+    del market
+    if command.account not in state.accounts:
+        text = f"account {command.account[:40]!r} is not known"
+        out.add(
+            CommandRefused(
+                command.account, command.request_id, "unknown_account", "account", "", command.account, text
+            )
+        )
+        return
+    for order_id in state.open_orders:
+        order = state.orders[order_id]
+        if order.account != command.account or (command.symbol and order.symbol != command.symbol):
+            continue
+        cancel_if_open(state, order, command.origin, "mass cancel", now_ns, out)
+
+
+def cancel_if_open(
+    state: State, order: Order, origin: Origin, reason: str, now_ns: int, out: Decision
+) -> None:
+    """Ask for the cancel of an order that is open and has none pending."""
+    if order.open and order.pending_cancel is None:
+        request_cancel(state, order, "", origin, reason, now_ns, out)
+
+
+# --- replace ---------------------------------------------------------------------------------------------
+
+
+def replace_order(
+    state: State, command: ReplaceOrder, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    order = state.find_order(command.account, command.orig_cl_ord_id)
+    if order is None:
+        _refuse_unknown(command, REPLACE, now_ns, out)
+        return
+    if _answered_before(state, order, command, out, now_ns, REPLACE):
+        return
+    if order.pending_cancel is not None:
+        _refuse(order, command, REPLACE, CXL_ALREADY_PENDING, "cancel_pending", now_ns, out)
+        return
+    if order.pending_replace is not None and command.origin is Origin.CLIENT:
+        _chain(state, order, command, now_ns, out)
+        return
+    begin_replace(state, order, command, now_ns, market, out)
+
+
+def _chain(state: State, order: Order, command: ReplaceOrder, now_ns: int, out: Decision) -> None:
+    if state.policies(order.account).chained_replace is ChainedReplace.REJECT:
+        _refuse(order, command, REPLACE, CXL_ALREADY_PENDING, "replace_pending", now_ns, out)
+        return
+    qty, price = _terms(order, command)
+    out.add(
+        ReplaceQueued(
+            order.order_id, command.cl_ord_id, command.orig_cl_ord_id, command.origin, qty, price, now_ns
+        )
+    )
+
+
+def begin_replace(
+    state: State, order: Order, command: ReplaceOrder, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    """Check a replace against the order as it stands and send it on, apply it, or refuse it."""
+    qty, price = _terms(order, command)
+    refusal = _check_replace(state, order, qty, price, market)
+    if refusal is not None:
+        _refuse(order, command, REPLACE, refusal.fix_reason, refusal.code, now_ns, out, refusal)
+        return
+    if command.origin is Origin.STAFF:
+        restate_by_staff(state, order, qty, price, now_ns, out)
+        return
+    legs = _replace_legs(state, order, qty, price, out)
+    if not legs:
+        out.add(OrderReplaced(order.order_id, command.cl_ord_id, order.cl_ord_id, qty, price, now_ns))
+        if qty > order.qty:
+            out.then(partial(place_increase, order_id=order.order_id, qty=qty - order.qty))
+        return
+    orig = order.cl_ord_id
+    out.add(
+        ReplaceRequested(order.order_id, command.cl_ord_id, orig, command.origin, qty, price, legs, now_ns)
+    )
+
+
+def _terms(order: Order, command: ReplaceOrder) -> tuple[Decimal, Decimal | None]:
+    qty = command.qty if command.qty is not None else order.qty
+    return qty, command.price if command.price is not None else order.price
+
+
+def _check_replace(
+    state: State, order: Order, qty: Decimal, price: Decimal | None, market: MarketView
+) -> Refusal | None:
+    refusal = check_terms(qty, price, order.order_type)
+    if refusal is not None:
+        return refusal
+    if order.closed is not None or (order.filled and qty <= order.cum_qty):
+        return Refusal("too_late", f"the order is {order.status}", "", "", order.status, CXL_TOO_LATE)
+    if qty < order.cum_qty:
+        text = f"quantity {plain(qty)} is below the {plain(order.cum_qty)} already executed"
+        cum = plain(order.cum_qty)
+        return Refusal("qty_below_filled", text, "quantity", cum, plain(qty), CXL_OTHER)
+    refusal = check_instrument(state.instruments[order.symbol], qty, price)
+    if refusal is None and order.symbol in state.halted:
+        text = f"{order.symbol} is halted"
+        refusal = Refusal("instrument_halted", text, "symbol", "", order.symbol, CXL_OTHER)
+    if refusal is None and any(not state.connected(c.venue) for c in state.working_children(order)):
+        text = "a venue that holds part of the order is not connected"
+        refusal = Refusal("venue_disconnected", text, "", "", "", CXL_OTHER)
+    if refusal is not None:
+        return refusal
+    frozen = state.frozen.get(order.order_id)
+    if frozen is not None:
+        return Refusal("frozen", f"frozen after a fault: {frozen}", "order_id", "", order.order_id, CXL_OTHER)
+    return _check_replace_risk(state, order, qty, price, market)
+
+
+def _check_replace_risk(
+    state: State, order: Order, qty: Decimal, price: Decimal | None, market: MarketView
+) -> Refusal | None:
+    """Risk on the new terms; less quantity at the same or a safer price is never refused by a limit."""
+    adds = max(ZERO, qty - order.cum_qty - order.reserved)
+    if not adds and price == order.price:
+        return None
+    verdict = gate(
+        state,
+        market,
+        account=order.account,
+        trader=order.trader,
+        symbol=order.symbol,
+        side=order.side,
+        order_type=order.order_type,
+        tif=order.tif,
+        qty=qty,
+        adds=adds,
+        price=price,
+        min_qty=order.min_qty,
+    )
+    if isinstance(verdict, RiskApproved):
+        return None
+    refused = verdict.refusal
+    return Refusal(refused.code, refused.text, refused.field, refused.limit, refused.observed, CXL_OTHER)
+
+
+def _replace_legs(
+    state: State, order: Order, qty: Decimal, price: Decimal | None, out: Decision
+) -> tuple[ReplaceLeg, ...]:
+    """Which children change: a decrease takes from what no venue holds, then from the youngest child; an
+    increase goes to an only child, else it is routed anew; a new price goes to all that work. A filled
+    order's last child is asked to open again. A quantity at or below what a child has traded cancels the
+    balance.
+    """
+    children = state.working_children(order)
+    if not children and order.children and order.filled:
+        children = [state.children[order.children[-1]]]
+    if not children:
+        return ()
+    change = qty - order.qty
+    if change < ZERO:
+        change = min(ZERO, change + order.unallocated)
+    elif len(children) > 1:
+        change = ZERO
+    repriced = price != order.price
+    nothing_new = qty == order.qty and not repriced
+    legs: list[tuple[Child, Decimal]] = []
+    for child in reversed(children):
+        cut = max(change, -child.leaves)
+        if cut or repriced or nothing_new:
+            legs.append((child, child.qty + cut))
+        change -= cut
+    return tuple(
+        ReplaceLeg(child.child_id, out.venue_id(number), new_qty, price)
+        for number, (child, new_qty) in enumerate(legs)
+    )
+
+
+def restate_by_staff(
+    state: State, order: Order, qty: Decimal, price: Decimal | None, now_ns: int, out: Decision
+) -> None:
+    """New terms agreed by voice with client and venue: they count at once."""
+    working = state.working_children(order)
+    child_id = working[-1].child_id if working else ""
+    out.add(OrderRestated("", 0, order.order_id, qty, price, ONE, ONE, child_id, "verbal change", now_ns))
+
+
+# --- shared ----------------------------------------------------------------------------------------------
+
+
+def _answered_before(
+    state: State,
+    order: Order,
+    command: CancelOrder | ReplaceOrder,
+    out: Decision,
+    now_ns: int,
+    response_to: int,
+) -> bool:
+    """Whether the request's own id was used before; then it is answered here, and creates nothing."""
+    if not command.cl_ord_id:
+        if command.origin is Origin.CLIENT:
+            refusal = check_client_id("")
+            _refuse(order, command, response_to, CXL_OTHER, "max_length", now_ns, out, refusal)
+            return True
+        return False
+    known = state.find_order(command.account, command.cl_ord_id)
+    if known is None:
+        refusal = check_client_id(command.cl_ord_id)
+        if refusal is None:
+            return False
+        _refuse(order, command, response_to, CXL_OTHER, refusal.code, now_ns, out, refusal)
+        return True
+    if known is order and _same_request(order, command):
+        out.answer(DuplicateAnswered(command.account, command.cl_ord_id, order.order_id))
+    else:
+        code = "duplicate_client_order_id"
+        _refuse(order, command, response_to, CXL_DUPLICATE_CL_ORD_ID, code, now_ns, out)
+    return True
+
+
+def _same_request(order: Order, command: CancelOrder | ReplaceOrder) -> bool:
+    for amend in order.amends:
+        if amend.cl_ord_id != command.cl_ord_id:
+            continue
+        if isinstance(command, CancelOrder):
+            return amend.cancel
+        return not amend.cancel and (amend.qty, amend.price) == _terms_asked(command, amend)
+    return False
+
+
+def _terms_asked(command: ReplaceOrder, amend: Amend) -> tuple[Decimal | None, Decimal | None]:
+    """The terms of a repeated request; what it leaves open is what it left open the first time."""
+    qty = command.qty if command.qty is not None else amend.qty
+    return qty, command.price if command.price is not None else amend.price
+
+
+def _refuse_unknown(
+    command: CancelOrder | ReplaceOrder, response_to: int, now_ns: int, out: Decision
+) -> None:
+    out.add(
+        AmendRefused(
+            NO_ORDER,
+            command.account,
+            command.cl_ord_id,
+            command.orig_cl_ord_id,
+            response_to,
+            CXL_UNKNOWN_ORDER,
+            "unknown_order",
+            "orig_client_order_id",
+            "",
+            command.orig_cl_ord_id,
+            f"no order of this account has the client order id {command.orig_cl_ord_id!r}",
+            False,
+            now_ns,
+        )
+    )
+
+
+def _refuse(
+    order: Order,
+    command: CancelOrder | ReplaceOrder,
+    response_to: int,
+    reason: int,
+    code: str,
+    now_ns: int,
+    out: Decision,
+    refusal: Refusal | None = None,
+) -> None:
+    """Refuse before anything was sent on. The id is remembered, the order's own id stays what it was."""
+    out.add(
+        AmendRefused(
+            order.order_id,
+            order.account,
+            command.cl_ord_id,
+            order.cl_ord_id,
+            response_to,
+            reason,
+            code,
+            refusal.field if refusal is not None else "",
+            refusal.limit if refusal is not None else "",
+            refusal.observed if refusal is not None else order.status,
+            refusal.text if refusal is not None else f"{code}: the order is {order.status}",
+            False,
+            now_ns,
+        )
+    )

@@ -1,0 +1,59 @@
+"""Scheduled moments: the close ends DAY orders and rests GTC ones; the open begins a trading date."""
+
+from __future__ import annotations
+
+from qtinfra.core.commands import TimerFired, TimerKind
+from qtinfra.core.decimals import ZERO
+from qtinfra.core.events import CommandRefused, DayClosed, DayOpened, OrderDoneForDay, OrderExpired
+from qtinfra.core.market import MarketView
+from qtinfra.core.models import Order, TimeInForce
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.outcome import refuse_pending
+from qtinfra.engine.state import State
+
+
+def timer_fired(state: State, command: TimerFired, now_ns: int, market: MarketView, out: Decision) -> None:
+    del market
+    if command.kind is TimerKind.DAY_OPEN:
+        _open_day(state, command, out)
+        return
+    out.add(DayClosed(command.trade_date, command.venue))
+    for order_id in state.open_orders:
+        order = state.orders[order_id]
+        if not order.unknown_children and _ends_with(state, order, command.venue):
+            _end_day(order, now_ns, out)
+
+
+def _open_day(state: State, command: TimerFired, out: Decision) -> None:
+    if command.trade_date <= state.trade_date:
+        text = f"trading date {command.trade_date} does not follow {state.trade_date}"
+        out.add(
+            CommandRefused("", "", "trade_date", "trade_date", state.trade_date, command.trade_date, text)
+        )
+        return
+    out.add(DayOpened(command.trade_date))
+
+
+def _ends_with(state: State, order: Order, venue: str) -> bool:
+    """Whether the close of `venue` ends the order's day: it works there alone, or is listed there first."""
+    if not venue:
+        return True
+    working = state.working_children(order)
+    if working:
+        return all(child.venue == venue for child in working)
+    return state.instruments[order.symbol].listings[0] == venue
+
+
+def _end_day(order: Order, now_ns: int, out: Decision) -> None:
+    """A GTC order is done for the day and goes on tomorrow. A DAY order that traded ends done for day, one
+    that did not ends expired: either way it is over. An order in doubt waits for its venue's word.
+    """
+    if order.tif is TimeInForce.GTC:
+        if not order.done_for_day:
+            out.add(OrderDoneForDay("", 0, order.order_id, False, now_ns))
+        return
+    if order.tif is TimeInForce.DAY and order.cum_qty > ZERO:
+        out.add(OrderDoneForDay("", 0, order.order_id, True, now_ns))
+    else:
+        out.add(OrderExpired("", 0, order.order_id, "end of day", now_ns))
+    refuse_pending(order, now_ns, out)

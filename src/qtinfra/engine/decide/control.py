@@ -1,0 +1,209 @@
+"""Reference data, limits, halts, venue links and kill switches."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from qtinfra.core.commands import (
+    EngageKillSwitch,
+    HaltInstrument,
+    ReleaseKillSwitch,
+    RestrictSymbol,
+    SetFxRate,
+    SetLimit,
+    SetReference,
+    SetVenueStatus,
+    StartEpoch,
+)
+from qtinfra.core.decimals import ZERO
+from qtinfra.core.events import (
+    ChildUnknown,
+    CommandRefused,
+    EpochStarted,
+    FxRateSet,
+    InstrumentHalted,
+    KillSwitchEngaged,
+    KillSwitchReleased,
+    LimitSet,
+    OrderReinstated,
+    OrderSuspended,
+    ReferenceSet,
+    SymbolRestricted,
+    VenueStatusSet,
+)
+from qtinfra.core.extended_models import Account, HaltPolicy, Instrument, KillScope, VenueStatus
+from qtinfra.core.market import MarketView
+from qtinfra.core.models import Child, ChildStatus, Order, Origin
+from qtinfra.engine.decide.amend import cancel_if_open
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.evolve import kill_key
+from qtinfra.engine.state import State
+
+
+def _refuse(out: Decision, code: str, field: str, limit: str, observed: str, text: str) -> None:
+    out.add(CommandRefused("", "", code, field, limit, observed, text))
+
+
+def start_epoch(state: State, command: StartEpoch, now_ns: int, market: MarketView, out: Decision) -> None:
+    del now_ns, market
+    if command.epoch <= state.epoch:
+        text = f"epoch {command.epoch} does not follow {state.epoch}"
+        _refuse(out, "stale_epoch", "epoch", str(state.epoch), str(command.epoch), text)
+        return
+    out.add(EpochStarted(command.epoch, command.owner))
+
+
+def set_reference(
+    state: State, command: SetReference, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    """All or nothing: one wrong record refuses the command."""
+    del now_ns, market
+    known = {venue.mic for venue in command.venues}.union(state.venues)
+    for instrument in command.instruments:
+        wrong = _wrong_instrument(instrument)
+        missing = [mic for mic in instrument.listings if mic not in known]
+        if wrong or missing:
+            text = f"instrument {instrument.symbol}: {wrong or 'unknown venue ' + missing[0]}"
+            _refuse(out, "bad_reference", "instruments", "", instrument.symbol, text)
+            return
+    for symbol, price in command.prices:
+        if not price.is_finite() or price <= ZERO:
+            text = f"reference price of {symbol} must be positive"
+            _refuse(out, "must_be_positive", "prices", "0", str(price), text)
+            return
+    out.add(ReferenceSet(command.instruments, command.accounts, command.venues, command.prices))
+
+
+def _wrong_instrument(instrument: Instrument) -> str:
+    """What is wrong with an instrument; empty when nothing is."""
+    if not instrument.listings:
+        return "has no listing"
+    floors = [band.floor for band in instrument.ticks]
+    if not floors or floors[0] != ZERO or floors != sorted(floors):
+        return "tick table must start at 0 and ascend"
+    if any(band.tick <= ZERO for band in instrument.ticks):
+        return "ticks must be positive"
+    if instrument.lot_size <= ZERO or instrument.multiplier <= ZERO:
+        return "lot size and multiplier must be positive"
+    return ""
+
+
+def set_limit(state: State, command: SetLimit, now_ns: int, market: MarketView, out: Decision) -> None:
+    del state, now_ns, market
+    value: Decimal | None = command.value
+    if value is not None and (not value.is_finite() or value < ZERO):
+        text = f"limit {command.rule} must not be negative"
+        _refuse(out, "must_not_be_negative", "value", "0", str(value), text)
+        return
+    out.add(LimitSet(command.rule, value, command.account, command.symbol))
+
+
+def restrict_symbol(
+    state: State, command: RestrictSymbol, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    del state, now_ns, market
+    out.add(SymbolRestricted(command.symbol, command.account, command.restricted))
+
+
+def set_fx_rate(state: State, command: SetFxRate, now_ns: int, market: MarketView, out: Decision) -> None:
+    del state, now_ns, market
+    if not command.rate.is_finite() or command.rate <= ZERO:
+        text = f"rate {command.base}/{command.quote} must be positive"
+        _refuse(out, "must_be_positive", "rate", "0", str(command.rate), text)
+        return
+    out.add(FxRateSet(command.base, command.quote, command.rate))
+
+
+def halt_instrument(
+    state: State, command: HaltInstrument, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    """Halt or resume: each open order is cancelled or suspended by its account's policy."""
+    del market
+    if command.symbol not in state.instruments:
+        text = f"symbol {command.symbol[:24]!r} is not known"
+        _refuse(out, "unknown_symbol", "symbol", "", command.symbol, text)
+        return
+    if command.halted == (command.symbol in state.halted):
+        return
+    out.add(InstrumentHalted(command.symbol, command.halted, command.reason))
+    for order_id in state.open_orders:
+        order = state.orders[order_id]
+        if order.symbol != command.symbol:
+            continue
+        if not command.halted:
+            if order.suspended:
+                out.add(OrderReinstated(order_id, command.reason or "trading resumed", now_ns))
+        elif state.policies(order.account).halt is HaltPolicy.SUSPEND:
+            out.add(OrderSuspended(order_id, command.reason or "trading halt", now_ns))
+        else:
+            cancel_if_open(state, order, Origin.SYSTEM, "trading halt", now_ns, out)
+
+
+def set_venue_status(
+    state: State, command: SetVenueStatus, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    """A link that breaks puts everything in flight there in doubt; nothing is sent again."""
+    del market
+    if command.venue not in state.venues:
+        text = f"venue {command.venue[:24]!r} is not known"
+        _refuse(out, "unknown_venue", "venue", "", command.venue, text)
+        return
+    out.add(VenueStatusSet(command.venue, command.status, command.reason))
+    if command.status is not VenueStatus.DISCONNECTED:
+        return
+    for order_id in state.open_orders:
+        order = state.orders[order_id]
+        for child in state.working_children(order):
+            if child.venue == command.venue and _in_flight(child):
+                why = command.reason or "venue disconnected"
+                out.add(ChildUnknown(child.venue, 0, child.child_id, order_id, why, now_ns))
+
+
+def _in_flight(child: Child) -> bool:
+    """Whether a message about it may be lost: the order itself, a cancel or a replace."""
+    if child.status is ChildStatus.UNKNOWN:
+        return False
+    return child.status is ChildStatus.SENT or bool(child.cancel_id or child.replace_id)
+
+
+def engage_kill_switch(
+    state: State, command: EngageKillSwitch, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    """Block new flow of the scope and ask for the cancel of all that is open in it."""
+    del market
+    if command.scope is not KillScope.FIRM and not command.value:
+        text = f"a kill switch for {command.scope} must name which"
+        _refuse(out, "value_required", "value", "", "", text)
+        return
+    if kill_key(command.scope, command.value) not in state.kills:
+        out.add(KillSwitchEngaged(command.scope, command.value, command.reason))
+    for order_id in state.open_orders:
+        order = state.orders[order_id]
+        if _killed(state, order, state.accounts[order.account], command):
+            cancel_if_open(state, order, Origin.SYSTEM, "kill switch", now_ns, out)
+
+
+def _killed(state: State, order: Order, account: Account, command: EngageKillSwitch) -> bool:
+    scope, value = command.scope, command.value
+    if scope is KillScope.VENUE:
+        return any(child.venue == value for child in state.working_children(order))
+    subject = {
+        KillScope.FIRM: value,
+        KillScope.ACCOUNT: order.account,
+        KillScope.SYMBOL: order.symbol,
+        KillScope.TRADER: order.trader,
+        KillScope.CLIENT: account.client,
+        KillScope.DESK: account.desk,
+    }
+    return subject[scope] == value
+
+
+def release_kill_switch(
+    state: State, command: ReleaseKillSwitch, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    del now_ns, market
+    if kill_key(command.scope, command.value) not in state.kills:
+        text = "no such kill switch is engaged"
+        _refuse(out, "not_engaged", "value", "", kill_key(command.scope, command.value), text)
+        return
+    out.add(KillSwitchReleased(command.scope, command.value, command.reason))

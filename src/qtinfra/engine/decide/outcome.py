@@ -1,0 +1,278 @@
+"""What the end of a child, or a venue's yes or no, means for the client's order.
+
+Reviews are follow-ups: they read the order after the venue's news has been applied.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+
+import msgspec
+
+from qtinfra.core.commands import ReplaceOrder
+from qtinfra.core.decimals import ZERO, quotient
+from qtinfra.core.events import (
+    AmendRefused,
+    BreakRaised,
+    ExecutionBusted,
+    ExecutionCorrected,
+    OrderCancelled,
+    OrderRefusedByVenues,
+    OrderReplaced,
+    ReplaceUnqueued,
+    ReportIgnored,
+)
+from qtinfra.core.extended_models import ExecutionState
+from qtinfra.core.market import MarketView
+from qtinfra.core.models import Child, Order, PendingReplace, TimeInForce
+from qtinfra.core.reports import CXL_TOO_LATE, VenueReport
+from qtinfra.engine.decide.amend import CANCEL, REPLACE, begin_replace
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.routing import reroute
+from qtinfra.engine.state import State
+
+_IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
+
+
+class Situation(msgspec.Struct, gc=False):
+    """A report's place: the child it is about, its order, and where the events go."""
+
+    state: State
+    order: Order
+    child: Child
+    now_ns: int
+    out: Decision
+
+    def others_working(self) -> bool:
+        """Whether another child of the order still works."""
+        return any(child is not self.child for child in self.state.working_children(self.order))
+
+
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """A child that stopped working, with what it had left. `elsewhere`: that may go to another venue."""
+
+    order_id: str
+    leaves: Decimal
+    reason: str
+    elsewhere: bool
+    refused: bool
+
+    @staticmethod
+    def of(child: Child, reason: str, *, refused: bool = False, never_received: bool = False) -> Ended:
+        """Describe the end of a child; call it before the end has been applied."""
+        elsewhere = refused or never_received or child.tif in _IMMEDIATE
+        return Ended(child.order_id, child.leaves, reason, elsewhere, refused)
+
+
+# --- follow-ups ------------------------------------------------------------------------------------------
+
+
+def review_end(state: State, now_ns: int, market: MarketView, out: Decision, *, ended: Ended) -> None:
+    """After a child ended: place what it had left again, or end the order if nobody works it any more.
+
+    An unsolicited cancel of a resting child is somebody's decision and is not overruled by sending the
+    quantity elsewhere; a refusal, a child that never arrived and the rest of a sweep are.
+    """
+    order = state.orders[ended.order_id]
+    if order.closed is not None:
+        return
+    working = state.working_children(order)
+    if order.pending_cancel is not None:
+        _review_cancel(order, bool(working), ended.reason, now_ns, out)
+        return
+    if order.pending_replace is not None and order.pending_replace.waiting <= 0 and working:
+        _resolve_replace(order, order.pending_replace, "", now_ns, out)
+    may_go = ended.elsewhere and order.open and not order.suspended and order.tif not in _IMMEDIATE
+    if ended.refused and order.open and not order.suspended:
+        may_go = True
+    part = min(ended.leaves, order.unallocated)
+    if may_go and part and reroute(state, order, part, order.refused_venues, now_ns, market, out):
+        return
+    if working or order.filled:
+        return
+    if ended.refused and not order.cum_qty:
+        out.add(OrderRefusedByVenues(order.order_id, ended.reason, now_ns))
+    else:
+        out.add(OrderCancelled(order.order_id, "", ended.reason, now_ns))
+    refuse_pending(order, now_ns, out)
+
+
+def _review_cancel(order: Order, working: bool, reason: str, now_ns: int, out: Decision) -> None:
+    pending = order.pending_cancel
+    if pending is None:
+        return
+    if not working and not order.filled:
+        out.add(OrderCancelled(order.order_id, pending.cl_ord_id, pending.reason or reason, now_ns))
+        refuse_pending(order, now_ns, out, cancel=False)
+    elif pending.waiting <= 0:
+        code = "too_late" if pending.reject_reason == CXL_TOO_LATE else "refused_by_venue"
+        out.add(
+            _refused(
+                order,
+                pending.cl_ord_id,
+                pending.orig_cl_ord_id,
+                CANCEL,
+                max(pending.reject_reason, CXL_TOO_LATE),
+                code,
+                reason,
+                now_ns,
+            )
+        )
+
+
+def review_cancel_reject(
+    state: State, now_ns: int, market: MarketView, out: Decision, *, order_id: str, text: str
+) -> None:
+    """After a venue refused a cancel: the client hears when the last venue has answered."""
+    del market
+    order = state.orders[order_id]
+    if order.pending_cancel is not None and order.closed is None:
+        _review_cancel(order, bool(state.working_children(order)), text, now_ns, out)
+
+
+def review_replace(
+    state: State, now_ns: int, market: MarketView, out: Decision, *, order_id: str, text: str
+) -> None:
+    """After a venue answered a replace: the client's answer, then the next replace in the queue."""
+    del market
+    order = state.orders[order_id]
+    pending = order.pending_replace
+    if order.closed is not None or (pending is not None and pending.waiting > 0):
+        return
+    if pending is not None:
+        _resolve_replace(order, pending, text, now_ns, out)
+    if order.queued:
+        out.then(partial(work_queued, order_id=order_id))
+
+
+def _resolve_replace(order: Order, pending: PendingReplace, text: str, now_ns: int, out: Decision) -> None:
+    """All venues have answered and at least one said no."""
+    if pending.accepted and pending.reject_reason != CXL_TOO_LATE:
+        why = "some venues took the replace and some refused it"
+        out.add(BreakRaised("replace_half_done", order.order_id, pending.cl_ord_id, why))
+    elif pending.accepted:
+        out.add(order_replaced(order, pending, now_ns))
+        return
+    code = "too_late" if pending.reject_reason == CXL_TOO_LATE else "refused_by_venue"
+    out.add(
+        _refused(
+            order,
+            pending.cl_ord_id,
+            pending.orig_cl_ord_id,
+            REPLACE,
+            max(pending.reject_reason, CXL_TOO_LATE),
+            code,
+            text,
+            now_ns,
+        )
+    )
+
+
+def order_replaced(order: Order, pending: PendingReplace, now_ns: int) -> OrderReplaced:
+    """The client's order under its new terms: never less than has traded."""
+    qty = max(pending.qty, order.cum_qty)
+    return OrderReplaced(order.order_id, pending.cl_ord_id, order.cl_ord_id, qty, pending.price, now_ns)
+
+
+def work_queued(state: State, now_ns: int, market: MarketView, out: Decision, *, order_id: str) -> None:
+    """The oldest queued replace is checked and sent on, as if it had come now."""
+    order = state.orders[order_id]
+    if not order.queued or order.pending_replace is not None or order.closed is not None:
+        return
+    queued = order.queued[0]
+    out.add(ReplaceUnqueued(order_id, queued.cl_ord_id))
+    command = ReplaceOrder(
+        order.account, queued.cl_ord_id, queued.orig_cl_ord_id, queued.qty, queued.price, queued.origin
+    )
+    begin_replace(state, order, command, now_ns, market, out)
+    out.then(partial(review_replace, order_id=order_id, text=""))
+
+
+def refuse_pending(order: Order, now_ns: int, out: Decision, *, cancel: bool = True) -> None:
+    """The order has ended while requests were out: each is told that it came too late."""
+    pending = order.pending_replace
+    late = "the order ended first"
+    if cancel and order.pending_cancel is not None:
+        asked = order.pending_cancel
+        out.add(
+            _refused(
+                order, asked.cl_ord_id, asked.orig_cl_ord_id, CANCEL, CXL_TOO_LATE, "too_late", late, now_ns
+            )
+        )
+    if pending is not None:
+        out.add(
+            _refused(
+                order,
+                pending.cl_ord_id,
+                pending.orig_cl_ord_id,
+                REPLACE,
+                CXL_TOO_LATE,
+                "too_late",
+                late,
+                now_ns,
+            )
+        )
+    for queued in order.queued:
+        out.add(
+            _refused(
+                order,
+                queued.cl_ord_id,
+                queued.orig_cl_ord_id,
+                REPLACE,
+                CXL_TOO_LATE,
+                "too_late",
+                late,
+                now_ns,
+            )
+        )
+
+
+def _refused(
+    order: Order,
+    cl_ord_id: str,
+    orig_cl_ord_id: str,
+    response_to: int,
+    reason: int,
+    code: str,
+    text: str,
+    now_ns: int,
+) -> AmendRefused:
+    return AmendRefused(
+        order.order_id,
+        order.account,
+        cl_ord_id,
+        orig_cl_ord_id,
+        response_to,
+        reason,
+        code,
+        "",
+        "",
+        order.status,
+        text,
+        True,
+        now_ns,
+    )
+
+
+# --- executions taken back -------------------------------------------------------------------------------
+
+
+def take_back(at: Situation, report: VenueReport, key: str | None, qty: Decimal, px: Decimal) -> None:
+    """Bust (quantity 0) or correct an execution. What we never booked, or took back before, is a break."""
+    execution = at.state.executions.get(key) if key is not None else None
+    if key is None or execution is None or execution.state is ExecutionState.BUSTED:
+        at.out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "no such live execution"))
+        text = f"{report.kind} of execution {report.ref_exec_id}, which is not booked"
+        at.out.add(BreakRaised("unknown_execution", at.order.order_id, report.ref_exec_id, text))
+        return
+    order_id = at.order.order_id
+    if qty <= ZERO:
+        at.out.add(ExecutionBusted(report.venue, report.seq, order_id, key, at.now_ns))
+    else:
+        at.out.add(ExecutionCorrected(report.venue, report.seq, order_id, key, qty, px, at.now_ns))
+
+
+def scaled_price(price: Decimal, old_qty: Decimal, new_qty: Decimal) -> Decimal:
+    """A limit price after a corporate action: inversely to the quantity, 8 places."""
+    return quotient(price * old_qty, new_qty)

@@ -1,0 +1,80 @@
+"""Placing quantity at venues: eligible venues, the router's plan, child orders."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from qtinfra.core.decisions import RiskApproved, RiskRefused
+from qtinfra.core.events import ChildOrder, OrderRouted
+from qtinfra.core.extended_models import KillScope
+from qtinfra.core.market import MarketView
+from qtinfra.core.models import Order
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.risk_gate import reapprove
+from qtinfra.engine.evolve import kill_key
+from qtinfra.engine.state import State
+from qtinfra.router.sor import VenueTerms, plan_route
+
+#: How often one order may be placed again after venues refused or cancelled parts of it.
+MAX_ROUTE_ATTEMPTS = 16
+
+
+def eligible_venues(state: State, symbol: str, refused: list[str]) -> tuple[VenueTerms, ...]:
+    """Venues that list the symbol, are connected, not killed, and have not refused this order."""
+    found = []
+    for mic in state.instruments[symbol].listings:
+        if mic in refused or not state.connected(mic) or kill_key(KillScope.VENUE, mic) in state.kills:
+            continue
+        venue = state.venues[mic]
+        found.append(VenueTerms(mic, venue.take_fee, venue.make_fee))
+    return tuple(found)
+
+
+def route(
+    state: State,
+    order_id: str,
+    approved: RiskApproved,
+    refused: list[str],
+    now_ns: int,
+    market: MarketView,
+    out: Decision,
+) -> bool:
+    """Add the OrderRouted event for an approved quantity; False when no venue can take it."""
+    venues = eligible_venues(state, approved.symbol, refused)
+    plan = plan_route(approved, market.book(approved.symbol), venues)
+    if not plan.legs:
+        return False
+    children = tuple(
+        ChildOrder(out.venue_id(number), leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
+        for number, leg in enumerate(plan.legs)
+    )
+    out.add(OrderRouted(order_id, children, plan.reason, plan.best_bid, plan.best_ask, now_ns))
+    return True
+
+
+def reroute(
+    state: State,
+    order: Order,
+    qty: Decimal,
+    refused: list[str],
+    now_ns: int,
+    market: MarketView,
+    out: Decision,
+) -> bool:
+    """Place quantity that came back from a venue; False when it may not or cannot go elsewhere."""
+    if order.route_attempts >= MAX_ROUTE_ATTEMPTS or order.symbol in state.halted:
+        return False
+    verdict = reapprove(state, order, qty)
+    if isinstance(verdict, RiskRefused):
+        return False
+    return route(state, order.order_id, verdict, refused, now_ns, market, out)
+
+
+def place_increase(
+    state: State, now_ns: int, market: MarketView, out: Decision, *, order_id: str, qty: Decimal
+) -> None:
+    """Follow-up: send on what a replace has added and no venue holds yet."""
+    order = state.orders[order_id]
+    part = min(qty, order.unallocated)
+    if order.open and not order.suspended and part:
+        reroute(state, order, part, order.refused_venues, now_ns, market, out)

@@ -1,0 +1,133 @@
+"""A new order: known id, rules, risk, route."""
+
+from __future__ import annotations
+
+from qtinfra.core.commands import SubmitOrder
+from qtinfra.core.decisions import Refusal, RiskRefused
+from qtinfra.core.events import (
+    CommandRefused,
+    DuplicateAnswered,
+    DuplicateRefused,
+    OrderAccepted,
+    OrderRejected,
+)
+from qtinfra.core.market import MarketView
+from qtinfra.core.models import Order
+from qtinfra.core.validation.rules import check_new
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.risk_gate import gate
+from qtinfra.engine.decide.routing import route
+from qtinfra.engine.state import State
+
+
+def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
+    account = state.accounts.get(command.account)
+    if account is None:
+        text = f"account {command.account[:40]!r} is not known"
+        out.add(
+            CommandRefused(
+                command.account, command.cl_ord_id, "unknown_account", "account", "", command.account, text
+            )
+        )
+        return
+    known = state.find_order(command.account, command.cl_ord_id)
+    if known is not None:
+        _again(known, command, out)
+        return
+    instrument = state.instruments.get(command.symbol)
+    refusal = check_new(command, account, instrument, command.symbol in state.halted)
+    if refusal is not None:
+        _reject(command, refusal, now_ns, out)
+        return
+    verdict = gate(
+        state,
+        market,
+        account=command.account,
+        trader=command.trader,
+        symbol=command.symbol,
+        side=command.side,
+        order_type=command.order_type,
+        tif=command.tif,
+        qty=command.qty,
+        adds=command.qty,
+        price=command.price,
+        min_qty=command.min_qty,
+    )
+    if isinstance(verdict, RiskRefused):
+        _reject(command, verdict.refusal, now_ns, out)
+        return
+    order_id = out.order_id()
+    out.add(
+        OrderAccepted(
+            order_id,
+            command.account,
+            command.cl_ord_id,
+            command.symbol,
+            command.side,
+            command.order_type,
+            command.tif,
+            command.qty,
+            command.price,
+            command.min_qty,
+            command.capacity,
+            command.trader,
+            command.origin,
+            now_ns,
+        )
+    )
+    if not route(state, order_id, verdict, [], now_ns, market, out):
+        out.events.clear()
+        text = f"no connected venue trades {command.symbol}"
+        _reject(command, Refusal("no_venue", text, "symbol", "", command.symbol), now_ns, out)
+
+
+def _again(known: Order, command: SubmitOrder, out: Decision) -> None:
+    """The client id was used before: the same content gets the first answer, other content is refused."""
+    if _same_content(known, command):
+        out.answer(DuplicateAnswered(command.account, command.cl_ord_id, known.order_id))
+        return
+    text = f"client order id {command.cl_ord_id!r} belongs to order {known.order_id} with other content"
+    out.add(DuplicateRefused(command.account, command.cl_ord_id, known.order_id, text))
+
+
+def _same_content(order: Order, command: SubmitOrder) -> bool:
+    if any(amend.cl_ord_id == command.cl_ord_id for amend in order.amends):
+        return False
+    return (
+        order.symbol == command.symbol
+        and order.side is command.side
+        and order.order_type is command.order_type
+        and order.tif is command.tif
+        and order.submitted_qty == command.qty
+        and order.submitted_price == command.price
+        and order.min_qty == command.min_qty
+        and order.capacity is command.capacity
+        and order.trader == command.trader
+    )
+
+
+def _reject(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -> None:
+    out.add(
+        OrderRejected(
+            out.order_id(),
+            command.account,
+            command.cl_ord_id,
+            command.symbol,
+            command.side,
+            command.order_type,
+            command.tif,
+            command.qty,
+            command.price,
+            command.min_qty,
+            command.capacity,
+            command.trader,
+            command.origin,
+            now_ns,
+            refusal.code,
+            refusal.field,
+            refusal.limit,
+            refusal.observed,
+            refusal.text,
+            refusal.fix_reason,
+        )
+    )

@@ -1,0 +1,421 @@
+"""What a venue's report means for the child and for the client's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
+
+from qtinfra.core.commands import RecordVenueReport, ResolveUnknown
+from qtinfra.core.decimals import ONE, ZERO, plain
+from qtinfra.core.events import (
+    BreakRaised,
+    ChildAcked,
+    ChildAmendRejected,
+    ChildConfirmed,
+    ChildEnded,
+    ChildRejected,
+    ChildReplaced,
+    CommandRefused,
+    OrderDoneForDay,
+    OrderExpired,
+    OrderFilled,
+    OrderRestated,
+    OrderStopped,
+    ReportIgnored,
+)
+from qtinfra.core.extended_models import Liquidity, Venue
+from qtinfra.core.market import MarketView
+from qtinfra.core.models import Child, ChildStatus, Order, TimeInForce
+from qtinfra.core.reports import (
+    CXL_BROKER_OPTION,
+    CXL_OTHER,
+    CXL_TOO_LATE,
+    CXL_UNKNOWN_ORDER,
+    ReportKind,
+    VenueReport,
+)
+from qtinfra.engine.decide import outcome
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.outcome import Situation
+from qtinfra.engine.decide.routing import place_increase
+from qtinfra.engine.state import State
+
+Handler = Callable[[Situation, VenueReport], None]
+
+
+def record_venue_report(
+    state: State, command: RecordVenueReport, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    """Apply one report. A number that was seen before changes nothing; an unknown order raises a break."""
+    report = command.report
+    if report.seq and report.seq <= state.inbound.get(report.venue, 0):
+        return
+    if report.kind is ReportKind.MASS_STATUS_END:
+        out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "end of mass status"))
+        return
+    del market
+    child_id = state.venue_ids.get(report.cl_ord_id) or state.venue_ids.get(report.orig_cl_ord_id)
+    child = state.children.get(child_id) if child_id is not None else None
+    if child is None or child.venue != report.venue:
+        out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "unknown order"))
+        text = f"{report.venue} reports {report.kind} for an order that is not ours"
+        out.add(BreakRaised("unknown_order_at_venue", "", report.cl_ord_id, text))
+        return
+    order = state.orders[child.order_id]
+    _HANDLERS[report.kind](Situation(state, order, child, now_ns, out), report)
+
+
+def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
+    out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, reason))
+
+
+# --- the order at the venue ------------------------------------------------------------------------------
+
+
+def _ack(at: Situation, report: VenueReport) -> None:
+    if at.child.status not in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+        _ignore(report, "acknowledged before", at.out)
+        return
+    first = not at.order.acked
+    at.out.add(
+        ChildAcked(
+            report.venue,
+            report.seq,
+            at.child.child_id,
+            at.order.order_id,
+            report.venue_order_id,
+            first,
+            at.now_ns,
+        )
+    )
+
+
+def _pending(at: Situation, report: VenueReport) -> None:
+    _ignore(report, "pending at the venue", at.out)
+
+
+def _reject(at: Situation, report: VenueReport) -> None:
+    if not at.child.working:
+        _ignore(report, "rejected after its end", at.out)
+        return
+    reason = report.reason or report.text
+    at.out.add(
+        ChildRejected(report.venue, report.seq, at.child.child_id, at.order.order_id, reason, at.now_ns)
+    )
+    at.out.then(partial(outcome.review_end, ended=outcome.Ended.of(at.child, reason, refused=True)))
+
+
+def _canceled(at: Situation, report: VenueReport) -> None:
+    _ended(at, report, ChildStatus.CANCELLED)
+
+
+def _ended(at: Situation, report: VenueReport, status: ChildStatus) -> None:
+    """The venue works the child no more: solicited or not, what is left comes back to the order."""
+    if not at.child.working:
+        _ignore(report, f"{report.kind.lower()} after its end", at.out)
+        return
+    reason = report.reason or report.text
+    at.out.add(
+        ChildEnded(report.venue, report.seq, at.child.child_id, at.order.order_id, status, reason, at.now_ns)
+    )
+    never = status is ChildStatus.NOT_RECEIVED
+    ended = outcome.Ended.of(at.child, reason, never_received=never)
+    at.out.then(partial(outcome.review_end, ended=ended))
+
+
+def _expired(at: Situation, report: VenueReport) -> None:
+    if at.others_working() or not at.child.working or at.order.closed is not None:
+        _ended(at, report, ChildStatus.EXPIRED)
+        return
+    at.out.add(OrderExpired(report.venue, report.seq, at.order.order_id, report.reason, at.now_ns))
+    outcome.refuse_pending(at.order, at.now_ns, at.out)
+
+
+def _done_for_day(at: Situation, report: VenueReport) -> None:
+    if at.others_working() or not at.child.working or at.order.closed is not None:
+        _ignore(report, "done for day, other venues go on", at.out)
+        return
+    closes = at.order.tif is not TimeInForce.GTC
+    at.out.add(OrderDoneForDay(report.venue, report.seq, at.order.order_id, closes, at.now_ns))
+    if closes:
+        outcome.refuse_pending(at.order, at.now_ns, at.out)
+
+
+def _stopped(at: Situation, report: VenueReport) -> None:
+    at.out.add(OrderStopped(report.venue, report.seq, at.order.order_id, report.qty, report.px, at.now_ns))
+
+
+# --- executions ------------------------------------------------------------------------------------------
+
+
+def execution_key(report: VenueReport, exec_id: str, trade_date: str) -> str:
+    """What makes an execution unique: venue, session, trade date and the venue's execution id."""
+    return f"{report.venue}|{report.session}|{trade_date}|{exec_id}"
+
+
+def _fill(at: Situation, report: VenueReport) -> None:
+    trade_date = report.trade_date or at.state.trade_date
+    key = execution_key(report, report.exec_id, trade_date)
+    px = report.px
+    if px is None or report.qty <= ZERO:
+        _ignore(report, "execution without quantity or price", at.out)
+        at.out.add(
+            BreakRaised("bad_execution", at.order.order_id, key, "an execution needs quantity and price")
+        )
+        return
+    known = at.state.executions.get(key)
+    if known is not None:
+        _ignore(report, "execution booked before", at.out)
+        if (known.order_id, known.reported_qty, known.reported_px) != (at.order.order_id, report.qty, px):
+            text = f"execution {report.exec_id} came again with other content"
+            at.out.add(BreakRaised("execution_differs", at.order.order_id, key, text))
+        return
+    at.out.add(
+        OrderFilled(
+            report.venue,
+            report.seq,
+            at.child.child_id,
+            at.order.order_id,
+            at.order.account,
+            at.order.symbol,
+            at.order.side,
+            key,
+            report.exec_id,
+            trade_date,
+            report.qty,
+            px,
+            report.liquidity,
+            _fee(at.state.venues[report.venue], report),
+            report.queue_ahead,
+            at.order.closed is not None or not at.child.working,
+            at.now_ns,
+        )
+    )
+    over = at.order.cum_qty + report.qty - at.order.qty
+    if over > ZERO:
+        text = f"executed {plain(over)} more than ordered"
+        at.out.add(BreakRaised("overfill", at.order.order_id, key, text))
+
+
+def _fee(venue: Venue, report: VenueReport) -> Decimal:
+    """Venue fee of an execution: per unit, by who provided the liquidity."""
+    if report.liquidity is Liquidity.ADDED:
+        return venue.make_fee * report.qty
+    return venue.take_fee * report.qty
+
+
+def _find_execution(state: State, order: Order, report: VenueReport) -> str | None:
+    """The booked execution that a bust or correction names: the youngest of the order with that id."""
+    for key in reversed(order.executions):
+        execution = state.executions[key]
+        if execution.exec_id == report.ref_exec_id and execution.venue == report.venue:
+            return key
+    return None
+
+
+def _bust(at: Situation, report: VenueReport) -> None:
+    outcome.take_back(at, report, _find_execution(at.state, at.order, report), ZERO, ZERO)
+
+
+def _correct(at: Situation, report: VenueReport) -> None:
+    key = _find_execution(at.state, at.order, report)
+    px = report.px if report.px is not None else ZERO
+    outcome.take_back(at, report, key, report.qty, px)
+
+
+# --- answers to cancel and replace -----------------------------------------------------------------------
+
+
+def _cancel_reject(at: Situation, report: VenueReport) -> None:
+    """A refusal of a cancel or of a replace: which one, the id says."""
+    if report.cl_ord_id not in (at.child.cancel_id, at.child.replace_id):
+        _ignore(report, "nothing pending under this id", at.out)
+        return
+    reason = _cxl_reason(report, at.child)
+    cancel = report.cl_ord_id == at.child.cancel_id
+    at.out.add(
+        ChildAmendRejected(
+            report.venue,
+            report.seq,
+            at.child.child_id,
+            at.order.order_id,
+            report.cl_ord_id,
+            reason,
+            at.now_ns,
+        )
+    )
+    review = outcome.review_cancel_reject if cancel else outcome.review_replace
+    at.out.then(partial(review, order_id=at.order.order_id, text=report.text))
+
+
+_CXL_WORDS = {
+    "too_late": CXL_TOO_LATE,
+    "unknown_order": CXL_UNKNOWN_ORDER,
+    "broker_option": CXL_BROKER_OPTION,
+}
+
+
+def _cxl_reason(report: VenueReport, child: Child) -> int:
+    """CxlRejReason (FIX 102): the venue's code or word; too late when nothing was left to change."""
+    if report.reason.isdecimal():
+        return int(report.reason)
+    word = _CXL_WORDS.get(report.reason)
+    if word is not None:
+        return word
+    return CXL_BROKER_OPTION if child.leaves else CXL_TOO_LATE
+
+
+def _replaced(at: Situation, report: VenueReport) -> None:
+    """The venue's yes. With the last venue's, the order has its new terms: never less than has traded."""
+    pending = at.order.pending_replace
+    if not at.child.replace_id or report.cl_ord_id != at.child.replace_id or pending is None:
+        _ignore(report, "nothing pending under this id", at.out)
+        return
+    qty = max(at.child.replace_qty, at.child.cum)
+    child_replaced = ChildReplaced(
+        report.venue,
+        report.seq,
+        at.child.child_id,
+        at.order.order_id,
+        at.child.replace_id,
+        qty,
+        at.child.replace_price,
+        at.now_ns,
+    )
+    last = pending.waiting == 1 and pending.reject_reason < 0
+    larger = qty - at.child.qty > ZERO
+    # No venue may hold more than is left, at no moment: a larger order first, a smaller child first.
+    if last and larger:
+        at.out.add(outcome.order_replaced(at.order, pending, at.now_ns))
+        at.out.add(child_replaced)
+    else:
+        at.out.add(child_replaced)
+        if last:
+            at.out.add(outcome.order_replaced(at.order, pending, at.now_ns))
+    at.out.then(partial(outcome.review_replace, order_id=at.order.order_id, text=report.text))
+    if last and pending.qty > at.order.qty and not larger:
+        grown = pending.qty - at.order.qty
+        at.out.then(partial(place_increase, order_id=at.order.order_id, qty=grown))
+
+
+def _restated(at: Situation, report: VenueReport) -> None:
+    """New terms by the venue's word: partial decline, renewal, corporate action."""
+    if at.order.closed is not None:
+        _ignore(report, "restated after its end", at.out)
+        return
+    if report.reason == "corporate_action":
+        price = report.px
+        if price is None and at.order.price is not None:
+            price = outcome.scaled_price(at.order.price, at.order.qty, report.qty)
+        ratio_num, ratio_den, qty = report.qty, at.order.qty, report.qty
+    else:
+        price = report.px if report.px is not None else at.order.price
+        ratio_num = ratio_den = ONE
+        qty = at.order.qty + (report.qty - at.child.qty) if report.qty else at.order.qty
+    if qty < at.order.cum_qty and ratio_num == ratio_den:
+        _ignore(report, "restated below what has traded", at.out)
+        text = f"{report.venue} restates to {plain(qty)}, {plain(at.order.cum_qty)} has traded"
+        at.out.add(BreakRaised("restated_below_filled", at.order.order_id, report.cl_ord_id, text))
+        return
+    reason = report.reason or report.text
+    at.out.add(
+        OrderRestated(
+            report.venue,
+            report.seq,
+            at.order.order_id,
+            qty,
+            price,
+            ratio_num,
+            ratio_den,
+            at.child.child_id if at.child.working else "",
+            reason,
+            at.now_ns,
+        )
+    )
+
+
+# --- in doubt --------------------------------------------------------------------------------------------
+
+
+def _status(at: Situation, report: VenueReport) -> None:
+    """The venue's answer about a at.child: alive, over, or at odds with what we have booked."""
+    if report.live and at.child.status in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+        at.out.add(ChildConfirmed(report.venue, report.seq, at.child.child_id, at.order.order_id, at.now_ns))
+        if at.child.replace_id:
+            _replace_never_arrived(at, report)
+    elif not report.live and at.child.working:
+        _ended(at, report, ChildStatus.CANCELLED)
+    else:
+        _ignore(report, "status as known", at.out)
+    if report.cum_qty != at.child.cum:
+        text = f"{report.venue} has {plain(report.cum_qty)} executed, we have {plain(at.child.cum)}"
+        at.out.add(BreakRaised("cum_qty_differs", at.order.order_id, at.child.child_id, text))
+
+
+def _replace_never_arrived(at: Situation, report: VenueReport) -> None:
+    """The venue has caught up and knows the order, not the replace: it was lost on the way."""
+    at.out.add(
+        ChildAmendRejected(
+            report.venue, 0, at.child.child_id, at.order.order_id, at.child.replace_id, CXL_OTHER, at.now_ns
+        )
+    )
+    text = "the replace never reached the venue"
+    at.out.then(partial(outcome.review_replace, order_id=at.order.order_id, text=text))
+
+
+def _unknown_order(at: Situation, report: VenueReport) -> None:
+    """The venue never had it. Only a child in doubt may end so: one it once acknowledged is a break."""
+    if at.child.status is ChildStatus.UNKNOWN and not at.child.venue_order_id and not at.child.cum:
+        _ended(at, report, ChildStatus.NOT_RECEIVED)
+        return
+    _ignore(report, "unknown to the venue", at.out)
+    if at.child.working:
+        text = f"{report.venue} does not know an order that it acknowledged"
+        at.out.add(BreakRaised("order_lost_by_venue", at.order.order_id, at.child.child_id, text))
+
+
+def resolve_unknown(
+    state: State, command: ResolveUnknown, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    """A person's word on a child in doubt. It ends the child; executions that come later still book."""
+    del market
+    child = state.children.get(command.child_id)
+    if child is None or child.status is not ChildStatus.UNKNOWN:
+        text = "only a child whose outcome is unknown can be resolved by hand"
+        observed = child.status if child is not None else "none"
+        out.add(CommandRefused("", "", "not_unknown", "child_id", "UNKNOWN", observed, text))
+        return
+    outcomes = (ChildStatus.NOT_RECEIVED, ChildStatus.CANCELLED)
+    if command.outcome not in outcomes:
+        text = f"outcome must be one of {', '.join(outcomes)}"
+        limit = ", ".join(outcomes)
+        out.add(CommandRefused("", "", "bad_outcome", "outcome", limit, command.outcome, text))
+        return
+    order = state.orders[child.order_id]
+    out.add(
+        ChildEnded(child.venue, 0, child.child_id, order.order_id, command.outcome, command.reason, now_ns)
+    )
+    never = command.outcome == ChildStatus.NOT_RECEIVED
+    ended = outcome.Ended.of(child, command.reason, never_received=never)
+    out.then(partial(outcome.review_end, ended=ended))
+
+
+_HANDLERS: dict[ReportKind, Handler] = {
+    ReportKind.ACK: _ack,
+    ReportKind.PENDING: _pending,
+    ReportKind.REJECT: _reject,
+    ReportKind.FILL: _fill,
+    ReportKind.CANCELED: _canceled,
+    ReportKind.CANCEL_REJECT: _cancel_reject,
+    ReportKind.REPLACED: _replaced,
+    ReportKind.REPLACE_REJECT: _cancel_reject,
+    ReportKind.BUST: _bust,
+    ReportKind.CORRECT: _correct,
+    ReportKind.RESTATED: _restated,
+    ReportKind.STOPPED: _stopped,
+    ReportKind.DONE_FOR_DAY: _done_for_day,
+    ReportKind.EXPIRED: _expired,
+    ReportKind.STATUS: _status,
+    ReportKind.UNKNOWN_ORDER: _unknown_order,
+}

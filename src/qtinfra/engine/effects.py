@@ -1,0 +1,394 @@
+"""What an event makes leave the engine: messages to venues, reports to clients, alerts.
+
+Pure functions of the event and the state right after it. Effects are released when the event is durable,
+and they are not recovered by sending again: after a crash the venue is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from qtinfra.core import events as ev
+from qtinfra.core.decimals import ZERO
+from qtinfra.core.extended_models import VenueStatus
+from qtinfra.core.models import ChildStatus, Order, OrderStatus, fix_status
+from qtinfra.core.reports import (
+    NO_ORDER,
+    REJ_DUPLICATE_ORDER,
+    REJ_OTHER,
+    REJ_UNKNOWN_ORDER,
+    Alert,
+    Effect,
+    ExecType,
+    ExecutionReport,
+    OrderCancelReject,
+    VenueCancel,
+    VenueNewOrder,
+    VenueReplace,
+    VenueStatusRequest,
+)
+from qtinfra.engine.state import State
+
+
+def effects_of(state: State, event: Any) -> list[Effect]:
+    """Effects of one event; `state` is the state after it."""
+    handler = _EFFECTS.get(type(event))
+    return handler(state, event) if handler is not None else []
+
+
+def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
+    """The report that answers a status request or a repeated request."""
+    order = state.orders.get(answer.order_id)
+    if order is None:
+        return [_no_such_order(answer.account, answer.cl_ord_id)]
+    text = "nothing done" if not order.cum_qty else ""
+    return [execution_report(order, ExecType.ORDER_STATUS, cl_ord_id=answer.cl_ord_id, text=text)]
+
+
+def execution_report(
+    order: Order,
+    exec_type: ExecType,
+    *,
+    cl_ord_id: str = "",
+    orig_cl_ord_id: str = "",
+    last_qty: Decimal = ZERO,
+    last_px: Decimal | None = None,
+    exec_id: str = "",
+    ref_exec_id: str = "",
+    reason: int | None = None,
+    code: str = "",
+    text: str = "",
+    venue: str = "",
+) -> ExecutionReport:
+    """The order as it stands, as a FIX execution report."""
+    return ExecutionReport(
+        order.account,
+        order.order_id,
+        cl_ord_id or order.cl_ord_id,
+        orig_cl_ord_id,
+        exec_type,
+        fix_status(order),
+        order.status,
+        order.qty,
+        order.cum_qty,
+        order.leaves_qty,
+        order.avg_px,
+        last_qty,
+        last_px,
+        exec_id,
+        ref_exec_id,
+        reason,
+        code,
+        text,
+        order.symbol,
+        venue,
+    )
+
+
+def _no_such_order(account: str, cl_ord_id: str) -> ExecutionReport:
+    return _nothing(
+        account, cl_ord_id, ExecType.ORDER_STATUS, REJ_UNKNOWN_ORDER, "unknown_order", "unknown order"
+    )
+
+
+def _nothing(
+    account: str, cl_ord_id: str, exec_type: ExecType, reason: int, code: str, text: str
+) -> ExecutionReport:
+    """A report about an order that does not exist: order id "NONE", status Rejected."""
+    return ExecutionReport(
+        account,
+        NO_ORDER,
+        cl_ord_id,
+        "",
+        exec_type,
+        "8",
+        OrderStatus.REJECTED,
+        ZERO,
+        ZERO,
+        ZERO,
+        ZERO,
+        reason=reason,
+        code=code,
+        text=text,
+    )
+
+
+# --- client orders ---------------------------------------------------------------------------------------
+
+
+def _accepted(state: State, event: ev.OrderAccepted) -> list[Effect]:
+    order = state.orders[event.order_id]
+    return [execution_report(order, ExecType.NEW if order.acked else ExecType.PENDING_NEW)]
+
+
+def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
+    order = state.orders[event.order_id]
+    return [
+        execution_report(order, ExecType.REJECTED, reason=event.fix_reason, code=event.code, text=event.text)
+    ]
+
+
+def _duplicate_refused(state: State, event: ev.DuplicateRefused) -> list[Effect]:
+    return [
+        execution_report(
+            state.orders[event.order_id],
+            ExecType.REJECTED,
+            cl_ord_id=event.cl_ord_id,
+            reason=REJ_DUPLICATE_ORDER,
+            code="duplicate_client_order_id",
+            text=event.text,
+        )
+    ]
+
+
+def _command_refused(state: State, event: ev.CommandRefused) -> list[Effect]:
+    del state
+    if not event.cl_ord_id:
+        return []
+    return [_nothing(event.account, event.cl_ord_id, ExecType.REJECTED, REJ_OTHER, event.code, event.text)]
+
+
+def _routed(state: State, event: ev.OrderRouted) -> list[Effect]:
+    order = state.orders[event.order_id]
+    return [
+        VenueNewOrder(
+            child.venue,
+            child.child_id,
+            order.symbol,
+            order.side,
+            child.order_type,
+            child.tif,
+            child.qty,
+            child.price,
+            child.min_qty,
+            order.account,
+        )
+        for child in event.children
+    ]
+
+
+def _cancel_requested(state: State, event: ev.CancelRequested) -> list[Effect]:
+    order = state.orders[event.order_id]
+    effects: list[Effect] = [
+        execution_report(
+            order,
+            ExecType.PENDING_CANCEL,
+            cl_ord_id=event.cl_ord_id,
+            orig_cl_ord_id=event.orig_cl_ord_id if event.cl_ord_id else "",
+            text=event.reason,
+        )
+    ]
+    for leg in event.legs:
+        child = state.children[leg.child_id]
+        if child.status is not ChildStatus.UNKNOWN and state.connected(child.venue):
+            effects.append(VenueCancel(child.venue, leg.cl_ord_id, child.cl_ord_id))
+    return effects
+
+
+def _replace_requested(state: State, event: ev.ReplaceRequested) -> list[Effect]:
+    order = state.orders[event.order_id]
+    effects: list[Effect] = [
+        execution_report(
+            order,
+            ExecType.PENDING_REPLACE,
+            cl_ord_id=event.cl_ord_id,
+            orig_cl_ord_id=event.orig_cl_ord_id,
+        )
+    ]
+    for leg in event.legs:
+        child = state.children[leg.child_id]
+        effects.append(VenueReplace(child.venue, leg.cl_ord_id, child.cl_ord_id, leg.qty, leg.price))
+    return effects
+
+
+def _amend_refused(state: State, event: ev.AmendRefused) -> list[Effect]:
+    if not event.cl_ord_id:
+        text = f"{event.code}: {event.text}"
+        return [Alert("cancel_refused", event.order_id, text)]
+    order = state.orders.get(event.order_id)
+    return [
+        OrderCancelReject(
+            event.account,
+            event.order_id,
+            event.cl_ord_id,
+            order.cl_ord_id if order is not None else event.orig_cl_ord_id,
+            fix_status(order) if order is not None else "8",
+            event.response_to,
+            event.reason,
+            event.code,
+            event.text,
+        )
+    ]
+
+
+def _replaced(state: State, event: ev.OrderReplaced) -> list[Effect]:
+    order = state.orders[event.order_id]
+    return [
+        execution_report(
+            order,
+            ExecType.REPLACED,
+            cl_ord_id=event.cl_ord_id,
+            orig_cl_ord_id=event.orig_cl_ord_id,
+        )
+    ]
+
+
+def _cancelled(state: State, event: ev.OrderCancelled) -> list[Effect]:
+    order = state.orders[event.order_id]
+    orig = order.cl_ord_id if event.cl_ord_id else ""
+    return [
+        execution_report(
+            order,
+            ExecType.CANCELED,
+            cl_ord_id=event.cl_ord_id,
+            orig_cl_ord_id=orig,
+            text=event.reason,
+        )
+    ]
+
+
+def _refused_by_venues(state: State, event: ev.OrderRefusedByVenues) -> list[Effect]:
+    order = state.orders[event.order_id]
+    return [
+        execution_report(
+            order,
+            ExecType.REJECTED,
+            reason=REJ_OTHER,
+            code="refused_by_venue",
+            text=event.reason,
+        )
+    ]
+
+
+def _expired(state: State, event: ev.OrderExpired) -> list[Effect]:
+    order = state.orders[event.order_id]
+    return [execution_report(order, ExecType.EXPIRED, text=event.reason)]
+
+
+def _done_for_day(state: State, event: ev.OrderDoneForDay) -> list[Effect]:
+    return [execution_report(state.orders[event.order_id], ExecType.DONE_FOR_DAY)]
+
+
+def _restated(state: State, event: ev.OrderRestated | ev.OrderSuspended | ev.OrderReinstated) -> list[Effect]:
+    order = state.orders[event.order_id]
+    return [execution_report(order, ExecType.RESTATED, text=event.reason)]
+
+
+# --- children and executions -----------------------------------------------------------------------------
+
+
+def _child_acked(state: State, event: ev.ChildAcked) -> list[Effect]:
+    if not event.first:
+        return []
+    return [execution_report(state.orders[event.order_id], ExecType.NEW, venue=event.venue)]
+
+
+def _filled(state: State, event: ev.OrderFilled) -> list[Effect]:
+    return [
+        execution_report(
+            state.orders[event.order_id],
+            ExecType.TRADE,
+            last_qty=event.qty,
+            last_px=event.px,
+            exec_id=event.exec_id,
+            text="late fill" if event.late else "",
+            venue=event.venue,
+        )
+    ]
+
+
+def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:
+    order = state.orders[event.order_id]
+    execution = state.executions[event.key]
+    ref = execution.exec_id
+    return [execution_report(order, ExecType.TRADE_CANCEL, ref_exec_id=ref, venue=execution.venue)]
+
+
+def _corrected(state: State, event: ev.ExecutionCorrected) -> list[Effect]:
+    order = state.orders[event.order_id]
+    execution = state.executions[event.key]
+    return [
+        execution_report(
+            order,
+            ExecType.TRADE_CORRECT,
+            last_qty=event.qty,
+            last_px=event.px,
+            ref_exec_id=execution.exec_id,
+            venue=execution.venue,
+        )
+    ]
+
+
+def _stopped(state: State, event: ev.OrderStopped) -> list[Effect]:
+    order = state.orders[event.order_id]
+    return [
+        execution_report(order, ExecType.STOPPED, last_qty=event.qty, last_px=event.px, venue=event.venue)
+    ]
+
+
+def _child_unknown(state: State, event: ev.ChildUnknown) -> list[Effect]:
+    del state
+    text = f"outcome unknown at {event.venue}: {event.reason}"
+    return [Alert("outcome_unknown", event.order_id, text)]
+
+
+def _child_confirmed(state: State, event: ev.ChildConfirmed) -> list[Effect]:
+    """A cancel that was lost on the way goes out again under its own id: cancels do no harm twice."""
+    child = state.children[event.child_id]
+    if not child.cancel_id:
+        return []
+    return [VenueCancel(child.venue, child.cancel_id, child.cl_ord_id)]
+
+
+def _venue_status(state: State, event: ev.VenueStatusSet) -> list[Effect]:
+    """A venue that is back is asked about every child in doubt there."""
+    if event.status is not VenueStatus.CONNECTED:
+        return []
+    effects: list[Effect] = []
+    for order_id in state.open_orders:
+        for child in state.working_children(state.orders[order_id]):
+            if child.venue == event.venue and child.status is ChildStatus.UNKNOWN:
+                effects.append(VenueStatusRequest(event.venue, child.cl_ord_id))
+    return effects
+
+
+def _break(state: State, event: ev.BreakRaised) -> list[Effect]:
+    del state
+    return [Alert(event.kind, event.order_id or event.subject, event.text)]
+
+
+def _quarantined(state: State, event: ev.CommandQuarantined) -> list[Effect]:
+    del state
+    return [Alert("quarantined", event.order_id or event.account, event.error)]
+
+
+_EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
+    ev.OrderAccepted: _accepted,
+    ev.OrderRejected: _rejected,
+    ev.DuplicateRefused: _duplicate_refused,
+    ev.CommandRefused: _command_refused,
+    ev.OrderRouted: _routed,
+    ev.CancelRequested: _cancel_requested,
+    ev.ReplaceRequested: _replace_requested,
+    ev.AmendRefused: _amend_refused,
+    ev.OrderReplaced: _replaced,
+    ev.OrderCancelled: _cancelled,
+    ev.OrderRefusedByVenues: _refused_by_venues,
+    ev.OrderExpired: _expired,
+    ev.OrderDoneForDay: _done_for_day,
+    ev.OrderRestated: _restated,
+    ev.OrderSuspended: _restated,
+    ev.OrderReinstated: _restated,
+    ev.ChildAcked: _child_acked,
+    ev.OrderFilled: _filled,
+    ev.ExecutionBusted: _busted,
+    ev.ExecutionCorrected: _corrected,
+    ev.OrderStopped: _stopped,
+    ev.ChildUnknown: _child_unknown,
+    ev.ChildConfirmed: _child_confirmed,
+    ev.VenueStatusSet: _venue_status,
+    ev.BreakRaised: _break,
+    ev.CommandQuarantined: _quarantined,
+}

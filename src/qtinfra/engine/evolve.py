@@ -1,0 +1,680 @@
+"""The only writer of state: one function per event. No decision is taken here, and nothing is refused.
+
+An event that does not fit the state breaks an invariant and stops the shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from qtinfra.core import events as ev
+from qtinfra.core.decimals import ZERO, quotient
+from qtinfra.core.extended_models import Execution, ExecutionState, KillScope, VenueStatus
+from qtinfra.core.models import (
+    Amend,
+    Child,
+    ChildStatus,
+    Order,
+    OrderSide,
+    OrderStatus,
+    PendingCancel,
+    PendingReplace,
+    QueuedReplace,
+    may_become,
+    order_status,
+    signed,
+)
+from qtinfra.core.reports import NO_ORDER
+from qtinfra.engine.invariants import invariant
+from qtinfra.engine.state import Exposure, State
+from qtinfra.risk.limits import set_limit
+
+
+def evolve(state: State, event: Any) -> None:
+    """Apply one event and advance the sequence by one.
+
+    Raises:
+        InvariantBrokenError: the event does not fit the state.
+        KeyError: no such kind of event, or it names something that does not exist.
+    """
+    _EVOLVE[type(event)](state, event)
+    state.seq += 1
+
+
+# --- after each change of an order: status by the table, open set, exposure ------------------------------
+
+
+def _settle(state: State, order: Order, ts_ns: int) -> None:
+    order.version += 1
+    order.updated_ns = ts_ns
+    status = order_status(order)
+    if status is not order.status:
+        invariant(may_become(order.status, status), "status follows the table", order.status, status)
+        order.status = status
+    leaves = order.leaves_qty
+    if order.closed is not None or (not leaves and order.pending_replace is None):
+        state.open_orders.pop(order.order_id, None)
+    else:
+        state.open_orders[order.order_id] = True
+    reserved = leaves
+    pending = order.pending_replace
+    if pending is not None and order.closed is None and pending.qty - order.cum_qty > leaves:
+        reserved = pending.qty - order.cum_qty
+    if reserved != order.reserved:
+        _expose(state, order, reserved)
+
+
+def _expose(state: State, order: Order, reserved: Decimal) -> None:
+    by_symbol = state.exposure.get(order.account)
+    if by_symbol is None:
+        by_symbol = state.exposure[order.account] = {}
+    exposure = by_symbol.get(order.symbol)
+    if exposure is None:
+        exposure = by_symbol[order.symbol] = Exposure()
+    if order.side is OrderSide.BUY:
+        exposure.buy += reserved - order.reserved
+    else:
+        exposure.sell += reserved - order.reserved
+    order.reserved = reserved
+
+
+def _close(order: Order, status: OrderStatus) -> None:
+    order.closed = status
+    order.pending_cancel = None
+    order.pending_replace = None
+    order.queued = []
+    order.suspended = False
+    order.stopped = False
+    order.done_for_day = status is OrderStatus.DONE_FOR_DAY
+    order.unallocated = ZERO
+
+
+def _inbound(state: State, event: ev.VenueEvent) -> None:
+    if event.seq:
+        state.inbound[event.venue] = event.seq
+
+
+def _release(state: State, order: Order, child: Child, status: ChildStatus) -> None:
+    """The child stops working; what it had left is the order's to place again."""
+    _known(order, child)
+    if order.closed is None:
+        order.unallocated += child.leaves
+    child.leaves = ZERO
+    child.status = status
+    child.cancel_id = child.replace_id = ""
+
+
+def _known(order: Order, child: Child) -> None:
+    if child.status is ChildStatus.UNKNOWN:
+        order.unknown_children -= 1
+
+
+def _register(state: State, order: Order, cl_ord_id: str) -> None:
+    if cl_ord_id:
+        ids = state.client_ids.get(order.account)
+        if ids is None:
+            ids = state.client_ids[order.account] = {}
+        ids.setdefault(cl_ord_id, order.order_id)
+
+
+# --- owner, reference data, controls ---------------------------------------------------------------------
+
+
+def _epoch_started(state: State, event: ev.EpochStarted) -> None:
+    invariant(event.epoch > state.epoch, "epochs grow", state.epoch, event.epoch)
+    state.epoch = event.epoch
+
+
+def _reference_set(state: State, event: ev.ReferenceSet) -> None:
+    for instrument in event.instruments:
+        state.instruments[instrument.symbol] = instrument
+    for account in event.accounts:
+        state.accounts[account.account] = account
+    for venue in event.venues:
+        state.venues[venue.mic] = venue
+        state.venue_status.setdefault(venue.mic, VenueStatus.DISCONNECTED)
+    for symbol, price in event.prices:
+        state.reference_prices[symbol] = price
+
+
+def _limit_set(state: State, event: ev.LimitSet) -> None:
+    set_limit(state.limits, event.rule, event.account, event.symbol, event.value)
+
+
+def _symbol_restricted(state: State, event: ev.SymbolRestricted) -> None:
+    accounts = state.restricted.setdefault(event.symbol, {})
+    if event.restricted:
+        accounts[event.account] = True
+    else:
+        accounts.pop(event.account, None)
+
+
+def _fx_rate_set(state: State, event: ev.FxRateSet) -> None:
+    state.fx_rates[f"{event.base}/{event.quote}"] = event.rate
+
+
+def _instrument_halted(state: State, event: ev.InstrumentHalted) -> None:
+    if event.halted:
+        state.halted[event.symbol] = event.reason
+    else:
+        state.halted.pop(event.symbol, None)
+
+
+def _venue_status_set(state: State, event: ev.VenueStatusSet) -> None:
+    state.venue_status[event.venue] = event.status
+
+
+def kill_key(scope: KillScope, value: str) -> str:
+    """How an engaged kill switch is filed: "FIRM:" or "ACCOUNT:alpha"."""
+    return f"{scope}:" if scope is KillScope.FIRM else f"{scope}:{value}"
+
+
+def _kill_engaged(state: State, event: ev.KillSwitchEngaged) -> None:
+    state.kills[kill_key(event.scope, event.value)] = event.reason
+
+
+def _kill_released(state: State, event: ev.KillSwitchReleased) -> None:
+    state.kills.pop(kill_key(event.scope, event.value), None)
+
+
+def _day_closed(state: State, event: ev.DayClosed) -> None:
+    del state, event
+
+
+def _day_opened(state: State, event: ev.DayOpened) -> None:
+    state.trade_date = event.trade_date
+    for order_id in list(state.open_orders):
+        order = state.orders[order_id]
+        order.day_base_cum = order.cum_qty
+        order.done_for_day = False
+        _settle(state, order, order.updated_ns)
+
+
+def _nothing(state: State, event: ev.CommandRefused | ev.DuplicateRefused) -> None:
+    del state, event
+
+
+def _quarantined(state: State, event: ev.CommandQuarantined) -> None:
+    for subject in (event.order_id, event.account):
+        if subject:
+            state.frozen[subject] = event.error
+    if event.seq:
+        state.inbound[event.venue] = event.seq
+
+
+def _break_raised(state: State, event: ev.BreakRaised) -> None:
+    del event
+    state.breaks += 1
+
+
+# --- client orders ---------------------------------------------------------------------------------------
+
+
+def _new_order(event: ev.OrderAccepted | ev.OrderRejected) -> Order:
+    return Order(
+        order_id=event.order_id,
+        account=event.account,
+        cl_ord_id=event.cl_ord_id,
+        symbol=event.symbol,
+        side=event.side,
+        order_type=event.order_type,
+        tif=event.tif,
+        qty=event.qty,
+        price=event.price,
+        min_qty=event.min_qty,
+        capacity=event.capacity,
+        trader=event.trader,
+        origin=event.origin,
+        created_ns=event.ts_ns,
+        updated_ns=event.ts_ns,
+        unallocated=event.qty,
+        submitted_qty=event.qty,
+        submitted_price=event.price,
+    )
+
+
+def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
+    order = _new_order(event)
+    order.acked = state.acks_on_accept(event.account, event.origin)
+    state.orders[event.order_id] = order
+    _register(state, order, event.cl_ord_id)
+    _expose(state, order, event.qty)
+    state.open_orders[event.order_id] = True
+
+
+def _order_rejected(state: State, event: ev.OrderRejected) -> None:
+    order = _new_order(event)
+    _close(order, OrderStatus.REJECTED)
+    order.status = OrderStatus.REJECTED
+    state.orders[event.order_id] = order
+    _register(state, order, event.cl_ord_id)
+
+
+def _order_routed(state: State, event: ev.OrderRouted) -> None:
+    order = state.orders[event.order_id]
+    for planned in event.children:
+        child = Child(
+            child_id=planned.child_id,
+            order_id=order.order_id,
+            venue=planned.venue,
+            symbol=order.symbol,
+            side=order.side,
+            order_type=planned.order_type,
+            tif=planned.tif,
+            qty=planned.qty,
+            price=planned.price,
+            min_qty=planned.min_qty,
+            cl_ord_id=planned.child_id,
+            leaves=planned.qty,
+        )
+        state.children[child.child_id] = child
+        state.venue_ids[child.child_id] = child.child_id
+        order.children.append(child.child_id)
+        order.unallocated -= planned.qty
+    invariant(order.unallocated >= ZERO, "no more is routed than is left", order.order_id)
+    order.route_attempts += 1
+    _settle(state, order, event.ts_ns)
+
+
+def _cancel_requested(state: State, event: ev.CancelRequested) -> None:
+    order = state.orders[event.order_id]
+    for leg in event.legs:
+        state.children[leg.child_id].cancel_id = leg.cl_ord_id
+        state.venue_ids[leg.cl_ord_id] = leg.child_id
+    order.pending_cancel = PendingCancel(
+        event.cl_ord_id, event.orig_cl_ord_id, event.origin, len(event.legs), event.reason
+    )
+    _remember_amend(state, order, Amend(event.cl_ord_id, event.orig_cl_ord_id, cancel=True))
+    _settle(state, order, event.ts_ns)
+
+
+def _remember_amend(state: State, order: Order, amend: Amend) -> None:
+    if amend.cl_ord_id:
+        order.amends.append(amend)
+        _register(state, order, amend.cl_ord_id)
+
+
+def _replace_requested(state: State, event: ev.ReplaceRequested) -> None:
+    order = state.orders[event.order_id]
+    for leg in event.legs:
+        child = state.children[leg.child_id]
+        child.replace_id, child.replace_qty, child.replace_price = leg.cl_ord_id, leg.qty, leg.price
+        state.venue_ids[leg.cl_ord_id] = leg.child_id
+    order.pending_replace = PendingReplace(
+        event.cl_ord_id, event.orig_cl_ord_id, event.origin, event.qty, event.price, len(event.legs)
+    )
+    amend = Amend(event.cl_ord_id, event.orig_cl_ord_id, False, event.qty, event.price)
+    _remember_amend(state, order, amend)
+    _settle(state, order, event.ts_ns)
+
+
+def _replace_queued(state: State, event: ev.ReplaceQueued) -> None:
+    order = state.orders[event.order_id]
+    queued = QueuedReplace(event.cl_ord_id, event.orig_cl_ord_id, event.qty, event.price, event.origin)
+    order.queued.append(queued)
+    amend = Amend(event.cl_ord_id, event.orig_cl_ord_id, False, event.qty, event.price)
+    _remember_amend(state, order, amend)
+    _settle(state, order, event.ts_ns)
+
+
+def _replace_unqueued(state: State, event: ev.ReplaceUnqueued) -> None:
+    order = state.orders[event.order_id]
+    order.queued = [queued for queued in order.queued if queued.cl_ord_id != event.cl_ord_id]
+
+
+def _amend_refused(state: State, event: ev.AmendRefused) -> None:
+    if event.order_id == NO_ORDER:
+        return
+    order = state.orders[event.order_id]
+    if not event.clears:
+        cancel = event.response_to == 1
+        _remember_amend(state, order, Amend(event.cl_ord_id, event.orig_cl_ord_id, cancel))
+    elif event.response_to == 1:
+        order.pending_cancel = None
+    else:
+        order.pending_replace = None
+    _settle(state, order, event.ts_ns)
+
+
+def _order_replaced(state: State, event: ev.OrderReplaced) -> None:
+    order = state.orders[event.order_id]
+    order.unallocated += event.qty - order.qty
+    order.qty = event.qty
+    order.price = event.price
+    if event.cl_ord_id:
+        order.cl_ord_id = event.cl_ord_id
+        _register(state, order, event.cl_ord_id)
+    order.pending_replace = None
+    _settle(state, order, event.ts_ns)
+
+
+def _order_cancelled(state: State, event: ev.OrderCancelled) -> None:
+    order = state.orders[event.order_id]
+    _close(order, OrderStatus.CANCELLED)
+    _settle(state, order, event.ts_ns)
+
+
+def _order_refused_by_venues(state: State, event: ev.OrderRefusedByVenues) -> None:
+    order = state.orders[event.order_id]
+    _close(order, OrderStatus.REJECTED)
+    _settle(state, order, event.ts_ns)
+
+
+def _end_children(state: State, order: Order) -> None:
+    for child in state.working_children(order):
+        _known(order, child)
+        child.leaves = ZERO
+        child.status = ChildStatus.EXPIRED
+        child.cancel_id = child.replace_id = ""
+
+
+def _order_expired(state: State, event: ev.OrderExpired) -> None:
+    _inbound(state, event)
+    order = state.orders[event.order_id]
+    _end_children(state, order)
+    _close(order, OrderStatus.EXPIRED)
+    _settle(state, order, event.ts_ns)
+
+
+def _order_done_for_day(state: State, event: ev.OrderDoneForDay) -> None:
+    _inbound(state, event)
+    order = state.orders[event.order_id]
+    if event.closes:
+        _end_children(state, order)
+        _close(order, OrderStatus.DONE_FOR_DAY)
+    else:
+        order.done_for_day = True
+    _settle(state, order, event.ts_ns)
+
+
+def _order_restated(state: State, event: ev.OrderRestated) -> None:
+    _inbound(state, event)
+    order = state.orders[event.order_id]
+    if event.ratio_num != event.ratio_den:
+        _scale(state, order, event.ratio_num, event.ratio_den)
+    else:
+        _resize(state, order, event.qty - order.qty, event.child_id)
+    order.qty = event.qty
+    order.price = event.price
+    order.done_for_day = False
+    _settle(state, order, event.ts_ns)
+
+
+def _resize(state: State, order: Order, change: Decimal, child_id: str) -> None:
+    """The order grows or shrinks by agreement; the named child with it, else what no venue holds."""
+    if not child_id:
+        order.unallocated += change
+        return
+    child = state.children[child_id]
+    child.qty += change
+    child.leaves += change
+
+
+def _scale(state: State, order: Order, num: Decimal, den: Decimal) -> None:
+    """A corporate action: quantities times num/den, notional unchanged."""
+    cum = ZERO
+    for key in order.executions:
+        execution = state.executions[key]
+        execution.qty = quotient(execution.qty * num, den)
+        execution.px = quotient(execution.px * den, num)
+        if execution.state is not ExecutionState.BUSTED:
+            cum += execution.qty
+    order.cum_qty = cum
+    order.day_base_cum = quotient(order.day_base_cum * num, den)
+    order.unallocated = quotient(order.unallocated * num, den)
+    for child_id in order.children:
+        child = state.children[child_id]
+        child.qty = quotient(child.qty * num, den)
+        child.cum = quotient(child.cum * num, den)
+        child.leaves = quotient(child.leaves * num, den)
+        if child.price is not None:
+            child.price = quotient(child.price * den, num)
+
+
+def _order_suspended(state: State, event: ev.OrderSuspended) -> None:
+    order = state.orders[event.order_id]
+    order.suspended = True
+    _settle(state, order, event.ts_ns)
+
+
+def _order_reinstated(state: State, event: ev.OrderReinstated) -> None:
+    order = state.orders[event.order_id]
+    order.suspended = False
+    _settle(state, order, event.ts_ns)
+
+
+# --- children and executions -----------------------------------------------------------------------------
+
+
+def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
+    _inbound(state, event)
+
+
+def _child_acked(state: State, event: ev.ChildAcked) -> None:
+    _inbound(state, event)
+    order, child = state.orders[event.order_id], state.children[event.child_id]
+    _known(order, child)
+    child.status = ChildStatus.LIVE
+    child.venue_order_id = event.venue_order_id
+    order.acked = True
+    _settle(state, order, event.ts_ns)
+
+
+def _child_rejected(state: State, event: ev.ChildRejected) -> None:
+    _inbound(state, event)
+    order, child = state.orders[event.order_id], state.children[event.child_id]
+    _release(state, order, child, ChildStatus.REJECTED)
+    order.refused_venues.append(child.venue)
+    _settle(state, order, event.ts_ns)
+
+
+def _order_filled(state: State, event: ev.OrderFilled) -> None:
+    _inbound(state, event)
+    order, child = state.orders[event.order_id], state.children[event.child_id]
+    qty = event.qty
+    state.executions[event.key] = Execution(
+        key=event.key,
+        exec_id=event.exec_id,
+        order_id=event.order_id,
+        child_id=event.child_id,
+        venue=event.venue,
+        trade_date=event.trade_date,
+        ts_ns=event.ts_ns,
+        reported_qty=qty,
+        reported_px=event.px,
+        qty=qty,
+        px=event.px,
+        value=qty * event.px,
+        liquidity=event.liquidity,
+        fee=event.fee,
+        late=event.late,
+    )
+    order.executions.append(event.key)
+    order.cum_qty += qty
+    order.notional += qty * event.px
+    order.acked = True
+    _take_from_child(order, child, qty)
+    state.positions.apply(
+        event.account,
+        event.symbol,
+        event.key,
+        signed(event.side, qty),
+        event.px,
+        event.fee,
+        event.trade_date,
+        state.instruments[event.symbol].multiplier,
+    )
+    _settle(state, order, event.ts_ns)
+
+
+def _take_from_child(order: Order, child: Child, qty: Decimal) -> None:
+    """An execution uses up the child's remainder, then what no venue holds; the rest is an overfill."""
+    child.cum += qty
+    beyond = qty - child.leaves
+    if beyond < ZERO:
+        child.leaves -= qty
+    else:
+        child.leaves = ZERO
+        if order.closed is None and beyond:
+            order.unallocated = max(ZERO, order.unallocated - beyond)
+    if child.status in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+        _known(order, child)
+        child.status = ChildStatus.LIVE
+    if not child.leaves and child.status is ChildStatus.LIVE:
+        child.status = ChildStatus.FILLED
+
+
+def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:
+    _inbound(state, event)
+    order, execution = state.orders[event.order_id], state.executions[event.key]
+    state.positions.bust(order.account, order.symbol, event.key)
+    _take_back(state, order, execution, ZERO, ZERO, event.ts_ns)
+    execution.state = ExecutionState.BUSTED
+
+
+def _execution_corrected(state: State, event: ev.ExecutionCorrected) -> None:
+    _inbound(state, event)
+    order, execution = state.orders[event.order_id], state.executions[event.key]
+    state.positions.correct(order.account, order.symbol, event.key, event.qty, event.px)
+    _take_back(state, order, execution, event.qty, event.px, event.ts_ns)
+    execution.state = ExecutionState.CORRECTED
+
+
+def _take_back(
+    state: State, order: Order, execution: Execution, qty: Decimal, px: Decimal, ts_ns: int
+) -> None:
+    """Executed quantity changes afterwards. What re-opens is held for staff: no venue gets it by itself."""
+    change = qty - execution.qty
+    before = order.leaves_qty
+    order.cum_qty += change
+    order.notional += qty * px - execution.value
+    if execution.trade_date < state.trade_date:
+        order.day_base_cum += change
+    child = state.children[execution.child_id]
+    child.cum += change
+    if order.closed is None:
+        order.unallocated += order.leaves_qty - before
+        if order.unallocated < ZERO:
+            child.leaves += order.unallocated
+            order.unallocated = ZERO
+    if qty:
+        execution.qty, execution.px, execution.value = qty, px, qty * px
+    _settle(state, order, ts_ns)
+
+
+def _child_ended(state: State, event: ev.ChildEnded) -> None:
+    _inbound(state, event)
+    order, child = state.orders[event.order_id], state.children[event.child_id]
+    if child.cancel_id and order.pending_cancel is not None:
+        order.pending_cancel.waiting -= 1
+    if child.replace_id and order.pending_replace is not None:
+        order.pending_replace.waiting -= 1
+    _release(state, order, child, ChildStatus(event.status))
+    _settle(state, order, event.ts_ns)
+
+
+def _child_replaced(state: State, event: ev.ChildReplaced) -> None:
+    _inbound(state, event)
+    order, child = state.orders[event.order_id], state.children[event.child_id]
+    _known(order, child)
+    leaves = max(ZERO, event.qty - child.cum)
+    order.unallocated -= leaves - child.leaves
+    invariant(order.unallocated >= ZERO, "no venue holds more than is left", order.order_id)
+    child.leaves = leaves
+    child.qty, child.price, child.cl_ord_id = event.qty, event.price, event.cl_ord_id
+    child.status = ChildStatus.LIVE if leaves else ChildStatus.FILLED
+    child.replace_id = ""
+    if order.pending_replace is not None:
+        order.pending_replace.waiting -= 1
+        order.pending_replace.accepted += 1
+    _settle(state, order, event.ts_ns)
+
+
+def _child_amend_rejected(state: State, event: ev.ChildAmendRejected) -> None:
+    _inbound(state, event)
+    order, child = state.orders[event.order_id], state.children[event.child_id]
+    if event.cl_ord_id == child.cancel_id:
+        child.cancel_id = ""
+        if order.pending_cancel is not None:
+            order.pending_cancel.waiting -= 1
+            order.pending_cancel.reject_reason = event.reason
+    else:
+        child.replace_id = ""
+        if order.pending_replace is not None:
+            order.pending_replace.waiting -= 1
+            order.pending_replace.reject_reason = event.reason
+    _settle(state, order, event.ts_ns)
+
+
+def _child_unknown(state: State, event: ev.ChildUnknown) -> None:
+    _inbound(state, event)
+    order, child = state.orders[event.order_id], state.children[event.child_id]
+    if child.status is not ChildStatus.UNKNOWN:
+        child.status = ChildStatus.UNKNOWN
+        order.unknown_children += 1
+    _settle(state, order, event.ts_ns)
+
+
+def _child_confirmed(state: State, event: ev.ChildConfirmed) -> None:
+    _inbound(state, event)
+    order, child = state.orders[event.order_id], state.children[event.child_id]
+    _known(order, child)
+    child.status = ChildStatus.LIVE
+    order.acked = True
+    _settle(state, order, event.ts_ns)
+
+
+def _order_stopped(state: State, event: ev.OrderStopped) -> None:
+    _inbound(state, event)
+    order = state.orders[event.order_id]
+    order.stopped = True
+    _settle(state, order, event.ts_ns)
+
+
+_EVOLVE: dict[type, Callable[[State, Any], None]] = {
+    ev.EpochStarted: _epoch_started,
+    ev.ReferenceSet: _reference_set,
+    ev.LimitSet: _limit_set,
+    ev.SymbolRestricted: _symbol_restricted,
+    ev.FxRateSet: _fx_rate_set,
+    ev.InstrumentHalted: _instrument_halted,
+    ev.VenueStatusSet: _venue_status_set,
+    ev.KillSwitchEngaged: _kill_engaged,
+    ev.KillSwitchReleased: _kill_released,
+    ev.DayClosed: _day_closed,
+    ev.DayOpened: _day_opened,
+    ev.CommandRefused: _nothing,
+    ev.DuplicateRefused: _nothing,
+    ev.CommandQuarantined: _quarantined,
+    ev.BreakRaised: _break_raised,
+    ev.OrderAccepted: _order_accepted,
+    ev.OrderRejected: _order_rejected,
+    ev.OrderRouted: _order_routed,
+    ev.CancelRequested: _cancel_requested,
+    ev.ReplaceRequested: _replace_requested,
+    ev.ReplaceQueued: _replace_queued,
+    ev.ReplaceUnqueued: _replace_unqueued,
+    ev.AmendRefused: _amend_refused,
+    ev.OrderReplaced: _order_replaced,
+    ev.OrderCancelled: _order_cancelled,
+    ev.OrderRefusedByVenues: _order_refused_by_venues,
+    ev.OrderExpired: _order_expired,
+    ev.OrderDoneForDay: _order_done_for_day,
+    ev.OrderRestated: _order_restated,
+    ev.OrderSuspended: _order_suspended,
+    ev.OrderReinstated: _order_reinstated,
+    ev.ReportIgnored: _report_ignored,
+    ev.ChildAcked: _child_acked,
+    ev.ChildRejected: _child_rejected,
+    ev.OrderFilled: _order_filled,
+    ev.ExecutionBusted: _execution_busted,
+    ev.ExecutionCorrected: _execution_corrected,
+    ev.ChildEnded: _child_ended,
+    ev.ChildReplaced: _child_replaced,
+    ev.ChildAmendRejected: _child_amend_rejected,
+    ev.ChildUnknown: _child_unknown,
+    ev.ChildConfirmed: _child_confirmed,
+    ev.OrderStopped: _order_stopped,
+}

@@ -1,0 +1,298 @@
+"""What all journals of frames do alike: appending, walking the chain, snapshots. Adapters only keep bytes."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import msgspec
+
+from qtinfra.core.events import Entry
+from qtinfra.core.exceptions import FencedError, JournalCorruptError, JournalError
+from qtinfra.core.ports import Head, Snapshot
+from qtinfra.journal.codec import (
+    GENESIS,
+    Chain,
+    Frame,
+    FrameError,
+    FrameHeader,
+    Outline,
+    Record,
+    StoredRecord,
+    corrupt,
+    decode_frame,
+    decode_snapshot,
+    encode_frame,
+    encode_snapshot,
+)
+from qtinfra.journal.versions import UPCASTERS, Upcasters, decode_entry
+
+#: How much an opening verifies: every record, or those since the newest intact snapshot.
+Verify = Literal["full", "tail"]
+
+#: Older snapshots are dropped when a new one is saved.
+KEPT_SNAPSHOTS = 3
+
+
+class StoredFrame(msgspec.Struct, frozen=True, gc=False):
+    """A frame's blob, and what the store says of it beside the blob, if it says anything."""
+
+    blob: bytes
+    header: FrameHeader | None = None
+    hash: bytes = b""
+
+
+def holder_note(owner: str) -> str:
+    """What a lock file says: the process, and the owner's name if it has one."""
+    return f"pid {os.getpid()} {owner}".rstrip()
+
+
+class FrameJournal(ABC):
+    """One shard's journal, open for writing by one owner or for reading by anybody.
+
+    Implements `core.ports.Journal`. Not for concurrent calls; any thread may make them.
+
+    Attributes:
+        recovered: what an opening had to repair (a torn tail), in words; None when nothing.
+    """
+
+    def __init__(self, shard: int, *, writable: bool, upcasters: Upcasters = UPCASTERS) -> None:
+        self.recovered: str | None = None
+        self._shard = shard
+        self._epoch = 0
+        self._upcasters = upcasters
+        self._head = Head(shard, 0, 0, GENESIS)
+        self._refusal = "" if writable else "it is open for reading only"
+
+    # --- what an adapter keeps ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def _stored(self, seq: int) -> Iterator[StoredFrame]:
+        """Frames in order, from the one that holds `seq` (or an earlier one) to the end."""
+
+    @abstractmethod
+    def _write(self, frame: Frame, blob: bytes) -> None:
+        """Make a frame durable if this journal still owns the shard and its end is where it was left.
+
+        Raises:
+            FencedError: it is not so; nothing was written.
+            JournalError: not written, or not known to be.
+        """
+
+    @abstractmethod
+    def _snapshots(self) -> list[tuple[int, bytes]]:
+        """Stored snapshots as (sequence, blob), newest first."""
+
+    @abstractmethod
+    def _keep_snapshots(self, seq: int, blob: bytes, drop: list[int]) -> None:
+        """Store one durably, then drop those of the given sequences.
+
+        Raises:
+            JournalError: the store refused.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the shard; later calls fail. Closing again does nothing."""
+
+    # --- writing ------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that this owner's entries carry; for a reader, that of the last record."""
+        return self._epoch
+
+    @property
+    def head(self) -> Head:
+        """The last durable record; sequence 0 and 32 zero bytes when empty. Its epoch is `epoch`."""
+        return self._head
+
+    def append(self, entries: Sequence[Entry]) -> Head:
+        """Write the entries as one frame, durable when the call returns.
+
+        Raises:
+            FencedError: another owner has taken the shard; nothing was written.
+            JournalError: the entries do not follow the head (nothing was written; the journal goes on), or
+                the write is not known to have succeeded: the journal then refuses everything until reopened.
+        """
+        if self._refusal:
+            raise JournalError(f"the journal takes no more entries, reopen it: {self._refusal}")
+        head = self._head
+        chain = Chain(self._shard, epoch=self._epoch, seq=head.seq, hash=head.hash)
+        frame = chain.seal(entries)
+        blob = encode_frame(frame)
+        self._refusal = "an append did not end well"
+        self._write(frame, blob)
+        self._refusal = ""
+        self._head = Head(self._shard, self._epoch, chain.seq, chain.hash)
+        return self._head
+
+    def _fenced(self, *, epoch: int, seq: int | None = None) -> FencedError:
+        """Another owner's epoch or records are in the store."""
+        where = "" if seq is None else f" at sequence {seq}"
+        return FencedError(
+            f"shard {self._shard} has changed under its owner: the store has epoch {epoch}{where}, "
+            f"ours is epoch {self._epoch} at sequence {self._head.seq}",
+            context={
+                "epoch": self._epoch,
+                "stored_epoch": epoch,
+                "expected_seq": self._head.seq,
+                "stored_seq": seq,
+            },
+        )
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def read(self, after_seq: int = 0) -> Iterator[Entry]:
+        """Entries that follow `after_seq` (the end of a record), in order, each checked against the chain.
+
+        Raises:
+            JournalCorruptError: names the first sequence that does not verify.
+            JournalError: no record ends at `after_seq`, or a record is of a version that nobody knows.
+        """
+        for record in self._after(after_seq):
+            yield decode_entry(record[0], self._upcasters)
+
+    def records(self, after_seq: int = 0) -> Iterator[StoredRecord]:
+        """As `read`, with the original bytes and the chain's hash of each record."""
+        for data, digest in self._after(after_seq):
+            yield StoredRecord(data, digest, decode_entry(data, self._upcasters))
+
+    def head_at(self, seq: int) -> bytes:
+        """The chain's hash at the end of the record that ends with `seq`.
+
+        Raises:
+            JournalCorruptError: the frame that holds it does not verify.
+            JournalError: no record ends there.
+        """
+        found = self._hash_at(seq)
+        if found is None:
+            raise JournalError(f"no record ends at sequence {seq}", context={"seq": seq})
+        return found
+
+    def _hash_at(self, seq: int) -> bytes | None:
+        if seq == self._head.seq:
+            return self._head.hash
+        if not 0 < seq < self._head.seq:
+            return GENESIS if seq == 0 else None
+        for place, record in self._walk(seq):
+            if place.last_seq >= seq:
+                return record[1] if place.last_seq == seq else None
+        raise corrupt(seq, "the journal ends before its head")
+
+    def _after(self, after_seq: int) -> Iterator[Record]:
+        head = self._head
+        if not 0 <= after_seq <= head.seq:
+            raise JournalError(f"no record ends at sequence {after_seq}: the journal ends at {head.seq}")
+        if after_seq == head.seq:
+            return
+        reached, digest = 0, GENESIS
+        for place, record in self._walk(after_seq):
+            reached, digest = place.last_seq, record[1]
+            if place.seq <= after_seq < reached:
+                raise JournalError(f"no record ends at sequence {after_seq}", context={"seq": after_seq})
+            if place.seq > after_seq:
+                yield record
+            if reached >= head.seq:
+                break
+        if digest != head.hash:
+            raise corrupt(max(reached, after_seq) + 1, "the journal does not lead to its head")
+
+    def _walk(self, seq: int) -> Iterator[tuple[Outline, Record]]:
+        """Records in order, each verified, from the frame that holds `seq` (or an earlier one) to the end."""
+        chain: Chain | None = None
+        for stored in self._stored(seq):
+            try:
+                frame = decode_frame(stored.blob)
+            except FrameError as error:
+                raise corrupt(chain.seq + 1 if chain else max(seq, 1), str(error)) from error
+            if chain is None:
+                chain = _start(self._shard, frame.header, seq)
+            _compare(stored, frame, chain)
+            yield from chain.check_frame(frame)
+
+    def _verify(self, verify: Verify) -> None:
+        """Walk the chain to its end, which becomes the head.
+
+        Raises:
+            JournalCorruptError: names the first sequence that does not verify.
+        """
+        start = self._newest_snapshot() if verify == "tail" else None
+        epoch = seq = 0
+        digest, seen = GENESIS, False
+        for place, record in self._walk(start.seq if start else 0):
+            epoch, seq, digest = place.epoch, place.last_seq, record[1]
+            self._head = Head(self._shard, epoch, seq, digest)
+            seen = seen or (start is not None and (seq, digest) == (start.seq, start.chain_hash))
+        self._epoch = epoch
+        if start is not None and not seen:
+            self._verify("full")
+
+    # --- snapshots ----------------------------------------------------------------------------------------
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot of the state at the end of a durable record; the newest three are kept.
+
+        Raises:
+            JournalError: it does not lie on this journal's chain, or could not be written.
+        """
+        if self._refusal:
+            raise JournalError(f"the journal takes no snapshot, reopen it: {self._refusal}")
+        if snapshot.shard != self._shard or self._hash_at(snapshot.seq) != snapshot.chain_hash:
+            raise JournalError(
+                f"the snapshot of shard {snapshot.shard} at sequence {snapshot.seq} is not of this journal",
+                context={"seq": snapshot.seq, "head_seq": self._head.seq},
+            )
+        older = [seq for seq, _ in self._snapshots() if seq != snapshot.seq]
+        drop = sorted([*older, snapshot.seq])[:-KEPT_SNAPSHOTS]
+        self._keep_snapshots(snapshot.seq, encode_snapshot(snapshot), [seq for seq in drop if seq in older])
+
+    def latest_snapshot(self) -> Snapshot | None:
+        """The newest snapshot that is intact and lies on this journal's chain; else None.
+
+        Raises:
+            JournalCorruptError: an intact snapshot lies ahead of the head: the journal has lost its tail.
+        """
+        for snapshot in self._intact_snapshots():
+            self._refuse_ahead(snapshot)
+            if self._hash_at(snapshot.seq) == snapshot.chain_hash:
+                return snapshot
+        return None
+
+    def _intact_snapshots(self) -> Iterator[Snapshot]:
+        for seq, blob in self._snapshots():
+            snapshot = decode_snapshot(blob)
+            if snapshot is not None and (snapshot.shard, snapshot.seq) == (self._shard, seq):
+                yield snapshot
+
+    def _newest_snapshot(self) -> Snapshot | None:
+        return next((snapshot for snapshot in self._intact_snapshots() if snapshot.seq > 0), None)
+
+    def _refuse_if_shorter(self) -> None:
+        for snapshot in self._intact_snapshots():
+            self._refuse_ahead(snapshot)
+
+    def _refuse_ahead(self, snapshot: Snapshot) -> None:
+        if snapshot.seq > self._head.seq:
+            raise JournalCorruptError(
+                f"journal is shorter than its snapshot: it ends at sequence {self._head.seq}, "
+                f"the snapshot is of {snapshot.seq}",
+                first_bad_seq=self._head.seq + 1,
+            )
+
+
+def _start(shard: int, header: FrameHeader, seq: int) -> Chain:
+    """The chain just before the frame from which a walk starts."""
+    if seq <= 1 or header.first_seq <= 1:
+        return Chain(shard)
+    if header.first_seq > seq:
+        raise corrupt(seq, "its frame is missing")
+    return Chain(shard, seq=header.first_seq - 1, hash=header.prev_hash)
+
+
+def _compare(stored: StoredFrame, frame: Frame, chain: Chain) -> None:
+    """What the store says of a frame must be what the frame says."""
+    if stored.header is not None and (stored.header, stored.hash) != (frame.header, frame.last_hash):
+        raise chain.broken("the frame is not what its row says")

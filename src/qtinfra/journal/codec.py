@@ -1,0 +1,261 @@
+"""What the bytes of a journal mean: records, the hash chain over them, and frames.
+
+A record is the canonical MessagePack form of one `Entry` and a SHA-256 hash over the hash before it and those
+bytes; the first follows 32 zero bytes. The chain runs over records, so it does not depend on how they were
+grouped into frames. A frame holds the records of one durable append:
+
+    b"QTJ1"  MessagePack [[shard, epoch, first_seq, last_seq, prev_hash], [[entry, hash], ...]]
+
+Every frame has exactly one written form; `decode_frame` refuses any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from typing import Protocol
+
+import msgspec
+
+from qtinfra.core.events import Entry
+from qtinfra.core.exceptions import JournalCorruptError, JournalError
+from qtinfra.core.ports import Snapshot
+
+FRAME_MAGIC = b"QTJ1"
+SNAPSHOT_MAGIC = b"QTS1"
+HASH_BYTES = 32
+#: The hash before the first record.
+GENESIS = bytes(HASH_BYTES)
+
+#: Entry bytes and the chain's hash after them.
+Record = tuple[bytes, bytes]
+
+_MALFORMED = "not a frame in its written form"
+
+
+class FrameHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a frame says of itself. `first_seq`, `last_seq` count events; `prev_hash` is the chain before."""
+
+    shard: int
+    epoch: int
+    first_seq: int
+    last_seq: int
+    prev_hash: bytes
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The records of one durable append."""
+
+    header: FrameHeader
+    records: list[Record]
+
+    @property
+    def last_hash(self) -> bytes:
+        """The chain's hash after the last record."""
+        return self.records[-1][1] if self.records else self.header.prev_hash
+
+
+class StoredRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record as stored and as read: the original bytes, the chain's hash there, and the entry."""
+
+    entry_bytes: bytes
+    hash: bytes
+    entry: Entry
+
+
+class Outline(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The part of an entry that places it in the journal; the same in every version of its contents."""
+
+    shard: int
+    epoch: int
+    seq: int
+    ts_ns: int
+    received_ns: int
+    actor: str
+    correlation_id: str
+    command: msgspec.Raw
+    market: msgspec.Raw
+    events: list[msgspec.Raw]
+
+    @property
+    def last_seq(self) -> int:
+        return self.seq + len(self.events) - 1
+
+
+class FrameError(ValueError):
+    """The bytes are not a frame, or not in a frame's one written form."""
+
+
+class _Placed(Protocol):
+    @property
+    def shard(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def last_seq(self) -> int: ...
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_FRAMES = msgspec.msgpack.Decoder(Frame)
+_OUTLINES = msgspec.msgpack.Decoder(Outline)
+_SNAPSHOTS = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes])
+
+encode_entry = _ENCODER.encode
+
+
+def chain_hash(prev_hash: bytes, entry_bytes: bytes) -> bytes:
+    """SHA-256 over the hash before and the entry's bytes."""
+    return sha256(prev_hash + entry_bytes).digest()
+
+
+def outline(entry_bytes: bytes) -> Outline:
+    """Where an entry stands, without reading its contents.
+
+    Raises:
+        msgspec.DecodeError: the bytes are not an entry.
+    """
+    return _OUTLINES.decode(entry_bytes)
+
+
+def encode_frame(frame: Frame) -> bytes:
+    """The frame's written form."""
+    return FRAME_MAGIC + _ENCODER.encode(frame)
+
+
+def decode_frame(blob: bytes) -> Frame:
+    """Read a frame. Says nothing of its hashes: `Chain.check_frame` does.
+
+    Raises:
+        FrameError: another magic, damaged, or written in another form than `encode_frame` writes.
+    """
+    if blob[: len(FRAME_MAGIC)] != FRAME_MAGIC:
+        raise FrameError(_MALFORMED)
+    try:
+        frame = _FRAMES.decode(memoryview(blob)[len(FRAME_MAGIC) :])
+    except msgspec.DecodeError as error:
+        raise FrameError(_MALFORMED) from error
+    if encode_frame(frame) != blob:
+        raise FrameError(_MALFORMED)
+    return frame
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """A snapshot's written form: magic, contents, SHA-256 over the contents."""
+    body = _ENCODER.encode((snapshot.shard, snapshot.seq, snapshot.chain_hash, snapshot.state))
+    return SNAPSHOT_MAGIC + sha256(body).digest() + body
+
+
+def decode_snapshot(blob: bytes) -> Snapshot | None:
+    """Read a snapshot; None when it is damaged in any way."""
+    start = len(SNAPSHOT_MAGIC) + HASH_BYTES
+    body = blob[start:]
+    if blob[:start] != SNAPSHOT_MAGIC + sha256(body).digest():
+        return None
+    try:
+        shard, seq, at, state = _SNAPSHOTS.decode(body)
+    except msgspec.DecodeError:
+        return None
+    return Snapshot(shard, seq, at, state)
+
+
+class Chain:
+    """The moving end of one shard's chain: extends it with new entries, or checks stored records against it.
+
+    Attributes:
+        seq: last sequence number; 0 at the beginning.
+        hash: hash of the last record; `GENESIS` at the beginning.
+        epoch: epoch of the last record; epochs never go down.
+    """
+
+    __slots__ = ("epoch", "hash", "seq", "shard")
+
+    def __init__(self, shard: int, *, epoch: int = 0, seq: int = 0, hash: bytes = GENESIS) -> None:
+        self.shard = shard
+        self.epoch = epoch
+        self.seq = seq
+        self.hash = hash
+
+    def seal(self, entries: Sequence[Entry]) -> Frame:
+        """Encode and chain new entries of the chain's own epoch; the chain moves to their end.
+
+        Raises:
+            JournalError: no entries, another shard or epoch, a gap, or a record without events. The chain
+                has not moved.
+        """
+        if not entries:
+            raise JournalError("a frame needs at least one entry")
+        shard, epoch, seq, digest = self.shard, self.epoch, self.seq, self.hash
+        encode = encode_entry
+        records: list[Record] = []
+        for entry in entries:
+            if entry.seq != seq + 1 or entry.shard != shard or entry.epoch != epoch or not entry.events:
+                raise _misplaced(entry, shard, epoch, seq + 1)
+            data = encode(entry)
+            digest = sha256(digest + data).digest()
+            records.append((data, digest))
+            seq += len(entry.events)
+        header = FrameHeader(shard, epoch, self.seq + 1, seq, self.hash)
+        self.seq, self.hash = seq, digest
+        return Frame(header, records)
+
+    def check_frame(self, frame: Frame) -> Iterator[tuple[Outline, Record]]:
+        """Follow the chain through a stored frame: where each record stands, and the record.
+
+        Raises:
+            JournalCorruptError: names the first sequence that does not verify.
+        """
+        header = frame.header
+        if (header.shard, header.first_seq, header.prev_hash) != (self.shard, self.seq + 1, self.hash):
+            raise self.broken("the frame does not follow the one before")
+        if header.epoch < self.epoch or not frame.records:
+            raise self.broken("the frame has an older epoch than the one before, or no records")
+        for record in frame.records:
+            place = self.check(record)
+            if place.epoch != header.epoch:
+                raise corrupt(place.seq, "the record has another epoch than its frame")
+            yield place, record
+        if self.seq != header.last_seq:
+            raise self.broken("the frame does not end where it says")
+
+    def check(self, record: Record) -> Outline:
+        """Check one stored record: its hash, its place, its epoch. The chain moves to its end.
+
+        Raises:
+            JournalCorruptError: names the record's first sequence.
+        """
+        data, digest = record
+        if sha256(self.hash + data).digest() != digest:
+            raise self.broken("the hash does not verify")
+        try:
+            place = _OUTLINES.decode(data)
+        except msgspec.DecodeError as error:
+            raise self.broken("the record is not an entry") from error
+        self._follow(place)
+        self.hash = digest
+        return place
+
+    def _follow(self, place: _Placed) -> None:
+        if place.shard != self.shard or place.seq != self.seq + 1 or place.last_seq < place.seq:
+            raise self.broken("the record is out of place")
+        if place.epoch < self.epoch:
+            raise self.broken("the record has an older epoch than the one before")
+        self.seq, self.epoch = place.last_seq, place.epoch
+
+    def broken(self, why: str) -> JournalCorruptError:
+        """The error that names the sequence after the last good one."""
+        return corrupt(self.seq + 1, why)
+
+
+def corrupt(seq: int, why: str) -> JournalCorruptError:
+    """The journal does not verify from `seq` on."""
+    return JournalCorruptError(f"journal corrupt at sequence {seq}: {why}", first_bad_seq=seq)
+
+
+def _misplaced(entry: Entry, shard: int, epoch: int, seq: int) -> JournalError:
+    return JournalError(
+        f"entry {entry.seq} of shard {entry.shard}, epoch {entry.epoch}, with {len(entry.events)} events "
+        f"cannot be written: sequence {seq} of shard {shard}, epoch {epoch}, is next",
+        context={"seq": entry.seq, "expected_seq": seq, "epoch": entry.epoch, "expected_epoch": epoch},
+    )

@@ -1,0 +1,76 @@
+"""Old records stay readable: upcasters lift a command or event from an old tag to the next one.
+
+The first version of a type has its plain name as tag, later ones "Name@2", "Name@3" and so on. When a type
+changes, its tag moves on and an upcaster from the tag before is registered here. The bytes on the disk, and
+so their hashes, are never rewritten: a record is lifted each time it is read.
+
+A new field at the end with a default needs no version. A changed part without a tag of its own (a child
+order, a venue report) counts as a change of the command or event that holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from qtinfra.core.events import Entry
+from qtinfra.core.exceptions import JournalError
+
+#: Lifts one command or event, as a list whose first item is its tag, to the next version.
+Upcaster = Callable[[list[object]], list[object]]
+Upcasters = Mapping[str, Upcaster]
+
+#: Old tag -> its upcaster.
+UPCASTERS: dict[str, Upcaster] = {}
+
+_COMMAND = 7
+_EVENTS = 9
+_MAX_STEPS = 64
+_DECODER = msgspec.msgpack.Decoder(Entry)
+
+
+def decode_entry(data: bytes, upcasters: Upcasters = UPCASTERS) -> Entry:
+    """Read an entry; older versions of its command and events are lifted to today's.
+
+    Raises:
+        JournalError: code `journal_version`: no version of ours describes these bytes.
+    """
+    try:
+        return _DECODER.decode(data)
+    except msgspec.ValidationError:
+        return _decode_old(data, upcasters)
+    except msgspec.DecodeError as error:
+        raise _unreadable(str(error)) from error
+
+
+def _decode_old(data: bytes, upcasters: Upcasters) -> Entry:
+    raw = msgspec.msgpack.decode(data)
+    if not isinstance(raw, list) or len(raw) <= _EVENTS or not isinstance(raw[_EVENTS], list):
+        raise _unreadable("not an entry")
+    raw[_COMMAND] = upcast(raw[_COMMAND], upcasters)
+    raw[_EVENTS] = [upcast(event, upcasters) for event in raw[_EVENTS]]
+    try:
+        return msgspec.convert(raw, Entry)
+    except msgspec.ValidationError as error:
+        raise _unreadable(str(error)) from error
+
+
+def upcast(item: object, upcasters: Upcasters) -> object:
+    """Lift one command or event, as decoded to plain lists, until no upcaster knows its tag.
+
+    Raises:
+        JournalError: the registered upcasters run in a circle.
+    """
+    for _ in range(_MAX_STEPS):
+        if not isinstance(item, list) or not item or not isinstance(item[0], str):
+            return item
+        step = upcasters.get(item[0])
+        if step is None:
+            return item
+        item = step(item)
+    raise _unreadable("its upcasters do not come to an end")
+
+
+def _unreadable(why: str) -> JournalError:
+    return JournalError(f"cannot read the record: {why}", code="journal_version")

@@ -1,0 +1,1 @@
+"""Pre-trade risk: one function per control, each naming its rule."""

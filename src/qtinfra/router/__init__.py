@@ -1,0 +1,1 @@
+"""Smart order routing: where an approved quantity goes."""

@@ -1,0 +1,123 @@
+"""The smart order router: best net price after fees over the consolidated book, sweep, residual posting.
+
+It is a pure function from an approved quantity, the book and the venues to a plan. What is displayed within
+the limit is taken at the best all-in price (price plus take fee), venue by venue; what remains of an order
+that may rest is posted where posting is cheapest. Legs that take are immediate-or-cancel at the worst
+price they need, so that a quote that moved away costs nothing but another round.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from qtinfra.core.decimals import ZERO
+from qtinfra.core.decisions import RiskApproved, RouteLeg, RoutePlan
+from qtinfra.core.market import ConsolidatedBook
+from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+
+RESTING = (TimeInForce.DAY, TimeInForce.GTC)
+
+
+class VenueTerms(msgspec.Struct, frozen=True, gc=False):
+    """A venue that may take the order, with its fees per unit (negative: rebate)."""
+
+    mic: str
+    take_fee: Decimal
+    make_fee: Decimal
+
+
+def plan_route(
+    order: RiskApproved, book: ConsolidatedBook | None, venues: tuple[VenueTerms, ...]
+) -> RoutePlan:
+    """Plan where the quantity goes. `venues` are the eligible ones, the primary listing first.
+
+    Returns:
+        A plan whose legs sum to the order's quantity, or one without legs when no venue is eligible.
+    """
+    if not venues:
+        return RoutePlan((), "no venue")
+    bid = book.best_bid() if book is not None else None
+    ask = book.best_ask() if book is not None else None
+    if len(venues) == 1:
+        return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
+    taken = _displayed(order, book, venues) if book is not None else []
+    if order.tif is TimeInForce.FOK or order.min_qty:
+        return RoutePlan((_whole(order, _deepest(taken, venues)),), "in one piece", bid, ask)
+    if not taken:
+        if order.tif in RESTING and order.order_type is OrderType.LIMIT and book is not None:
+            mic = _cheapest_to_post(venues).mic
+            return RoutePlan((_whole(order, mic),), f"post at {mic}", bid, ask)
+        return RoutePlan((_whole(order, venues[0].mic),), "nothing displayed: primary listing", bid, ask)
+    legs, reason = _sweep(order, taken, venues)
+    return RoutePlan(legs, reason, bid, ask)
+
+
+def _whole(order: RiskApproved, mic: str) -> RouteLeg:
+    return RouteLeg(mic, order.order_type, order.tif, order.qty, order.price, order.min_qty)
+
+
+#: Displayed size within the limit: all-in price, rank of the venue, price, size, venue.
+_Offer = tuple[Decimal, int, Decimal, Decimal, str]
+
+
+def _displayed(order: RiskApproved, book: ConsolidatedBook, venues: tuple[VenueTerms, ...]) -> list[_Offer]:
+    """What may be taken, best all-in price first; at equal cost the listing order decides."""
+    buying = order.side is OrderSide.BUY
+    quotes = {quote.venue: quote for quote in book.quotes if quote.live}
+    offers: list[_Offer] = []
+    for rank, venue in enumerate(venues):
+        quote = quotes.get(venue.mic)
+        if quote is None:
+            continue
+        for price, size in quote.asks if buying else quote.bids:
+            if order.price is not None and (price > order.price if buying else price < order.price):
+                break
+            cost = price + venue.take_fee if buying else venue.take_fee - price
+            offers.append((cost, rank, price, size, venue.mic))
+    offers.sort()
+    return offers
+
+
+def _deepest(offers: list[_Offer], venues: tuple[VenueTerms, ...]) -> str:
+    """The venue that displays most within the limit; the primary listing when none displays anything."""
+    depth: dict[str, Decimal] = {}
+    for _, _, _, size, mic in offers:
+        depth[mic] = depth.get(mic, ZERO) + size
+    return max(depth, key=lambda mic: depth[mic]) if depth else venues[0].mic
+
+
+def _cheapest_to_post(venues: tuple[VenueTerms, ...]) -> VenueTerms:
+    return min(venues, key=lambda venue: venue.make_fee)
+
+
+def _sweep(
+    order: RiskApproved, offers: list[_Offer], venues: tuple[VenueTerms, ...]
+) -> tuple[tuple[RouteLeg, ...], str]:
+    """Split the quantity over the offers; the rest is posted, or rides on the first leg."""
+    take: dict[str, Decimal] = {}
+    worst: dict[str, Decimal] = {}
+    left = order.qty
+    for _, _, price, size, mic in offers:
+        part = min(left, size)
+        take[mic] = take.get(mic, ZERO) + part
+        worst[mic] = price
+        left -= part
+        if not left:
+            break
+    post = ""
+    if left:
+        rests = order.tif in RESTING and order.order_type is OrderType.LIMIT
+        post = _cheapest_to_post(venues).mic if rests else next(iter(take))
+        take[post] = take.get(post, ZERO) + left
+    legs = tuple(_leg(order, mic, qty, worst.get(mic), mic == post) for mic, qty in take.items())
+    reason = f"sweep {len(worst)}" + (f", rest {left} at {post}" if post else "")
+    return legs, reason
+
+
+def _leg(order: RiskApproved, mic: str, qty: Decimal, worst: Decimal | None, rests: bool) -> RouteLeg:
+    """A leg that takes goes in as IOC at the worst price it needs; the one with the rest keeps the terms."""
+    if rests:
+        return RouteLeg(mic, order.order_type, order.tif, qty, order.price, ZERO)
+    return RouteLeg(mic, OrderType.LIMIT, TimeInForce.IOC, qty, worst, ZERO)

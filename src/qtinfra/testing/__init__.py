@@ -1,0 +1,1 @@
+"""For those who test qtinfra or build on it: the conformance runner and its rigs."""

@@ -1,0 +1,232 @@
+"""Records, the chain over them, frames and versions."""
+
+import os
+import subprocess
+import sys
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qtinfra.core.events import Entry
+from qtinfra.core.exceptions import JournalCorruptError, JournalError
+from qtinfra.core.ports import Snapshot
+from qtinfra.journal.codec import (
+    GENESIS,
+    Chain,
+    Frame,
+    FrameError,
+    chain_hash,
+    decode_frame,
+    decode_snapshot,
+    encode_entry,
+    encode_frame,
+    encode_snapshot,
+    outline,
+)
+from qtinfra.journal.memory import MemoryJournal
+from qtinfra.journal.versions import UPCASTERS, Upcasters, decode_entry, upcast
+from qtinfra.testing.journal_contract import sample_entries
+
+pytestmark = pytest.mark.unit
+
+
+def sample_frame(count: int = 4) -> Frame:
+    return Chain(0, epoch=1).seal(sample_entries(count))
+
+
+def check(frame: Frame) -> None:
+    for _ in Chain(0).check_frame(frame):
+        continue
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=50, deadline=None)
+def test_a_decoded_entry_equals_the_encoded_one_and_encodes_to_the_same_bytes(seed: int) -> None:
+    for entry in sample_entries(3, seed=seed):
+        data = encode_entry(entry)
+        assert decode_entry(data) == entry
+        assert encode_entry(decode_entry(data)) == data
+
+
+def test_the_outline_places_an_entry_as_the_entry_does() -> None:
+    for entry in sample_entries(5):
+        place = outline(encode_entry(entry))
+        assert (place.shard, place.epoch, place.seq, place.last_seq) == (0, 1, entry.seq, entry.last_seq)
+
+
+def test_hashes_are_the_same_in_processes_with_different_hash_seeds() -> None:
+    program = (
+        "from qtinfra.journal.codec import Chain, encode_frame\n"
+        "from qtinfra.testing.journal_contract import sample_entries\n"
+        "import hashlib, sys\n"
+        "frame = Chain(0, epoch=1).seal(sample_entries(50))\n"
+        "sys.stdout.write(frame.last_hash.hex() + hashlib.sha256(encode_frame(frame)).hexdigest())\n"
+    )
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "4711")
+    ]
+    assert len(outputs[0]) == 128
+    assert outputs[0] == outputs[1]
+    assert outputs[0].startswith(sample_frame(50).last_hash.hex().encode())
+
+
+def test_each_hash_covers_the_hash_before_and_the_entry_bytes() -> None:
+    digest = GENESIS
+    for data, after in sample_frame().records:
+        digest = chain_hash(digest, data)
+        assert after == digest
+
+
+def test_a_frame_survives_its_written_form_and_verifies() -> None:
+    frame = sample_frame()
+    assert decode_frame(encode_frame(frame)) == frame
+    check(frame)
+
+
+def test_every_flipped_bit_of_a_frame_is_found() -> None:
+    blob = encode_frame(sample_frame(2))
+    for bit in range(len(blob) * 8):
+        flipped = bytearray(blob)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((FrameError, JournalCorruptError)):
+            check(decode_frame(bytes(flipped)))
+
+
+@pytest.mark.parametrize("extra", [b"\0", b"QTJ1"])
+def test_bytes_after_a_frame_are_refused(extra: bytes) -> None:
+    with pytest.raises(FrameError):
+        decode_frame(encode_frame(sample_frame()) + extra)
+
+
+def test_another_written_form_of_the_same_frame_is_refused() -> None:
+    blob = encode_frame(sample_frame(1))
+    assert blob[4:6] == b"\x92\x95"
+    longer = blob[:4] + b"\xdc\x00\x02" + blob[5:]
+    with pytest.raises(FrameError):
+        decode_frame(longer)
+
+
+def test_an_edited_record_is_named_by_its_first_sequence() -> None:
+    frame = sample_frame(6)
+    entry = sample_entries(6)[3]
+    data, digest = frame.records[3]
+    frame.records[3] = (data[:-1] + bytes([data[-1] ^ 1]), digest)
+    with pytest.raises(JournalCorruptError) as error:
+        check(frame)
+    assert error.value.first_bad_seq == entry.seq
+    assert f"sequence {entry.seq}" in error.value.message
+
+
+def test_an_epoch_never_goes_down_along_the_chain() -> None:
+    chain = Chain(0, epoch=2)
+    later = chain.seal(sample_entries(1, epoch=2))
+    back = Chain(0, epoch=1, seq=chain.seq, hash=chain.hash).seal(
+        sample_entries(1, epoch=1, after_seq=chain.seq)
+    )
+    checker = Chain(0)
+    list(checker.check_frame(later))
+    with pytest.raises(JournalCorruptError, match="older epoch"):
+        list(checker.check_frame(back))
+
+
+def test_a_refused_frame_leaves_the_chain_where_it_was() -> None:
+    chain = Chain(0, epoch=1)
+    good = sample_entries(2)
+    with pytest.raises(JournalError):
+        chain.seal([good[0], good[0]])
+    assert (chain.seq, chain.hash) == (0, GENESIS)
+    chain.seal(good)
+
+
+def test_every_flipped_bit_of_a_snapshot_is_found() -> None:
+    snapshot = Snapshot(0, 12, bytes(range(32)), b"state")
+    blob = encode_snapshot(snapshot)
+    assert decode_snapshot(blob) == snapshot
+    for bit in range(len(blob) * 8):
+        flipped = bytearray(blob)
+        flipped[bit // 8] ^= 1 << bit % 8
+        assert decode_snapshot(bytes(flipped)) is None
+    assert decode_snapshot(b"") is None
+
+
+# --- versions: a made-up past in which SymbolRestricted had no account, and before that was a pair of words ---
+
+
+def from_zero(item: list[object]) -> list[object]:
+    return ["SymbolRestricted@-1", item[1], item[2] == "yes"]
+
+
+def from_minus_one(item: list[object]) -> list[object]:
+    return ["SymbolRestricted", item[1], "*", item[2]]
+
+
+OLD: Upcasters = {"SymbolRestricted@-2": from_zero, "SymbolRestricted@-1": from_minus_one}
+
+
+def old_bytes(entry: Entry, event: list[object]) -> bytes:
+    raw = msgspec.msgpack.decode(encode_entry(entry))
+    raw[9] = [event, *raw[9]]
+    return msgspec.msgpack.encode(raw)
+
+
+@pytest.mark.parametrize(
+    "event", [["SymbolRestricted@-2", "GME", "yes"], ["SymbolRestricted@-1", "GME", True]]
+)
+def test_an_old_event_is_lifted_through_every_version_to_todays(event: list[object]) -> None:
+    for entry in sample_entries(6):
+        lifted = decode_entry(old_bytes(entry, event), OLD)
+        assert msgspec.to_builtins(lifted.events[0]) == ["SymbolRestricted", "GME", "*", True]
+        assert lifted.events[1:] == entry.events
+        assert (lifted.command, lifted.market) == (entry.command, entry.market)
+
+
+def test_an_old_command_is_lifted_too() -> None:
+    raw = msgspec.msgpack.decode(encode_entry(sample_entries(1)[0]))
+    raw[7] = ["Limit", "max_order_qty", "12.50"]
+    registry: Upcasters = {"Limit": lambda item: ["SetLimit", *item[1:], "*", "*"]}
+    command = decode_entry(msgspec.msgpack.encode(raw), registry).command
+    assert getattr(command, "value", None) == Decimal("12.50")
+
+
+def test_a_version_that_nobody_knows_is_an_error_of_its_own_and_not_corruption() -> None:
+    data = old_bytes(sample_entries(1)[0], ["SymbolRestricted@9", "GME"])
+    for registry in (UPCASTERS, OLD):
+        with pytest.raises(JournalError) as error:
+            decode_entry(data, registry)
+        assert error.value.error_code == "journal_version"
+        assert not isinstance(error.value, JournalCorruptError)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", msgspec.msgpack.encode([1, 2]), msgspec.msgpack.encode("x")])
+def test_bytes_that_are_no_entry_are_an_error(data: bytes) -> None:
+    with pytest.raises(JournalError):
+        decode_entry(data)
+
+
+def test_upcasters_that_run_in_a_circle_are_an_error() -> None:
+    with pytest.raises(JournalError):
+        upcast(["A"], {"A": lambda item: ["B"], "B": lambda item: ["A"]})
+
+
+def test_a_journal_reads_old_records_and_its_hashes_cover_the_original_bytes() -> None:
+    journal = MemoryJournal.fresh()
+    entry = sample_entries(1)[0]
+    data = old_bytes(entry, ["SymbolRestricted@-1", "GME", True])
+    digest = chain_hash(GENESIS, data)
+    header = msgspec.structs.replace(sample_frame(1).header, last_seq=outline(data).last_seq)
+    frame = Frame(header, [(data, digest)])
+    journal._write(frame, encode_frame(frame))
+    journal.close()
+    again = MemoryJournal.open("journal", disk=journal.disk, upcasters=OLD)
+    (record,) = again.records()
+    assert (record.entry_bytes, record.hash, again.head.hash) == (data, digest, digest)
+    assert len(record.entry.events) == len(entry.events) + 1
