@@ -564,7 +564,7 @@ def test_a_logon_that_does_not_fit_is_refused_with_its_reason(
         frame(limit("BEFORE-LOGON")),
         b"\xff\xff\xff\xff",
         (MAX_MESSAGE_BYTES + 1).to_bytes(4, "big"),
-        frame(Logon(SESSION, MIC, 1, 1)) * 2,
+        frame(Logon(SESSION, MIC, 1, 1)) + frame(Logon(SESSION, MIC, 1, 2)),
         frame(Logon(SESSION, MIC, 1, 1)) + frame(msgspec.structs.replace(limit("A1"), venue="XLON")),
         frame(Logon(SESSION, MIC, 1, 1)) + frame(msgspec.structs.replace(limit("A1"), qty=Decimal("NaN"))),
     ],
@@ -578,7 +578,7 @@ def test_who_breaks_the_protocol_is_disconnected_and_the_venue_goes_on(venue: Pr
                 pass
         except ConnectionResetError:
             pass
-    venue.wait_status(connected=False, executed=0)
+    venue.wait_status(connected=False, executed=0, takeovers=0)
     with Client(venue.port) as client:
         client.log_on(epoch=2)
         assert client.receive_until(CaughtUp)[-1] == CaughtUp(0)
@@ -650,6 +650,23 @@ def test_a_client_that_falls_silent_is_disconnected() -> None:
         client.log_on()
         client.receive_until(CaughtUp)
         process.wait_status(connected=False)
+
+
+def test_a_fenced_owner_that_never_hangs_up_is_hung_up_on() -> None:
+    with (
+        venue_process("--heartbeat-ms", "20", "--dead-after-ms", "60") as process,
+        Client(process.port) as old,
+        Client(process.port) as new,
+    ):
+        old.log_on(epoch=1)
+        old.receive_until(CaughtUp)
+        new.log_on(epoch=2)
+        assert isinstance(old.receive(), LogonRefused)
+        deadline = time.monotonic() + PATIENCE_S
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < deadline:
+                old.send(Heartbeat())
+                time.sleep(0.005)
 
 
 def test_the_command_line_refuses_a_tick_that_is_no_positive_number(
@@ -734,6 +751,22 @@ def test_a_resend_that_ends_too_early_is_a_gap() -> None:
             await connected(desk)
             assert [report.seq for report in desk.reports] == [1, 2]
             assert desk.statuses[0] == (VenueStatus.DISCONNECTED, "gap: resend complete at 2, 2 was expected")
+
+    run(scenario())
+
+
+def test_what_follows_a_gap_on_the_same_connection_is_not_read() -> None:
+    async def scenario() -> None:
+        answers: list[AnyMessage] = [LogonAccepted(SESSION, 2), numbered(2), numbered(1), CaughtUp(1)]
+        first = b"".join(map(frame, answers))
+        second: Script = [LogonAccepted(SESSION, 2), numbered(1), numbered(2), CaughtUp(2)]
+        async with ScriptedVenue([first], second) as port, Desk(port) as desk:
+            await connected(desk)
+            assert [report.seq for report in desk.reports] == [1, 2]
+            assert [reason for _, reason in desk.statuses] == [
+                "gap: report 2 came, 1 was expected",
+                "caught up to 2",
+            ]
 
     run(scenario())
 

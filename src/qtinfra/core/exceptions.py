@@ -17,7 +17,9 @@
     │       ├── JournalCorruptError   a record does not verify: names the sequence
     │       └── FencedError           another owner has taken the shard
     ├── ExternalServiceError
+    │   └── OverloadedError           refused before anything was journaled
     └── TimeoutError
+        └── OutcomeUnknownError       the shard stopped before the outcome was durable
 
 `OrderError` is the root of all errors about orders; `QtInfraError` joins it with the rest.
 """
@@ -195,9 +197,24 @@ class ExternalServiceError(QtInfraError):
     retryable = True
 
 
+class OverloadedError(ExternalServiceError):
+    """A queue is full: new work is refused, accepted work is never dropped."""
+
+    code = "overloaded"
+    severity = Severity.WARNING
+
+
 class TimeoutError(QtInfraError, builtins.TimeoutError):
     """The time allowed ran out; whether it happened is not known unless context says so."""
 
     code = "timeout"
     severity = Severity.ERROR
     retryable = True
+
+
+class OutcomeUnknownError(TimeoutError):
+    """The shard stopped before it was known whether the command is durable. Ask again after a restart."""
+
+    code = "outcome_unknown"
+    severity = Severity.CRITICAL
+    retryable = False

@@ -148,7 +148,8 @@ class ExecutionState(StrEnum):
 class Execution(msgspec.Struct, gc=False):
     """One trade print. `reported_qty`/`reported_px` are the venue's words; `qty`, `px` what counts today.
 
-    `qty`, `px` and `value` (exact, unit times price) follow corrections and corporate-action ratios; a busted execution counts for nothing.
+    `qty`, `px` and `value` (exactly what was paid per multiplier) follow corrections and corporate-action
+    ratios; a busted execution counts for nothing.
     """
 
     key: str

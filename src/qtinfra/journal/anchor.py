@@ -125,7 +125,7 @@ def sign_head(head: Head, ts_ns: int, key: KeyFile) -> Anchor:
 
 
 class AnchorFile:
-    """Signed heads as JSON Lines, oldest first. Keep it on another disk, or as another user, than the journal."""
+    """Signed heads as JSON Lines, oldest first; best kept on another disk, or by another user."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)

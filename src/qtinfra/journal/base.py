@@ -63,6 +63,7 @@ class FrameJournal(ABC):
         self._shard = shard
         self._epoch = 0
         self._upcasters = upcasters
+        self._writable = writable
         self._head = Head(shard, 0, 0, GENESIS)
         self._refusal = "" if writable else "it is open for reading only"
 
@@ -213,13 +214,12 @@ class FrameJournal(ABC):
             _compare(stored, frame, chain)
             yield from chain.check_frame(frame)
 
-    def _verify(self, verify: Verify) -> None:
-        """Walk the chain to its end, which becomes the head.
+    def _verify(self, start: Snapshot | None = None) -> None:
+        """Walk the chain to its end, which becomes the head; from a snapshot on if it lies on the chain.
 
         Raises:
             JournalCorruptError: names the first sequence that does not verify.
         """
-        start = self._newest_snapshot() if verify == "tail" else None
         epoch = seq = 0
         digest, seen = GENESIS, False
         for place, record in self._walk(start.seq if start else 0):
@@ -228,7 +228,7 @@ class FrameJournal(ABC):
             seen = seen or (start is not None and (seq, digest) == (start.seq, start.chain_hash))
         self._epoch = epoch
         if start is not None and not seen:
-            self._verify("full")
+            self._verify()
 
     # --- snapshots ----------------------------------------------------------------------------------------
 
@@ -252,11 +252,14 @@ class FrameJournal(ABC):
     def latest_snapshot(self) -> Snapshot | None:
         """The newest snapshot that is intact and lies on this journal's chain; else None.
 
+        A reader passes over those that a living writer has saved since it opened.
+
         Raises:
             JournalCorruptError: an intact snapshot lies ahead of the head: the journal has lost its tail.
         """
         for snapshot in self._intact_snapshots():
-            self._refuse_ahead(snapshot)
+            if self._writable:
+                self._refuse_shorter_than(snapshot)
             if self._hash_at(snapshot.seq) == snapshot.chain_hash:
                 return snapshot
         return None
@@ -267,15 +270,13 @@ class FrameJournal(ABC):
             if snapshot is not None and (snapshot.shard, snapshot.seq) == (self._shard, seq):
                 yield snapshot
 
-    def _newest_snapshot(self) -> Snapshot | None:
-        return next((snapshot for snapshot in self._intact_snapshots() if snapshot.seq > 0), None)
+    def _newest_intact(self) -> Snapshot | None:
+        """The newest snapshot that is whole, on this chain or not. An opening looks for it before the head,
+        so that a living writer's next one is not taken for a lost tail."""
+        return next(self._intact_snapshots(), None)
 
-    def _refuse_if_shorter(self) -> None:
-        for snapshot in self._intact_snapshots():
-            self._refuse_ahead(snapshot)
-
-    def _refuse_ahead(self, snapshot: Snapshot) -> None:
-        if snapshot.seq > self._head.seq:
+    def _refuse_shorter_than(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None and snapshot.seq > self._head.seq:
             raise JournalCorruptError(
                 f"journal is shorter than its snapshot: it ends at sequence {self._head.seq}, "
                 f"the snapshot is of {snapshot.seq}",

@@ -209,15 +209,15 @@ class Chain:
         header = frame.header
         if (header.shard, header.first_seq, header.prev_hash) != (self.shard, self.seq + 1, self.hash):
             raise self.broken("the frame does not follow the one before")
-        if header.epoch < self.epoch or not frame.records:
-            raise self.broken("the frame has an older epoch than the one before, or no records")
+        if not frame.records:
+            raise self.broken("the frame has no records")
         for record in frame.records:
             place = self.check(record)
             if place.epoch != header.epoch:
                 raise corrupt(place.seq, "the record has another epoch than its frame")
             yield place, record
         if self.seq != header.last_seq:
-            raise self.broken("the frame does not end where it says")
+            raise corrupt(header.first_seq, "the frame does not end where it says")
 
     def check(self, record: Record) -> Outline:
         """Check one stored record: its hash, its place, its epoch. The chain moves to its end.

@@ -168,11 +168,12 @@ class LogJournal(FrameJournal):
 
     def _load(self) -> int:
         """Verify all frames and find the end; the bytes of a torn tail."""
+        newest = self._newest_intact()
         self._end = size = self._disk.size(self._path)
-        self._verify("full")
+        self._verify()
         if self._bad_at is not None:
             self._end = self._judge(self._bad_at)
-        self._refuse_if_shorter()
+        self._refuse_shorter_than(newest)
         cut = size - self._end
         if cut:
             what = "cut" if not self._refusal else "left as they are (open for reading only)"

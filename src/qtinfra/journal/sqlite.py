@@ -158,8 +158,9 @@ class SqliteJournal(FrameJournal):
 
     def _load(self, verify: Verify) -> None:
         """Verify the chain; in full, also that SQLite finds its own structure sound."""
-        self._verify(verify)
-        self._refuse_if_shorter()
+        newest = self._newest_intact()
+        self._verify(newest if verify == "tail" else None)
+        self._refuse_shorter_than(newest)
         if verify == "full":
             with _explained("check the file", self._head.seq + 1):
                 verdict = self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]

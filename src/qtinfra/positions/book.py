@@ -135,7 +135,7 @@ class PositionBook(msgspec.Struct, gc=False):
 
     accounts: dict[str, dict[str, Position]] = {}
 
-    def apply(  # noqa: PLR0917 - called for every fill; keywords cost time
+    def apply(
         self,
         account: str,
         symbol: str,

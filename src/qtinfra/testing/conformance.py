@@ -12,7 +12,6 @@ been asked for is counted in words before it. Market data comes from $QTINFRA_DA
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import sys
@@ -23,6 +22,7 @@ from typing import TextIO
 
 import msgspec
 
+from qtinfra.testing import engine_rig
 from qtinfra.testing.algo_cases import ALGO_KINDS, AlgoFunction, case_failure, data_is_there, load_algo_cases
 from qtinfra.testing.precedence import load_precedence, precedence_failures
 from qtinfra.testing.scenarios import (
@@ -215,11 +215,6 @@ def _data_root() -> Path:
     return Path(os.environ.get("QTINFRA_DATA") or Path("..") / "shared" / "data")
 
 
-def _engine_rigs() -> RigFactory:
-    make_rig: RigFactory = importlib.import_module("qtinfra.testing.engine_rig").make_rig
-    return make_rig
-
-
 def main(
     argv: Sequence[str] | None = None,
     make_rig: RigFactory | None = None,
@@ -237,7 +232,7 @@ def main(
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args(argv)
     try:
-        result = run(arguments.dir, make_rig or _engine_rigs(), _data_root())
+        result = run(arguments.dir, make_rig or engine_rig.make_rig, _data_root())
     except ConformanceFileError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -362,6 +362,18 @@ class JournalContract:
             assert len(list(again.read())) == 9
             again.close()
 
+    def test_a_reader_passes_over_snapshots_newer_than_its_head(
+        self, place: Path, journal: FrameJournal
+    ) -> None:
+        fill(journal, frames=1)
+        old = Snapshot(0, journal.head.seq, journal.head.hash, b"old")
+        journal.save_snapshot(old)
+        reader = self.open_readonly(place)
+        fill(journal, frames=1)
+        journal.save_snapshot(Snapshot(0, journal.head.seq, journal.head.hash, b"new"))
+        assert reader.latest_snapshot() == old
+        reader.close()
+
     @pytest.mark.parametrize("left", [0, 2])
     def test_a_journal_shorter_than_its_snapshot_is_refused(self, place: Path, left: int) -> None:
         journal = self.open(place)

@@ -138,6 +138,28 @@ def test_an_epoch_never_goes_down_along_the_chain() -> None:
         list(checker.check_frame(back))
 
 
+def test_a_gap_another_shard_or_an_empty_frame_is_found_though_every_hash_is_right() -> None:
+    first, *later = sample_entries(3)
+    header = sample_frame(1).header
+    for wrong in (later[1], sample_entries(1, shard=1, after_seq=first.last_seq)[0]):
+        data = [encode_entry(first), encode_entry(wrong)]
+        digest = chain_hash(GENESIS, data[0])
+        records = [(data[0], digest), (data[1], chain_hash(digest, data[1]))]
+        with pytest.raises(JournalCorruptError, match="out of place") as error:
+            check(Frame(msgspec.structs.replace(header, last_seq=wrong.last_seq), records))
+        assert error.value.first_bad_seq == first.last_seq + 1
+    with pytest.raises(JournalCorruptError, match="no records"):
+        check(Frame(header, []))
+
+
+def test_a_frame_that_lies_about_its_epoch_or_its_end_is_found() -> None:
+    frame = sample_frame(2)
+    for change in ({"epoch": 2}, {"last_seq": frame.header.last_seq + 1}):
+        header = msgspec.structs.replace(frame.header, **change)
+        with pytest.raises(JournalCorruptError):
+            check(Frame(header, frame.records))
+
+
 def test_a_refused_frame_leaves_the_chain_where_it_was() -> None:
     chain = Chain(0, epoch=1)
     good = sample_entries(2)
@@ -158,7 +180,7 @@ def test_every_flipped_bit_of_a_snapshot_is_found() -> None:
     assert decode_snapshot(b"") is None
 
 
-# --- versions: a made-up past in which SymbolRestricted had no account, and before that was a pair of words ---
+# --- versions: a made-up past in which SymbolRestricted had no account, and before that said yes or no ---
 
 
 def from_zero(item: list[object]) -> list[object]:

@@ -34,7 +34,7 @@ def _exact_context() -> Iterator[None]:
         yield
 
 
-def trade(  # noqa: PLR0917
+def trade(
     book: PositionBook,
     key: str,
     qty: str,
@@ -262,6 +262,15 @@ def test_a_trade_from_before_a_split_is_corrected_in_the_units_of_its_day() -> N
     book.bust("ACC", "SYM", "T2")
     book.bust("ACC", "SYM", "T1")
     assert (only(book).qty, only(book).cost) == numbers(100, 3000)
+
+
+def test_a_bust_of_the_first_trade_after_a_split_leaves_the_split_to_those_before_it() -> None:
+    book = traded(("100", "50"))
+    book.scale("ACC", "SYM", D(2), D(1))
+    trade(book, "T2", "30", "26")
+    trade(book, "T3", "40", "27")
+    book.bust("ACC", "SYM", "T2")
+    assert (only(book).qty, only(book).cost) == numbers(100 * 2 + 40, 100 * 50 + 40 * 27)
 
 
 def test_a_corporate_action_leaves_an_account_without_a_position_alone() -> None:

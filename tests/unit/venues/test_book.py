@@ -224,6 +224,39 @@ class BookCases:
         book.amend(1, 10, 100)
         assert book.ahead(1) == (1, 10)
 
+    def test_the_queue_moves_up_as_those_in_front_trade_shrink_or_leave(self) -> None:
+        book = self.filled_with([sell(1, 10, 100), sell(2, 20, 100), sell(3, 30, 100), sell(4, 40, 100)])
+        assert book.ahead(4) == (3, 60)
+        book.add(buy(5, 15, 100))
+        assert book.ahead(4) == (2, 45)
+        book.amend(3, 5, 100)
+        assert book.ahead(4) == (2, 20)
+        book.cancel(2)
+        assert (book.ahead(4), book.ahead(3)) == ((1, 5), (0, 0))
+
+    def test_an_amendment_without_change_keeps_time_priority(self) -> None:
+        book = self.filled_with([sell(1, 10, 100), sell(2, 10, 100)])
+        assert book.amend(1, 10, 100) == []
+        assert book.ahead(1) == (0, 0)
+
+    def test_a_minimum_that_was_met_on_arrival_does_not_bind_an_amended_order(self) -> None:
+        book = self.filled_with([sell(1, 10, 100)])
+        book.add(buy(2, 30, 100, minimum=10))
+        book.add(sell(3, 5, 101))
+        assert book.amend(2, 20, 101) == [Trade(3, 2, 101, 5)]
+        assert book.depth(5)[0] == ((101, 15),)
+
+    def test_our_displayed_quantity_follows_amendments_fills_and_cancels(self) -> None:
+        book = self.filled_with([BookOrder(1, True, 10, 100, own=True), buy(2, 7, 100)])
+        for change in (
+            lambda: book.amend(1, 6, 100),
+            lambda: book.add(sell(3, 2, 100)),
+            lambda: book.cancel(1),
+        ):
+            change()
+            assert book.depth(5, own=False)[0] == ((100, 7),)
+        assert book.depth(5)[0] == ((100, 7),)
+
     def test_an_amended_price_that_crosses_trades_at_once(self) -> None:
         book = self.filled_with([sell(1, 10, 101), buy(2, 30, 100)])
         assert book.amend(2, 30, 101) == [Trade(1, 2, 101, 10)]
@@ -283,17 +316,31 @@ class TestNaiveBook(BookCases):
 
 Command = tuple[str, int, bool, int, int | None, bool, int, bool]
 
+VERBS = st.sampled_from(["add"] * 6 + ["cancel", "amend", "amend"])
+LIMITS = st.integers(1, 4)
+
+
+def command(verb: str, is_buy: bool, price: int | None, terms: tuple[int, int, bool, int, bool]) -> Command:
+    """Bids mostly below offers, so that queues build up between the trades."""
+    order_id, units, rests, minimum, own = terms
+    return verb, order_id, is_buy, units, price if is_buy or price is None else price + 2, rests, minimum, own
+
+
 COMMANDS = st.lists(
-    st.tuples(
-        st.sampled_from(["add", "add", "add", "cancel", "amend"]),
-        st.integers(1, 12),
+    st.builds(
+        command,
+        VERBS,
         st.booleans(),
-        st.integers(1, 9),
-        st.none() | st.integers(1, 6),
-        st.booleans(),
-        st.sampled_from([0, 0, 0, 1, 4, 9]),
-        st.booleans(),
+        st.one_of(LIMITS, LIMITS, LIMITS, LIMITS, st.none()),
+        st.tuples(
+            st.integers(1, 12),
+            st.integers(1, 9),
+            st.sampled_from([True] * 5 + [False]),
+            st.sampled_from([0] * 5 + [1, 4, 9]),
+            st.booleans(),
+        ),
     ),
+    min_size=10,
     max_size=60,
 )
 

@@ -344,7 +344,8 @@ def test_a_replace_with_bad_terms_changes_nothing(desk: Desk, qty: int, price: s
 def test_a_replaced_order_goes_by_its_new_id_and_old_ids_still_resolve(desk: Desk) -> None:
     desk.new("a", 100, "10.00")
     desk.replace("b", "a", 90, None)
-    desk.replace("c", "b", 80, None)
+    (report,) = desk.replace("c", "b", 80, None)
+    assert (report.cl_ord_id, report.orig_cl_ord_id) == ("c", "b")
     assert desk.others(False, 10, 1000)[0].cl_ord_id == "c"
     assert [desk.status(name).leaves_qty for name in "abc"] == [D(70)] * 3
     assert desk.record().cl_ord_ids == ("a", "b", "c")

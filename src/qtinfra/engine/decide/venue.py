@@ -96,8 +96,10 @@ def _pending(at: Situation, report: VenueReport) -> None:
 
 
 def _reject(at: Situation, report: VenueReport) -> None:
-    if not at.child.working:
-        _ignore(report, "rejected after its end", at.out)
+    if at.child.status not in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+        _ignore(report, "rejected after it was accepted", at.out)
+        text = f"{report.venue} rejects an order that it had accepted: {report.reason}"
+        at.out.add(BreakRaised("late_reject", at.order.order_id, report.cl_ord_id, text))
         return
     reason = report.reason or report.text
     at.out.add(

@@ -112,7 +112,7 @@ class RecordedVenue:
         self.symbol = symbol
         self.overlay = Overlay(book)
         self._mic = mic
-        self._trade_date = trade_date
+        self.trade_date = trade_date
         self._grid = Grid(tick)
         self._step = int(tick.scaleb(4))
         self._open = True
@@ -338,7 +338,7 @@ class RecordedVenue:
             ReportKind.FILL,
             self._mic,
             own.ids[-1],
-            trade_date=self._trade_date,
+            trade_date=self.trade_date,
             venue_order_id=own.venue_order_id,
             exec_id=exec_id,
             qty=qty,
@@ -362,7 +362,7 @@ class RecordedVenue:
             kind,
             self._mic,
             cl_ord_id,
-            trade_date=self._trade_date,
+            trade_date=self.trade_date,
             orig_cl_ord_id=orig_cl_ord_id,
             venue_order_id=own.venue_order_id if own is not None else "",
             reason=reason,
@@ -476,6 +476,16 @@ class LobsterMarket:
     def bbo_crossed(self) -> int:
         """How many of them had a bid at or above the ask."""
         return self._bbo.crossed
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """Times of the first and the last message (UTC nanoseconds)."""
+        return self._messages[0].ts_ns, self._messages[-1].ts_ns
+
+    @property
+    def played(self) -> int:
+        """How many messages have happened, the one of the seed row included."""
+        return self._next
 
     def next_ns(self) -> int | None:
         """Time of the next message (UTC nanoseconds); None at the end of the recording."""

@@ -1,0 +1,82 @@
+"""Group commit: compute a frame in memory, make it durable, and only then let its effects go.
+
+`ShardLoop` does no I/O of its own and keeps no thread: `compute` and `append` and `release` are called by a
+runtime. The live one appends in a thread while the next frame is computed; simulations call them in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from qtinfra.core.events import Entry
+from qtinfra.core.market import MarketView
+from qtinfra.core.ports import Clock, Journal
+from qtinfra.core.reports import Effect
+from qtinfra.engine.kernel import Kernel, KernelStoppedError, Outcome
+from qtinfra.runtime.inbox import Item
+
+T = TypeVar("T")
+
+#: Where effects go once they are durable.
+EffectSink = Callable[[Effect], None]
+
+
+@dataclass(slots=True)
+class Frame(Generic[T]):
+    """What one batch of commands led to: records to append together, and what waits for them.
+
+    Attributes:
+        results: outcome and token of each command, in order.
+        unknown: tokens of commands whose outcome nobody will learn, because the shard stopped.
+        stopped: why the shard must stop after this frame, if it must.
+    """
+
+    results: list[tuple[Outcome, T]] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    unknown: list[T] = field(default_factory=list)
+    stopped: KernelStoppedError | None = None
+
+
+class ShardLoop(Generic[T]):
+    """Joins kernel, journal and effects of one shard."""
+
+    def __init__(self, kernel: Kernel, journal: Journal, clock: Clock, market: MarketView) -> None:
+        self.kernel = kernel
+        self.journal = journal
+        self.clock = clock
+        self.market = market
+        self._last_ns = 0
+
+    def compute(self, batch: list[Item[T]]) -> Frame[T]:
+        """Decide and apply a batch in memory. Nothing has left and nothing is durable yet."""
+        frame: Frame[T] = Frame()
+        for position, (inbound, token) in enumerate(batch):
+            now_ns = self._last_ns = max(self._last_ns, self.clock.now_ns())
+            try:
+                outcome = self.kernel.execute(inbound, now_ns, self.market)
+            except KernelStoppedError as stopped:
+                frame.entries.append(stopped.entry)
+                frame.unknown.extend(item[1] for item in batch[position:])
+                frame.stopped = stopped
+                return frame
+            if outcome.entry is not None:
+                frame.entries.append(outcome.entry)
+            frame.results.append((outcome, token))
+        return frame
+
+    def append(self, frame: Frame[T]) -> None:
+        """Make the frame durable.
+
+        Raises:
+            JournalError: it is not known to be; the shard must stop and no effect may leave.
+        """
+        if frame.entries:
+            self.journal.append(frame.entries)
+
+    def release(self, frame: Frame[T], sink: EffectSink) -> None:
+        """Let the effects of a durable frame go, in order."""
+        for outcome, _ in frame.results:
+            for effect in outcome.effects:
+                sink(effect)
