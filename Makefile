@@ -11,7 +11,7 @@ LOCK := $(LOCK_BIN)/uv pip compile --quiet --upgrade --universal --python-versio
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint format conformance lock clean
+.PHONY: help venv demo test lint format conformance bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ format: $(STAMP) ## Format the code and apply the safe fixes
 
 conformance: $(STAMP) ## Play the conformance scenarios of DIR (default ../shared/conformance)
 	$(BIN)/python -m qtinfra.testing.conformance $(DIR)
+
+bench: $(STAMP) ## Run the benchmarks, each against its control (ARGS="parse journal --json")
+	$(BIN)/python -m qtinfra.bench $(ARGS)
 
 lock: ## Resolve the dependencies again and rewrite the hashed requirements files
 	$(PYTHON) -m venv .cache/lock

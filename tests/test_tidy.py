@@ -25,6 +25,7 @@ BROAD_ALLOWED = {  # module -> reason
 }
 ENTRY_POINTS = {  # module -> who runs it
     "qtinfra.__main__": "python -m qtinfra",
+    "qtinfra.bench.__main__": "python -m qtinfra.bench and make bench",
     "qtinfra.cli": "the console script",
     "qtinfra.testing.conformance": "make conformance",
 }

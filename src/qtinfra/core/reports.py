@@ -23,6 +23,18 @@ class ToVenue(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 class VenueNewOrder(ToVenue, frozen=True, gc=False):
+    """An order for a venue; what follows `account` only some venues take.
+
+    Attributes:
+        display_qty: what an iceberg shows at a time (FIX 1138); 0 shows all.
+        stop_px: last-trade price that brings a stop order to life (FIX 99).
+        peg: "PRIMARY" (own side's best), "MARKET" (the other side's) or "MIDPOINT" (FIX 1094 5, 4 and 2).
+        peg_offset: added to the peg's price, in currency per unit; negative is less.
+        hidden: nothing of it is displayed.
+        smp_id: orders under the same one never trade with each other (FIX 2362).
+        smp_mode: what happens instead, by the word of the venue (FIX 2964); empty is the venue's default.
+    """
+
     symbol: str
     side: OrderSide
     order_type: OrderType
@@ -31,6 +43,13 @@ class VenueNewOrder(ToVenue, frozen=True, gc=False):
     price: Decimal | None
     min_qty: Decimal = ZERO
     account: str = ""
+    display_qty: Decimal = ZERO
+    stop_px: Decimal | None = None
+    peg: str = ""
+    peg_offset: Decimal = ZERO
+    hidden: bool = False
+    smp_id: str = ""
+    smp_mode: str = ""
 
 
 class VenueCancel(ToVenue, frozen=True, gc=False):
@@ -88,6 +107,7 @@ class VenueReport(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         exec_id, ref_exec_id: FILL: the execution's id; BUST and CORRECT: `ref_exec_id` names the original.
         reason: venue's reason code or word; `corporate_action` on RESTATED scales what has traded.
         queue_ahead: on a passive fill, displayed quantity that stood before us when our order arrived.
+        flag: on a fill, the venue's liquidity flag where it is more than ADDED or REMOVED (auction, hidden).
     """
 
     kind: ReportKind
@@ -110,6 +130,7 @@ class VenueReport(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     reason: str = ""
     text: str = ""
     source_ns: int = 0
+    flag: str = ""
 
 
 class ExecType(StrEnum):

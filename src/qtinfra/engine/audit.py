@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from qtinfra.core.decimals import ZERO, exact, plain
 from qtinfra.core.extended_models import ExecutionState
-from qtinfra.core.models import ChildStatus, Order, OrderStatus, order_status
+from qtinfra.core.models import ChildStatus, Order, order_status
 from qtinfra.engine.state import State
 
 
@@ -49,21 +49,31 @@ def _audit_leaves(state: State, order: Order) -> list[str]:
     if order.closed is not None:
         if order.unallocated or order.leaves_qty:
             found.append("closed with quantity left")
-        if order.closed is not OrderStatus.CANCELLED and working:
+        if working:
             found.append(f"closed while venues hold {plain(working)}")
-    elif working + order.unallocated != expected and order.cum_qty <= order.qty:
+    elif order.unallocated != max(ZERO, expected - working):
         found.append(
             f"children hold {plain(working)} and {plain(order.unallocated)} is unallocated, "
             f"leaves are {plain(expected)}"
         )
-    if any(child.leaves > expected for child in children) and order.cum_qty <= order.qty:
-        found.append("a venue holds more than the order's leaves")
+    if working > expected and not _may_hold_more(state, order):
+        found.append(f"venues hold {plain(working)}, {plain(expected)} is left")
     if any(child.leaves < ZERO for child in children) or order.unallocated < ZERO:
         found.append("negative remainder")
     unknown = sum(1 for child in children if child.status is ChildStatus.UNKNOWN)
     if unknown != order.unknown_children:
         found.append(f"{unknown} children unknown, counted {order.unknown_children}")
     return found
+
+
+def _may_hold_more(state: State, order: Order) -> bool:
+    """Whether a venue's late word explains that venues hold more than is left: it was executed after its
+    end, corrected, or beyond the child's quantity. The engine cancels what is too much.
+    """
+    executed = [state.executions[key] for key in order.executions]
+    return any(
+        execution.late or execution.state is ExecutionState.CORRECTED for execution in executed
+    ) or any(state.children[child_id].cum > state.children[child_id].qty for child_id in order.children)
 
 
 def _audit_exposure(state: State) -> list[str]:
@@ -74,7 +84,8 @@ def _audit_exposure(state: State) -> list[str]:
         side = buy if order.side == "BUY" else sell
         key = (order.account, order.symbol)
         side[key] = side.get(key, ZERO) + order.reserved
-        if order.reserved < order.leaves_qty:
+        held = sum((state.children[child_id].leaves for child_id in order.children), ZERO)
+        if order.reserved < max(order.leaves_qty, held):
             return [f"order {order.order_id}: less is reserved than is open"]
     found = []
     for account, by_symbol in state.exposure.items():

@@ -188,6 +188,7 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> list[Effect]:
 
 
 def _replace_requested(state: State, event: ev.ReplaceRequested) -> list[Effect]:
+    """A child that is to give up all it has is cancelled: no venue takes a quantity of zero."""
     order = state.orders[event.order_id]
     effects: list[Effect] = [
         execution_report(
@@ -199,7 +200,10 @@ def _replace_requested(state: State, event: ev.ReplaceRequested) -> list[Effect]
     ]
     for leg in event.legs:
         child = state.children[leg.child_id]
-        effects.append(VenueReplace(child.venue, leg.cl_ord_id, child.cl_ord_id, leg.qty, leg.price))
+        if leg.qty:
+            effects.append(VenueReplace(child.venue, leg.cl_ord_id, child.cl_ord_id, leg.qty, leg.price))
+        else:
+            effects.append(VenueCancel(child.venue, leg.cl_ord_id, child.cl_ord_id))
     return effects
 
 
@@ -237,6 +241,8 @@ def _replaced(state: State, event: ev.OrderReplaced) -> list[Effect]:
 
 def _cancelled(state: State, event: ev.OrderCancelled) -> list[Effect]:
     order = state.orders[event.order_id]
+    if order.filled and not event.cl_ord_id:
+        return []
     orig = order.cl_ord_id if event.cl_ord_id else ""
     return [
         execution_report(
@@ -264,6 +270,8 @@ def _refused_by_venues(state: State, event: ev.OrderRefusedByVenues) -> list[Eff
 
 def _expired(state: State, event: ev.OrderExpired) -> list[Effect]:
     order = state.orders[event.order_id]
+    if order.filled:
+        return []
     return [execution_report(order, ExecType.EXPIRED, text=event.reason)]
 
 

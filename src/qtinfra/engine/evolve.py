@@ -10,25 +10,23 @@ from decimal import Decimal
 from typing import Any
 
 from qtinfra.core import events as ev
-from qtinfra.core.decimals import ZERO, quotient
+from qtinfra.core.decimals import ZERO, canonical, quotient
 from qtinfra.core.extended_models import Execution, ExecutionState, KillScope, VenueStatus
 from qtinfra.core.models import (
     Amend,
     Child,
     ChildStatus,
     Order,
-    OrderSide,
     OrderStatus,
     PendingCancel,
     PendingReplace,
     QueuedReplace,
-    may_become,
-    order_status,
     signed,
 )
-from qtinfra.core.reports import NO_ORDER
+from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.state import Exposure, State
+from qtinfra.engine.settle import close, end_children, expose, heard, known, release, settle
+from qtinfra.engine.state import State
 from qtinfra.risk.limits import set_limit
 
 
@@ -43,72 +41,12 @@ def evolve(state: State, event: Any) -> None:
     state.seq += 1
 
 
-# --- after each change of an order: status by the table, open set, exposure ------------------------------
-
-
-def _settle(state: State, order: Order, ts_ns: int) -> None:
-    order.version += 1
-    order.updated_ns = ts_ns
-    status = order_status(order)
-    if status is not order.status:
-        invariant(may_become(order.status, status), "status follows the table", order.status, status)
-        order.status = status
-    leaves = order.leaves_qty
-    if order.closed is not None or (not leaves and order.pending_replace is None):
-        state.open_orders.pop(order.order_id, None)
-    else:
-        state.open_orders[order.order_id] = True
-    reserved = leaves
-    pending = order.pending_replace
-    if pending is not None and order.closed is None and pending.qty - order.cum_qty > leaves:
-        reserved = pending.qty - order.cum_qty
-    if reserved != order.reserved:
-        _expose(state, order, reserved)
-
-
-def _expose(state: State, order: Order, reserved: Decimal) -> None:
-    by_symbol = state.exposure.get(order.account)
-    if by_symbol is None:
-        by_symbol = state.exposure[order.account] = {}
-    exposure = by_symbol.get(order.symbol)
-    if exposure is None:
-        exposure = by_symbol[order.symbol] = Exposure()
-    if order.side is OrderSide.BUY:
-        exposure.buy += reserved - order.reserved
-    else:
-        exposure.sell += reserved - order.reserved
-    order.reserved = reserved
-
-
-def _close(order: Order, status: OrderStatus) -> None:
-    order.closed = status
-    order.pending_cancel = None
-    order.pending_replace = None
-    order.queued = []
-    order.suspended = False
-    order.stopped = False
-    order.done_for_day = status is OrderStatus.DONE_FOR_DAY
-    order.unallocated = ZERO
+# --- shared ----------------------------------------------------------------------------------------------
 
 
 def _inbound(state: State, event: ev.VenueEvent) -> None:
     if event.seq:
         state.inbound[event.venue] = event.seq
-
-
-def _release(state: State, order: Order, child: Child, status: ChildStatus) -> None:
-    """The child stops working; what it had left is the order's to place again."""
-    _known(order, child)
-    if order.closed is None:
-        order.unallocated += child.leaves
-    child.leaves = ZERO
-    child.status = status
-    child.cancel_id = child.replace_id = ""
-
-
-def _known(order: Order, child: Child) -> None:
-    if child.status is ChildStatus.UNKNOWN:
-        order.unknown_children -= 1
 
 
 def _register(state: State, order: Order, cl_ord_id: str) -> None:
@@ -180,7 +118,7 @@ def _kill_released(state: State, event: ev.KillSwitchReleased) -> None:
 
 
 def _day_closed(state: State, event: ev.DayClosed) -> None:
-    del state, event
+    state.closed_days[event.venue] = event.trade_date
 
 
 def _day_opened(state: State, event: ev.DayOpened) -> None:
@@ -189,7 +127,7 @@ def _day_opened(state: State, event: ev.DayOpened) -> None:
         order = state.orders[order_id]
         order.day_base_cum = order.cum_qty
         order.done_for_day = False
-        _settle(state, order, order.updated_ns)
+        settle(state, order, order.updated_ns)
 
 
 def _nothing(state: State, event: ev.CommandRefused | ev.DuplicateRefused) -> None:
@@ -240,13 +178,13 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
     order.acked = state.acks_on_accept(event.account, event.origin)
     state.orders[event.order_id] = order
     _register(state, order, event.cl_ord_id)
-    _expose(state, order, event.qty)
+    expose(state, order, event.qty)
     state.open_orders[event.order_id] = True
 
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
     order = _new_order(event)
-    _close(order, OrderStatus.REJECTED)
+    close(order, OrderStatus.REJECTED)
     order.status = OrderStatus.REJECTED
     state.orders[event.order_id] = order
     _register(state, order, event.cl_ord_id)
@@ -275,7 +213,7 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
         order.unallocated -= planned.qty
     invariant(order.unallocated >= ZERO, "no more is routed than is left", order.order_id)
     order.route_attempts += 1
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _cancel_requested(state: State, event: ev.CancelRequested) -> None:
@@ -287,7 +225,7 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> None:
         event.cl_ord_id, event.orig_cl_ord_id, event.origin, len(event.legs), event.reason
     )
     _remember_amend(state, order, Amend(event.cl_ord_id, event.orig_cl_ord_id, cancel=True))
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _remember_amend(state: State, order: Order, amend: Amend) -> None:
@@ -302,12 +240,18 @@ def _replace_requested(state: State, event: ev.ReplaceRequested) -> None:
         child = state.children[leg.child_id]
         child.replace_id, child.replace_qty, child.replace_price = leg.cl_ord_id, leg.qty, leg.price
         state.venue_ids[leg.cl_ord_id] = leg.child_id
+    before = order.pending_replace
     order.pending_replace = PendingReplace(
         event.cl_ord_id, event.orig_cl_ord_id, event.origin, event.qty, event.price, len(event.legs)
     )
+    if before is not None:  # asked again for what executions have crossed
+        order.pending_replace.accepted = before.accepted
+        order.pending_replace.reject_reason = before.reject_reason
+        settle(state, order, event.ts_ns)
+        return
     amend = Amend(event.cl_ord_id, event.orig_cl_ord_id, False, event.qty, event.price)
     _remember_amend(state, order, amend)
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _replace_queued(state: State, event: ev.ReplaceQueued) -> None:
@@ -316,7 +260,7 @@ def _replace_queued(state: State, event: ev.ReplaceQueued) -> None:
     order.queued.append(queued)
     amend = Amend(event.cl_ord_id, event.orig_cl_ord_id, False, event.qty, event.price)
     _remember_amend(state, order, amend)
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _replace_unqueued(state: State, event: ev.ReplaceUnqueued) -> None:
@@ -335,58 +279,49 @@ def _amend_refused(state: State, event: ev.AmendRefused) -> None:
         order.pending_cancel = None
     else:
         order.pending_replace = None
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _order_replaced(state: State, event: ev.OrderReplaced) -> None:
     order = state.orders[event.order_id]
-    order.unallocated += event.qty - order.qty
     order.qty = event.qty
     order.price = event.price
     if event.cl_ord_id:
         order.cl_ord_id = event.cl_ord_id
         _register(state, order, event.cl_ord_id)
     order.pending_replace = None
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _order_cancelled(state: State, event: ev.OrderCancelled) -> None:
     order = state.orders[event.order_id]
-    _close(order, OrderStatus.CANCELLED)
-    _settle(state, order, event.ts_ns)
+    close(order, OrderStatus.CANCELLED)
+    settle(state, order, event.ts_ns)
 
 
 def _order_refused_by_venues(state: State, event: ev.OrderRefusedByVenues) -> None:
     order = state.orders[event.order_id]
-    _close(order, OrderStatus.REJECTED)
-    _settle(state, order, event.ts_ns)
-
-
-def _end_children(state: State, order: Order) -> None:
-    for child in state.working_children(order):
-        _known(order, child)
-        child.leaves = ZERO
-        child.status = ChildStatus.EXPIRED
-        child.cancel_id = child.replace_id = ""
+    close(order, OrderStatus.REJECTED)
+    settle(state, order, event.ts_ns)
 
 
 def _order_expired(state: State, event: ev.OrderExpired) -> None:
     _inbound(state, event)
     order = state.orders[event.order_id]
-    _end_children(state, order)
-    _close(order, OrderStatus.EXPIRED)
-    _settle(state, order, event.ts_ns)
+    end_children(state, order)
+    close(order, OrderStatus.EXPIRED)
+    settle(state, order, event.ts_ns)
 
 
 def _order_done_for_day(state: State, event: ev.OrderDoneForDay) -> None:
     _inbound(state, event)
     order = state.orders[event.order_id]
     if event.closes:
-        _end_children(state, order)
-        _close(order, OrderStatus.DONE_FOR_DAY)
+        end_children(state, order)
+        close(order, OrderStatus.DONE_FOR_DAY)
     else:
         order.done_for_day = True
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _order_restated(state: State, event: ev.OrderRestated) -> None:
@@ -399,17 +334,24 @@ def _order_restated(state: State, event: ev.OrderRestated) -> None:
     order.qty = event.qty
     order.price = event.price
     order.done_for_day = False
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _resize(state: State, order: Order, change: Decimal, child_id: str) -> None:
-    """The order grows or shrinks by agreement; the named child with it, else what no venue holds."""
+    """The order grows or shrinks by agreement: the named child with it, then what no venue holds, then the
+    other children, the youngest first.
+    """
     if not child_id:
-        order.unallocated += change
-        return
-    child = state.children[child_id]
-    child.qty += change
-    child.leaves += change
+        change = min(ZERO, change + order.unallocated)
+    named = [state.children[child_id]] if child_id else []
+    for child in (*named, *reversed(state.working_children(order))):
+        part = max(change, -child.leaves)
+        child.qty += part
+        child.leaves += part
+        _fill_up(child)
+        change -= part
+        if child_id:
+            change, child_id = min(ZERO, change + order.unallocated), ""
 
 
 def _scale(state: State, order: Order, num: Decimal, den: Decimal) -> None:
@@ -417,32 +359,44 @@ def _scale(state: State, order: Order, num: Decimal, den: Decimal) -> None:
     cum = ZERO
     for key in order.executions:
         execution = state.executions[key]
-        execution.qty = quotient(execution.qty * num, den)
-        execution.px = quotient(execution.px * den, num)
+        execution.qty = _scaled(execution.qty, num, den)
+        execution.px = _scaled(execution.px, den, num)
         if execution.state is not ExecutionState.BUSTED:
             cum += execution.qty
     order.cum_qty = cum
-    order.day_base_cum = quotient(order.day_base_cum * num, den)
-    order.unallocated = quotient(order.unallocated * num, den)
+    order.min_qty = _scaled(order.min_qty, num, den)
+    order.day_base_cum = _scaled(order.day_base_cum, num, den)
     for child_id in order.children:
         child = state.children[child_id]
-        child.qty = quotient(child.qty * num, den)
-        child.cum = quotient(child.cum * num, den)
-        child.leaves = quotient(child.leaves * num, den)
+        child.cum = sum(
+            (
+                state.executions[key].qty
+                for key in order.executions
+                if state.executions[key].child_id == child_id
+                and state.executions[key].state is not ExecutionState.BUSTED
+            ),
+            ZERO,
+        )
+        child.qty = _scaled(child.qty, num, den)
+        child.leaves = _scaled(child.leaves, num, den)
         if child.price is not None:
-            child.price = quotient(child.price * den, num)
+            child.price = _scaled(child.price, den, num)
+
+
+def _scaled(value: Decimal, num: Decimal, den: Decimal) -> Decimal:
+    return canonical(quotient(value * num, den))
 
 
 def _order_suspended(state: State, event: ev.OrderSuspended) -> None:
     order = state.orders[event.order_id]
     order.suspended = True
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _order_reinstated(state: State, event: ev.OrderReinstated) -> None:
     order = state.orders[event.order_id]
     order.suspended = False
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 # --- children and executions -----------------------------------------------------------------------------
@@ -455,19 +409,18 @@ def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
 def _child_acked(state: State, event: ev.ChildAcked) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    _known(order, child)
-    child.status = ChildStatus.LIVE
+    heard(order, child)
     child.venue_order_id = event.venue_order_id
     order.acked = True
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _child_rejected(state: State, event: ev.ChildRejected) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    _release(state, order, child, ChildStatus.REJECTED)
+    release(order, child, ChildStatus.REJECTED)
     order.refused_venues.append(child.venue)
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
@@ -495,6 +448,8 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
     order.cum_qty += qty
     order.notional += qty * event.px
     order.acked = True
+    if event.trade_date < state.trade_date:
+        order.day_base_cum += qty
     _take_from_child(order, child, qty)
     state.positions.apply(
         event.account,
@@ -506,22 +461,20 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
         event.trade_date,
         state.instruments[event.symbol].multiplier,
     )
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _take_from_child(order: Order, child: Child, qty: Decimal) -> None:
-    """An execution uses up the child's remainder, then what no venue holds; the rest is an overfill."""
+    """An execution uses up the child's remainder; more than that was executed late or beyond its quantity."""
     child.cum += qty
-    beyond = qty - child.leaves
-    if beyond < ZERO:
-        child.leaves -= qty
-    else:
-        child.leaves = ZERO
-        if order.closed is None and beyond:
-            order.unallocated = max(ZERO, order.unallocated - beyond)
+    child.leaves = max(ZERO, child.leaves - qty)
     if child.status in (ChildStatus.SENT, ChildStatus.UNKNOWN):
-        _known(order, child)
-        child.status = ChildStatus.LIVE
+        heard(order, child)
+    _fill_up(child)
+
+
+def _fill_up(child: Child) -> None:
+    """A live child that has nothing left is filled."""
     if not child.leaves and child.status is ChildStatus.LIVE:
         child.status = ChildStatus.FILLED
 
@@ -547,49 +500,38 @@ def _take_back(
 ) -> None:
     """Executed quantity changes afterwards. What re-opens is held for staff: no venue gets it by itself."""
     change = qty - execution.qty
-    before = order.leaves_qty
     order.cum_qty += change
     order.notional += qty * px - execution.value
     if execution.trade_date < state.trade_date:
         order.day_base_cum += change
     child = state.children[execution.child_id]
     child.cum += change
-    if order.closed is None:
-        order.unallocated += order.leaves_qty - before
-        if order.unallocated < ZERO:
-            child.leaves += order.unallocated
-            order.unallocated = ZERO
+    child.leaves = min(child.leaves, max(ZERO, child.qty - child.cum))
+    _fill_up(child)
     if qty:
         execution.qty, execution.px, execution.value = qty, px, qty * px
-    _settle(state, order, ts_ns)
+    settle(state, order, ts_ns)
 
 
 def _child_ended(state: State, event: ev.ChildEnded) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    if child.cancel_id and order.pending_cancel is not None:
-        order.pending_cancel.waiting -= 1
-    if child.replace_id and order.pending_replace is not None:
-        order.pending_replace.waiting -= 1
-    _release(state, order, child, ChildStatus(event.status))
-    _settle(state, order, event.ts_ns)
+    release(order, child, ChildStatus(event.status))
+    settle(state, order, event.ts_ns)
 
 
 def _child_replaced(state: State, event: ev.ChildReplaced) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    _known(order, child)
-    leaves = max(ZERO, event.qty - child.cum)
-    order.unallocated -= leaves - child.leaves
-    invariant(order.unallocated >= ZERO, "no venue holds more than is left", order.order_id)
-    child.leaves = leaves
-    child.qty, child.price, child.cl_ord_id = event.qty, event.price, event.cl_ord_id
-    child.status = ChildStatus.LIVE if leaves else ChildStatus.FILLED
     child.replace_id = ""
+    heard(order, child)
+    child.leaves = max(ZERO, event.qty - child.cum)
+    child.qty, child.price, child.cl_ord_id = event.qty, event.price, event.cl_ord_id
+    _fill_up(child)
     if order.pending_replace is not None:
         order.pending_replace.waiting -= 1
         order.pending_replace.accepted += 1
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _child_amend_rejected(state: State, event: ev.ChildAmendRejected) -> None:
@@ -599,13 +541,16 @@ def _child_amend_rejected(state: State, event: ev.ChildAmendRejected) -> None:
         child.cancel_id = ""
         if order.pending_cancel is not None:
             order.pending_cancel.waiting -= 1
-            order.pending_cancel.reject_reason = event.reason
+            order.pending_cancel.reject_reason = max(order.pending_cancel.reject_reason, event.reason)
     else:
         child.replace_id = ""
         if order.pending_replace is not None:
             order.pending_replace.waiting -= 1
-            order.pending_replace.reject_reason = event.reason
-    _settle(state, order, event.ts_ns)
+            order.pending_replace.reject_reason = max(order.pending_replace.reject_reason, event.reason)
+    if child.status is ChildStatus.UNKNOWN and event.reason != CXL_UNKNOWN_ORDER:
+        heard(order, child)
+        _fill_up(child)
+    settle(state, order, event.ts_ns)
 
 
 def _child_unknown(state: State, event: ev.ChildUnknown) -> None:
@@ -614,23 +559,23 @@ def _child_unknown(state: State, event: ev.ChildUnknown) -> None:
     if child.status is not ChildStatus.UNKNOWN:
         child.status = ChildStatus.UNKNOWN
         order.unknown_children += 1
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _child_confirmed(state: State, event: ev.ChildConfirmed) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    _known(order, child)
+    known(order, child)
     child.status = ChildStatus.LIVE
     order.acked = True
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 def _order_stopped(state: State, event: ev.OrderStopped) -> None:
     _inbound(state, event)
     order = state.orders[event.order_id]
     order.stopped = True
-    _settle(state, order, event.ts_ns)
+    settle(state, order, event.ts_ns)
 
 
 _EVOLVE: dict[type, Callable[[State, Any], None]] = {

@@ -35,12 +35,16 @@ class Exposure(msgspec.Struct, gc=False):
 
 
 class State(msgspec.Struct):
-    """One shard's state after event `seq`."""
+    """One shard's state after event `seq`.
+
+    `closed_days` has the last trading date that ended, by venue ("" for all at once).
+    """
 
     shard: int = 0
     epoch: int = 0
     seq: int = 0
     trade_date: str = ""
+    closed_days: dict[str, str] = {}
     instruments: dict[str, Instrument] = {}
     accounts: dict[str, Account] = {}
     venues: dict[str, Venue] = {}

@@ -15,7 +15,7 @@ class SystemClock:
     """Implements `core.ports.Clock`: monotonic time plus an offset that follows the wall clock slowly.
 
     A wall clock that jumps (leap smear, operator, virtual machine) never makes this one jump or run
-    backwards: the difference is worked off at 500 ppm.
+    backwards: the difference is worked off at 500 ppm of the time that passes, between any two readings.
     """
 
     def __init__(
@@ -25,29 +25,29 @@ class SystemClock:
     ) -> None:
         self._wall_ns = wall_ns
         self._monotonic_ns = monotonic_ns
-        self._checked_ns = monotonic_ns()
-        self._offset_ns = wall_ns() - self._checked_ns
-        self._last_ns = self._checked_ns + self._offset_ns
+        started_ns = monotonic_ns()
+        #: Monotonic time of the last look at the wall clock; offset then; error found then.
+        self._anchor = (started_ns, wall_ns() - started_ns, 0)
 
     def now_ns(self) -> int:
         """UTC nanoseconds, never less than any earlier answer."""
         monotonic = self._monotonic_ns()
-        if monotonic - self._checked_ns >= CHECK_EVERY_NS:
-            self._slew(monotonic)
-        now = monotonic + self._offset_ns
-        self._last_ns = max(self._last_ns, now)
-        return self._last_ns
+        offset = self._offset_at(monotonic)
+        if monotonic - self._anchor[0] >= CHECK_EVERY_NS:
+            self._anchor = (monotonic, offset, self._wall_ns() - monotonic - offset)
+        return monotonic + offset
 
     @property
     def behind_ns(self) -> int:
         """How far the wall clock is ahead of this one; alert when it stays large."""
-        return self._wall_ns() - self._monotonic_ns() - self._offset_ns
+        monotonic = self._monotonic_ns()
+        return self._wall_ns() - monotonic - self._offset_at(monotonic)
 
-    def _slew(self, monotonic: int) -> None:
-        error = self._wall_ns() - monotonic - self._offset_ns
-        most = (monotonic - self._checked_ns) * MAX_SLEW_PPM // 1_000_000
-        self._offset_ns += max(-most, min(most, error))
-        self._checked_ns = monotonic
+    def _offset_at(self, monotonic: int) -> int:
+        """The offset now: what was found at the last look is worked off as time passes, and no more."""
+        checked_ns, offset, error = self._anchor
+        most = (monotonic - checked_ns) * MAX_SLEW_PPM // 1_000_000
+        return offset + max(-most, min(most, error))
 
 
 class ManualClock:

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import msgspec
 
-from qtinfra.core.decimals import ZERO
+from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.decisions import RiskApproved, RouteLeg, RoutePlan
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
@@ -29,9 +29,11 @@ class VenueTerms(msgspec.Struct, frozen=True, gc=False):
 
 
 def plan_route(
-    order: RiskApproved, book: ConsolidatedBook | None, venues: tuple[VenueTerms, ...]
+    order: RiskApproved, book: ConsolidatedBook | None, venues: tuple[VenueTerms, ...], lot: Decimal = ONE
 ) -> RoutePlan:
     """Plan where the quantity goes. `venues` are the eligible ones, the primary listing first.
+
+    Displayed size counts in whole lots of `lot` units: no venue is sent a part of one.
 
     Returns:
         A plan whose legs sum to the order's quantity, or one without legs when no venue is eligible.
@@ -42,7 +44,7 @@ def plan_route(
     ask = book.best_ask() if book is not None else None
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
-    taken = _displayed(order, book, venues) if book is not None else []
+    taken = _displayed(order, book, venues, lot) if book is not None else []
     if order.tif is TimeInForce.FOK or order.min_qty:
         return RoutePlan((_whole(order, _deepest(taken, venues)),), "in one piece", bid, ask)
     if not taken:
@@ -62,7 +64,9 @@ def _whole(order: RiskApproved, mic: str) -> RouteLeg:
 _Offer = tuple[Decimal, int, Decimal, Decimal, str]
 
 
-def _displayed(order: RiskApproved, book: ConsolidatedBook, venues: tuple[VenueTerms, ...]) -> list[_Offer]:
+def _displayed(
+    order: RiskApproved, book: ConsolidatedBook, venues: tuple[VenueTerms, ...], lot: Decimal
+) -> list[_Offer]:
     """What may be taken, best all-in price first; at equal cost the listing order decides."""
     buying = order.side is OrderSide.BUY
     quotes = {quote.venue: quote for quote in book.quotes if quote.live}
@@ -74,8 +78,10 @@ def _displayed(order: RiskApproved, book: ConsolidatedBook, venues: tuple[VenueT
         for price, size in quote.asks if buying else quote.bids:
             if order.price is not None and (price > order.price if buying else price < order.price):
                 break
-            cost = price + venue.take_fee if buying else venue.take_fee - price
-            offers.append((cost, rank, price, size, venue.mic))
+            whole = size - size % lot
+            if whole > ZERO:
+                cost = price + venue.take_fee if buying else venue.take_fee - price
+                offers.append((cost, rank, price, whole, venue.mic))
     offers.sort()
     return offers
 

@@ -1,23 +1,26 @@
 """The bounded inbox of a shard, in three lanes.
 
-Venue reports and timers are never refused. Cancels and controls go before new orders, but a cancel never
-passes an earlier command of its own order. When the order lane is full, new orders are refused before
-anything is journaled.
+Venue reports, changes of a venue's link and timers keep their order and are never refused. Cancels and
+controls go before new orders, but a cancel never passes an earlier command of its own order, under whichever
+of the order's ids. When the order lane is full, new orders are refused before anything is journaled.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from qtinfra.core.commands import (
     AnyCommand,
     CancelOrder,
+    EngageKillSwitch,
     Inbound,
     MassCancel,
     OrderStatusRequest,
     RecordVenueReport,
     ReplaceOrder,
+    SetVenueStatus,
     StartEpoch,
     SubmitOrder,
     TimerFired,
@@ -26,27 +29,87 @@ from qtinfra.core.exceptions import OverloadedError
 
 T = TypeVar("T")
 
-#: Commands that wait in the order lane; all others but reports and timers take the fast lane.
+#: Commands that wait in the order lane; cancels join them there behind a command of their own order.
 _ORDER_LANE = (SubmitOrder, ReplaceOrder, OrderStatusRequest)
-_NEVER_REFUSED = (RecordVenueReport, TimerFired, StartEpoch)
+#: A link's status stays in line with the venue's reports: CONNECTED comes after all that was missed.
+_NEVER_REFUSED = (RecordVenueReport, SetVenueStatus, TimerFired, StartEpoch)
 
 Item = tuple[Inbound, T]
+#: From account and client id to what names the order for good (its order id); "" when not known.
+OrderName = Callable[[str, str], str]
+_Id = tuple[str, str]
+
+
+def _no_name(account: str, cl_ord_id: str) -> str:
+    del account, cl_ord_id
+    return ""
+
+
+class _Waiting:
+    """Which orders have commands in the order lane, by any of the ids that those commands use."""
+
+    def __init__(self, name_of: OrderName) -> None:
+        self._name_of = name_of
+        self._order_of: dict[_Id, _Id] = {}
+        self._ids: dict[_Id, list[_Id]] = {}
+        self._commands: dict[_Id, int] = {}
+        self._accounts: dict[str, int] = {}
+
+    def concerns(self, account: str, cl_ord_id: str) -> bool:
+        """Whether a command of the order that this id names waits."""
+        return self._order(account, cl_ord_id) in self._commands
+
+    def of_account(self, account: str) -> bool:
+        return account in self._accounts
+
+    def add(self, command: AnyCommand) -> _Id:
+        """Count a command in; the key to count it out with."""
+        account = getattr(command, "account", "")
+        cl_ord_id = getattr(command, "cl_ord_id", "")
+        order = self._order(account, getattr(command, "orig_cl_ord_id", "") or cl_ord_id)
+        self._commands[order] = self._commands.get(order, 0) + 1
+        self._accounts[account] = self._accounts.get(account, 0) + 1
+        for name in (cl_ord_id, getattr(command, "orig_cl_ord_id", "")):
+            key = (account, name)
+            if name and key not in self._order_of:
+                self._order_of[key] = order
+                self._ids.setdefault(order, []).append(key)
+        return order
+
+    def remove(self, account: str, order: _Id) -> None:
+        self._accounts[account] -= 1
+        if not self._accounts[account]:
+            del self._accounts[account]
+        self._commands[order] -= 1
+        if not self._commands[order]:
+            del self._commands[order]
+            for key in self._ids.pop(order, []):
+                del self._order_of[key]
+
+    def _order(self, account: str, cl_ord_id: str) -> _Id:
+        """What the order goes by here: as its waiting commands do, else by its name, else by this id."""
+        known = self._order_of.get((account, cl_ord_id))
+        if known is not None:
+            return known
+        name = self._name_of(account, cl_ord_id)
+        return ("", name) if name else (account, cl_ord_id)
 
 
 class Inbox(Generic[T]):
     """Waiting commands, each with a token that says whom to answer.
 
     Args:
-        capacity: how many may wait in the order lane; the fast lane holds as many again.
+        capacity: how many new orders, replaces and reads may wait; as many cancels and controls again.
+        name_of: names an order that the engine knows, by any of its client ids.
     """
 
-    def __init__(self, capacity: int = 10_000) -> None:
+    def __init__(self, capacity: int = 10_000, name_of: OrderName = _no_name) -> None:
         self._capacity = capacity
         self._reports: deque[Item[T]] = deque()
         self._fast: deque[Item[T]] = deque()
-        self._orders: deque[Item[T]] = deque()
-        self._waiting: dict[tuple[str, str], int] = {}
-        self._accounts: dict[str, int] = {}
+        self._orders: deque[tuple[Item[T], _Id]] = deque()
+        self._cancels_behind = 0
+        self._waiting = _Waiting(name_of)
 
     def __len__(self) -> int:
         return len(self._reports) + len(self._fast) + len(self._orders)
@@ -55,23 +118,26 @@ class Inbox(Generic[T]):
         """Queue a command in its lane.
 
         Raises:
-            OverloadedError: the lane is full; nothing was taken, the sender may try again later.
+            OverloadedError: its kind has no room; nothing was taken, the sender may try again later.
         """
         command = inbound.command
         if isinstance(command, _NEVER_REFUSED):
             self._reports.append((inbound, token))
             return
-        if isinstance(command, _ORDER_LANE) or self._must_queue_behind(command):
-            if len(self._orders) >= self._capacity:
-                raise OverloadedError(
-                    "too many orders wait; try again later", context={"waiting": len(self._orders)}
-                )
-            self._orders.append((inbound, token))
-            self._count(command, 1)
+        if isinstance(command, _ORDER_LANE):
+            waiting = len(self._orders) - self._cancels_behind
+            if waiting >= self._capacity:
+                raise OverloadedError("too many orders wait; try again later", context={"waiting": waiting})
+            self._orders.append(((inbound, token), self._waiting.add(command)))
             return
-        if len(self._fast) >= self._capacity:
-            raise OverloadedError("too many cancels wait", context={"waiting": len(self._fast)})
-        self._fast.append((inbound, token))
+        waiting = len(self._fast) + self._cancels_behind
+        if waiting >= self._capacity and not isinstance(command, EngageKillSwitch):
+            raise OverloadedError("too many cancels and controls wait", context={"waiting": waiting})
+        if self._must_queue_behind(command):
+            self._orders.append(((inbound, token), self._waiting.add(command)))
+            self._cancels_behind += 1
+        else:
+            self._fast.append((inbound, token))
 
     def take(self, most: int) -> list[Item[T]]:
         """The next commands, at most `most`: reports first, then cancels and controls, then orders."""
@@ -80,32 +146,15 @@ class Inbox(Generic[T]):
             while lane and len(taken) < most:
                 taken.append(lane.popleft())
         while self._orders and len(taken) < most:
-            item = self._orders.popleft()
-            self._count(item[0].command, -1)
+            item, order = self._orders.popleft()
+            command = item[0].command
+            self._waiting.remove(getattr(command, "account", ""), order)
+            self._cancels_behind -= not isinstance(command, _ORDER_LANE)
             taken.append(item)
         return taken
 
     def _must_queue_behind(self, command: AnyCommand) -> bool:
         """Whether an earlier command of the same order, or account, still waits."""
         if isinstance(command, CancelOrder):
-            return (command.account, command.orig_cl_ord_id) in self._waiting
-        return isinstance(command, MassCancel) and command.account in self._accounts
-
-    def _count(self, command: AnyCommand, change: int) -> None:
-        account = getattr(command, "account", "")
-        _add(self._accounts, account, change)
-        for name in ("cl_ord_id", "orig_cl_ord_id"):
-            cl_ord_id = getattr(command, name, "")
-            if cl_ord_id:
-                _add(self._waiting, (account, cl_ord_id), change)
-
-
-K = TypeVar("K")
-
-
-def _add(counts: dict[K, int], key: K, change: int) -> None:
-    left = counts.get(key, 0) + change
-    if left:
-        counts[key] = left
-    else:
-        counts.pop(key, None)
+            return self._waiting.concerns(command.account, command.orig_cl_ord_id)
+        return isinstance(command, MassCancel) and self._waiting.of_account(command.account)

@@ -1,16 +1,19 @@
 """The live shard: the engine on real time, one asyncio loop, one thread for the disk.
 
 While a frame syncs, the next one is computed. A caller's answer, a client's report and a message to a venue
-leave when what they rest on is durable, and not before.
+leave when what they rest on is durable, and not before. Whatever ends the shard, every caller without a
+durable answer is told that its outcome is unknown.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from qtinfra.core.commands import AnyCommand, Inbound, RecordVenueReport, SetVenueStatus, StartEpoch
+from qtinfra.core.events import Entry
 from qtinfra.core.exceptions import ExternalServiceError, JournalError, OutcomeUnknownError
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.market import NO_MARKET, MarketView
@@ -25,8 +28,10 @@ from qtinfra.core.reports import (
 )
 from qtinfra.engine.kernel import Kernel, Outcome
 from qtinfra.engine.state import State
-from qtinfra.runtime.inbox import Inbox, Item
+from qtinfra.runtime.inbox import Inbox
 from qtinfra.runtime.loop import Frame, ShardLoop
+from qtinfra.runtime.recovery import UNFIT
+from qtinfra.runtime.snapshots import Replica, SnapshotPolicy
 
 Waiter = asyncio.Future[Outcome] | None
 ClientSink = Callable[[ExecutionReport | OrderCancelReject], None]
@@ -48,9 +53,11 @@ class LiveShard:
         epoch: of this owner.
         batch: most commands in a frame.
         capacity: most orders that wait; further ones are refused.
-        on_report: gets each client report, in order, once it is durable.
+        on_report: gets each client report, in order, once it is durable. A sink that raises stops the shard.
         on_alert: gets what a person should look at.
-        on_durable: gets the journal's head after each frame (to anchor it, to take a snapshot).
+        on_durable: gets the journal's head after each frame (to anchor it).
+        snapshots: when to save a snapshot into the journal; None for never.
+        not_before_ns: no decision is dated before this moment: the recovery's `last_ns`.
     """
 
     def __init__(
@@ -66,10 +73,14 @@ class LiveShard:
         on_report: ClientSink = _ignore,
         on_alert: AlertSink = _ignore,
         on_durable: Callable[[Head], None] = _ignore,
+        snapshots: SnapshotPolicy | None = None,
+        not_before_ns: int = 0,
     ) -> None:
         self.stopped: BaseException | None = None
-        self._loop: ShardLoop[Waiter] = ShardLoop(Kernel(state), journal, clock, market)
-        self._inbox: Inbox[Waiter] = Inbox(capacity)
+        kernel = Kernel(state)
+        self._loop: ShardLoop[Waiter] = ShardLoop(kernel, journal, clock, market, not_before_ns=not_before_ns)
+        self._inbox: Inbox[Waiter] = Inbox(capacity, self._order_id)
+        self._taken: deque[Waiter] = deque()
         self._clock = clock
         self._epoch = epoch
         self._batch = batch
@@ -78,6 +89,8 @@ class LiveShard:
         self._on_durable = on_durable
         self._gateways: dict[str, VenueGateway] = {}
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._replica = Replica(state, snapshots) if snapshots is not None else None
+        self._snapshot: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -93,23 +106,28 @@ class LiveShard:
         return len(self._inbox)
 
     def connect(self, gateway: VenueGateway) -> None:
-        """Use this gateway for the venue it names."""
+        """Use this gateway for the venue it names. Start it after the shard."""
         self._gateways[gateway.venue] = gateway
 
     # --- in -----------------------------------------------------------------------------------------------
 
     async def start(self, owner: str = "", setup: Sequence[AnyCommand] = ()) -> None:
-        """Take over: begin the epoch, put what was in flight in doubt, then serve.
+        """Take over: begin the epoch, put what was in flight in doubt, then serve. Returns when that and
+        `setup` are durable; gateways may be started then.
 
         Every venue counts as disconnected until its gateway says otherwise, so that children whose sending
         may have been cut off are asked about and never sent again.
+
+        Raises:
+            OutcomeUnknownError: the shard stopped before it was durable.
         """
-        self._put(StartEpoch(self._epoch, owner), "system", None)
+        taking_over: list[AnyCommand] = [StartEpoch(self._epoch, owner)]
         for mic in self.state.venues:
-            self._put(SetVenueStatus(mic, VenueStatus.DISCONNECTED, "restart"), "system", None)
-        for command in setup:
-            self._put(command, "system", None)
+            taking_over.append(SetVenueStatus(mic, VenueStatus.DISCONNECTED, "restart"))
+        begun = [self.offer(command, "system") for command in [*taking_over, *setup]]
         self._task = asyncio.create_task(self._serve(), name="shard")
+        self._task.add_done_callback(self._ended)
+        await asyncio.gather(*begun)
 
     async def submit(self, command: AnyCommand, actor: str, correlation_id: str = "") -> Outcome:
         """Have a command decided; returns when its outcome is durable.
@@ -122,89 +140,145 @@ class LiveShard:
 
     def offer(self, command: AnyCommand, actor: str, correlation_id: str = "") -> asyncio.Future[Outcome]:
         """Like `submit`, without waiting: the order of calls is the order of commands in their lane."""
+        if self._over:
+            raise OutcomeUnknownError("the shard has stopped", context={"reason": str(self.stopped)})
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._put(command, actor, waiter, correlation_id)
         return waiter
 
     def report(self, report: VenueReport) -> None:
-        """A venue's report; the callback for gateways. Never refused."""
-        self._put(RecordVenueReport(report), f"venue:{report.venue}", None)
+        """A venue's report; the callback for gateways. Never refused.
+
+        One that comes when the shard has stopped is not taken: it is not journaled, so that the next owner's
+        gateway asks for it again.
+        """
+        if not self._over:
+            self._put(RecordVenueReport(report), f"venue:{report.venue}", None)
 
     def venue_status(self, venue: str, status: VenueStatus, reason: str) -> None:
-        """A venue's link changed; the callback for gateways."""
-        self._put(SetVenueStatus(venue, status, reason), f"venue:{venue}", None)
+        """A venue's link changed; the callback for gateways. The next owner starts with all disconnected."""
+        if not self._over:
+            self._put(SetVenueStatus(venue, status, reason), f"venue:{venue}", None)
+
+    @property
+    def _over(self) -> bool:
+        return self._closing or self.stopped is not None
 
     def _put(self, command: AnyCommand, actor: str, waiter: Waiter, correlation_id: str = "") -> None:
-        if self.stopped is not None or self._closing:
-            raise OutcomeUnknownError("the shard has stopped", context={"reason": str(self.stopped)})
         self._inbox.put(Inbound(command, actor, correlation_id, self._clock.now_ns()), waiter)
         self._wake.set()
+
+    def _order_id(self, account: str, cl_ord_id: str) -> str:
+        order = self.state.find_order(account, cl_ord_id)
+        return order.order_id if order is not None else ""
 
     # --- the loop -----------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
-        """Compute a frame while the one before it syncs; release each when it is durable."""
+        """While a frame syncs, what comes is decided into the next one; release each when it is durable."""
         syncing: tuple[Frame[Waiter], asyncio.Future[None]] | None = None
+        following: Frame[Waiter] = Frame()
         while True:
-            if not self._inbox and syncing is None:
+            self._wake.clear()
+            self._decide(following)
+            if syncing is None and following:
+                syncing, following = (following, self._sync(following)), Frame()
+            elif syncing is None:
                 if self._closing:
                     return
-                self._wake.clear()
                 await self._wake.wait()
-                continue
-            batch = self._inbox.take(self._batch)
-            frame = self._loop.compute(batch) if batch else None
-            if syncing is not None and not await self._finish(*syncing, frame, batch):
-                return
-            syncing = (frame, self._sync(frame)) if frame is not None else None
-            if frame is not None and frame.stopped is not None and syncing is not None:
-                if await self._finish(*syncing, None, []):
-                    self._fail(frame.stopped, frame.unknown)
-                return
+            elif not syncing[1].done():
+                await self._wake.wait()
+            else:
+                frame, sync = syncing
+                if not self._finish(frame, sync):
+                    return
+                syncing = None
+
+    def _decide(self, frame: Frame[Waiter]) -> None:
+        """Decide what waits, as far as the frame has room."""
+        room = self._batch - len(frame)
+        if room <= 0 or frame.stopped is not None or not self._inbox:
+            return
+        batch = self._inbox.take(room)
+        self._taken.extend(waiter for _, waiter in batch)
+        self._loop.compute(batch, frame)
 
     def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[None]:
+        """Begin to make it durable; wakes the loop when that has ended."""
         loop = asyncio.get_running_loop()
         if not frame.entries:
             done: asyncio.Future[None] = loop.create_future()
             done.set_result(None)
             return done
-        return loop.run_in_executor(self._disk, self._loop.append, frame)
+        sync = loop.run_in_executor(self._disk, self._loop.append, frame)
+        sync.add_done_callback(lambda _: self._wake.set())
+        return sync
 
-    async def _finish(
-        self,
-        frame: Frame[Waiter],
-        sync: asyncio.Future[None],
-        following: Frame[Waiter] | None,
-        batch: list[Item[Waiter]],
-    ) -> bool:
-        """Wait for a frame's sync and release it. When it fails the shard stops: nothing leaves any more."""
+    def _finish(self, frame: Frame[Waiter], sync: asyncio.Future[None]) -> bool:
+        """Release a frame whose sync has ended; false when the shard stops with it."""
         try:
-            await sync
+            sync.result()
         except (JournalError, OSError) as error:
-            waiters = [waiter for _, waiter in frame.results] + frame.unknown
-            if following is not None:
-                waiters += [waiter for _, waiter in batch]
-            self._fail(error, waiters)
+            self._fail(error)
             return False
         self._release(frame)
-        return True
+        if frame.stopped is not None:
+            self._fail(frame.stopped)
+        return frame.stopped is None
 
     def _release(self, frame: Frame[Waiter]) -> None:
         self._loop.release(frame, self._send)
-        for outcome, waiter in frame.results:
+        for outcome, _ in frame.results:
+            waiter = self._taken.popleft()
             if waiter is not None and not waiter.done():
                 waiter.set_result(outcome)
         if frame.entries:
-            self._on_durable(self._loop.journal.head)
+            head = self._loop.journal.head
+            self._on_durable(head)
+            self._follow(frame.entries, head)
 
-    def _fail(self, error: BaseException, waiters: Sequence[Waiter]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The loop is over. If by a fault or a cancellation, nobody is left waiting."""
+        if task.cancelled():
+            self._fail(asyncio.CancelledError("the shard was cancelled"))
+        elif (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
         """Stop the shard: every caller that has no durable answer is told that it is unknown."""
+        if self.stopped is not None:
+            return
         self.stopped = error
         rest = [waiter for _, waiter in self._inbox.take(len(self._inbox))]
-        for waiter in [*waiters, *rest]:
+        for waiter in [*self._taken, *rest]:
             if waiter is not None and not waiter.done():
                 waiter.set_exception(OutcomeUnknownError(f"the shard stopped: {error}"))
+        self._taken.clear()
         self._on_alert(Alert("shard_stopped", str(self.state.shard), str(error)))
+
+    # --- snapshots ----------------------------------------------------------------------------------------
+
+    def _follow(self, entries: Sequence[Entry], head: Head) -> None:
+        """Feed the replica; begin a snapshot when one is due and none is being taken."""
+        if self._replica is None:
+            return
+        self._replica.feed(entries, head)
+        if self._replica.due and (self._snapshot is None or self._snapshot.done()):
+            self._snapshot = asyncio.create_task(self._take_snapshot(self._replica), name="snapshot")
+
+    async def _take_snapshot(self, replica: Replica) -> None:
+        """Encode in a thread of its own, save between two appends. A failure costs the snapshot only."""
+        try:
+            snapshot = await asyncio.to_thread(replica.take, *replica.begin())
+            await asyncio.get_running_loop().run_in_executor(
+                self._disk, self._loop.journal.save_snapshot, snapshot
+            )
+        except (JournalError, OSError) as error:
+            self._on_alert(Alert("snapshot_failed", str(self.state.shard), str(error)))
+        except UNFIT as error:
+            self._replica = None
+            self._on_alert(Alert("replica_differs", str(self.state.shard), str(error)))
 
     # --- out ----------------------------------------------------------------------------------------------
 
@@ -231,14 +305,17 @@ class LiveShard:
 
     async def close(self) -> None:
         """Decide and make durable what waits, then stop. The journal stays open for its owner to close."""
-        if not self._closing:
-            self._closing = True
-            self._wake.set()
-        if self._task is not None:
-            await self._task
-        self._disk.shutdown(wait=True)
+        self._closing = True
+        self._wake.set()
+        try:
+            if self._task is not None:
+                await self._task
+            if self._snapshot is not None:
+                await self._snapshot
+        finally:
+            self._disk.shutdown(wait=True)
 
     async def wait_stopped(self) -> None:
         """Return when the shard has stopped by itself or was closed."""
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])

@@ -30,7 +30,7 @@ class Frame(Generic[T]):
     Attributes:
         results: outcome and token of each command, in order.
         unknown: tokens of commands whose outcome nobody will learn, because the shard stopped.
-        stopped: why the shard must stop after this frame, if it must.
+        stopped: why the shard must stop after this frame, if it must; nothing may be added to it then.
     """
 
     results: list[tuple[Outcome, T]] = field(default_factory=list)
@@ -38,20 +38,34 @@ class Frame(Generic[T]):
     unknown: list[T] = field(default_factory=list)
     stopped: KernelStoppedError | None = None
 
+    def __len__(self) -> int:
+        return len(self.results) + len(self.unknown)
+
 
 class ShardLoop(Generic[T]):
-    """Joins kernel, journal and effects of one shard."""
+    """Joins kernel, journal and effects of one shard.
 
-    def __init__(self, kernel: Kernel, journal: Journal, clock: Clock, market: MarketView) -> None:
+    Args:
+        not_before_ns: no decision is dated earlier; the last journaled moment, so that time never runs
+            backwards over a restart.
+    """
+
+    def __init__(
+        self, kernel: Kernel, journal: Journal, clock: Clock, market: MarketView, *, not_before_ns: int = 0
+    ) -> None:
         self.kernel = kernel
         self.journal = journal
         self.clock = clock
         self.market = market
-        self._last_ns = 0
+        self._last_ns = not_before_ns
 
-    def compute(self, batch: list[Item[T]]) -> Frame[T]:
-        """Decide and apply a batch in memory. Nothing has left and nothing is durable yet."""
-        frame: Frame[T] = Frame()
+    def compute(self, batch: list[Item[T]], frame: Frame[T] | None = None) -> Frame[T]:
+        """Decide and apply a batch in memory. Nothing has left and nothing is durable yet.
+
+        Args:
+            frame: one that is not being appended yet, to which this batch is added; None begins one.
+        """
+        frame = frame if frame is not None else Frame()
         for position, (inbound, token) in enumerate(batch):
             now_ns = self._last_ns = max(self._last_ns, self.clock.now_ns())
             try:

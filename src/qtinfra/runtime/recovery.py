@@ -10,35 +10,55 @@ from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import replay
 from qtinfra.engine.state import State, decode_state, encode_state
 
+#: What evolving a record raises when it does not fit the state.
+UNFIT = (InvariantBrokenError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
 
 class Recovery(msgspec.Struct, frozen=True):
-    """How a state was rebuilt: from which snapshot, with how many records after it."""
+    """How a state was rebuilt: from which snapshot (0: none), with how many records after it.
+
+    Attributes:
+        last_ns: the latest moment that is journaled, as far as the state and these records tell (UTC
+            nanoseconds); no later decision may be dated before it.
+    """
 
     state: State
     snapshot_seq: int
     records: int
+    last_ns: int = 0
 
 
 def recover(journal: Journal, shard: int = 0) -> Recovery:
-    """Rebuild the state of a shard.
+    """Rebuild the state of a shard. A snapshot that this version cannot read is passed over.
 
     Raises:
         JournalCorruptError: a record does not verify or does not apply; names its sequence.
     """
-    snapshot = journal.latest_snapshot()
-    state = State(shard=shard)
-    if snapshot is not None:
-        state = decode_state(snapshot.state)
+    state = _from_snapshot(journal.latest_snapshot(), shard)
     start = state.seq
+    last_ns = max((order.updated_ns for order in state.orders.values()), default=0)
     records = 0
     for entry in journal.read(start):
         try:
             replay(state, entry)
-        except (InvariantBrokenError, KeyError, ValueError) as error:
-            text = f"record {entry.seq} does not apply to the state before it: {error}"
+        except UNFIT as error:
+            text = f"record {entry.seq} does not apply to the state before it: {error!r}"
             raise JournalCorruptError(text, first_bad_seq=entry.seq) from error
+        last_ns = max(last_ns, entry.ts_ns)
         records += 1
-    return Recovery(state, start, records)
+    return Recovery(state, start, records, last_ns)
+
+
+def _from_snapshot(snapshot: Snapshot | None, shard: int) -> State:
+    """The snapshot's state; an empty one when there is none, or none that fits."""
+    if snapshot is not None:
+        try:
+            state = decode_state(snapshot.state)
+        except msgspec.DecodeError:
+            return State(shard=shard)
+        if (state.shard, state.seq) == (shard, snapshot.seq):
+            return state
+    return State(shard=shard)
 
 
 def snapshot_of(state: State, chain_hash: bytes) -> Snapshot:

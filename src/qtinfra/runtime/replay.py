@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from qtinfra.core.events import Entry
+from qtinfra.core.exceptions import JournalCorruptError
 from qtinfra.core.ports import Journal
-from qtinfra.engine.kernel import Kernel, decide_again, replay
+from qtinfra.engine.invariants import InvariantBrokenError
+from qtinfra.engine.kernel import Kernel, KernelStoppedError, decide_again, replay
 from qtinfra.engine.state import State, state_hash
 
 
@@ -32,22 +35,37 @@ def replay_journal(journal: Journal, *, shard: int = 0, decide: bool = False) ->
         decide: decide every command again from its recorded inputs and compare the records' bytes.
 
     Raises:
-        JournalCorruptError: a record does not verify.
+        JournalCorruptError: a record does not verify, or does not apply to the state before it.
     """
     state = State(shard=shard)
     kernel = Kernel(State(shard=shard))
-    encoder = msgspec.msgpack.Encoder()
     records = events = 0
     first_difference: int | None = None
     for entry in journal.read(0):
-        replay(state, entry)
+        _apply(state, entry)
         records += 1
         events += len(entry.events)
-        if decide and first_difference is None:
-            again = decide_again(kernel, entry)
-            if again is None or encoder.encode(again) != encoder.encode(entry):
-                first_difference = entry.seq
+        if decide and first_difference is None and not _decides_alike(kernel, entry):
+            first_difference = entry.seq
     equal = first_difference is None if decide else None
     if decide and equal and state_hash(kernel.state) != state_hash(state):
         equal = False
     return ReplayResult(records, events, state.seq, state_hash(state), equal, first_difference)
+
+
+def _apply(state: State, entry: Entry) -> None:
+    try:
+        replay(state, entry)
+    except (InvariantBrokenError, KeyError, ValueError) as error:
+        text = f"record {entry.seq} does not apply to the state before it: {error}"
+        raise JournalCorruptError(text, first_bad_seq=entry.seq) from error
+
+
+def _decides_alike(kernel: Kernel, entry: Entry) -> bool:
+    """Whether today's rules make the same record of the command, byte for byte."""
+    try:
+        again = decide_again(kernel, entry)
+    except KernelStoppedError:
+        return False
+    encode = msgspec.msgpack.encode
+    return again is not None and encode(again) == encode(entry)

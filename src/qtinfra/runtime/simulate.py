@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from qtinfra.core.commands import AnyCommand, Inbound, RecordVenueReport
+from qtinfra.core.commands import AnyCommand, Inbound, RecordVenueReport, SetVenueStatus
 from qtinfra.core.events import AnyEvent, Entry, OrderFilled
-from qtinfra.core.extended_models import Liquidity
+from qtinfra.core.extended_models import Liquidity, VenueStatus
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
-from qtinfra.core.ports import Journal
-from qtinfra.core.reports import Alert, Effect, ExecutionReport, OrderCancelReject, VenueReport
+from qtinfra.core.ports import Head, Journal
+from qtinfra.core.reports import Alert, Effect, ExecutionReport, OrderCancelReject, ToVenue, VenueReport
 from qtinfra.engine.audit import audit, audit_order
 from qtinfra.engine.kernel import Kernel
 from qtinfra.runtime.traders import Trader
@@ -83,6 +83,8 @@ class Simulation:
         traders: the clients, by account.
         batch: most records in a frame.
         on_alert: told of every alert.
+        on_entry: gets each record once it is durable.
+        on_durable: gets the journal's head after each frame (to anchor it).
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Simulation:
         latency: Latency = Latency(),  # noqa: B008 - frozen
         on_alert: Callable[[Alert], None] | None = None,
         on_entry: Callable[[Entry], None] | None = None,
+        on_durable: Callable[[Head], None] | None = None,
     ) -> None:
         self.kernel = kernel
         self.counts = Counts()
@@ -109,6 +112,8 @@ class Simulation:
         self._latency = latency
         self._on_alert = on_alert
         self._on_entry = on_entry
+        self._on_durable = on_durable
+        self._links: dict[str, int] = {}  # per venue, how often its link changed; odd: it is down
         self._waiting: list[Entry] = []
         self._queue: list[_Due] = []
         self._number = 0
@@ -162,25 +167,33 @@ class Simulation:
                 report = effect
                 self._later(self._latency.to_client_ns, seq, lambda now_ns: trader.hear(report, now_ns))
             return
-        message = effect
-        self._later(
-            self._latency.to_venue_ns,
-            seq,
-            lambda now_ns: self._hear(self._market.sessions[message.venue].submit(message, now_ns)),
-        )
+        self._later(self._latency.to_venue_ns, seq, self._carrier(effect))
+
+    def _carrier(self, message: ToVenue) -> Callable[[int], None]:
+        link = self._links.get(message.venue, 0)
+
+        def carry(now_ns: int) -> None:
+            if self._arrives(message.venue, link):
+                self._hear(self._market.sessions[message.venue].submit(message, now_ns))
+
+        return carry
 
     def _hear(self, reports: Sequence[VenueReport]) -> None:
         for report in reports:
             self._later(self._latency.from_venue_ns, 0, self._recorder(report))
 
     def _recorder(self, report: VenueReport) -> Callable[[int], None]:
+        link = self._links.get(report.venue, 0)
+
         def record(now_ns: int) -> None:
             del now_ns
-            self._execute(
-                Inbound(RecordVenueReport(report), f"venue:{report.venue}", received_ns=self.now_ns)
-            )
+            if self._arrives(report.venue, link):
+                self._record(report)
 
         return record
+
+    def _record(self, report: VenueReport) -> None:
+        self._execute(Inbound(RecordVenueReport(report), f"venue:{report.venue}", received_ns=self.now_ns))
 
     def _later(self, delay_ns: int, seq: int, deliver: Callable[[int], None]) -> None:
         self._number += 1
@@ -195,11 +208,33 @@ class Simulation:
         """Reports that a venue sends by itself (a bust, a correction): they travel like any other."""
         self._hear(reports)
 
+    # --- links to venues ----------------------------------------------------------------------------------
+
+    def _arrives(self, venue: str, link: int) -> bool:
+        """Whether what left on that link is not lost: it was up, and has not broken since."""
+        return link % 2 == 0 and self._links.get(venue, 0) == link
+
+    def disconnect(self, venue: str, reason: str = "") -> list[AnyEvent]:
+        """Break the link: what is on its way is lost, both ways. The venue itself trades on without us."""
+        if self._links.get(venue, 0) % 2 == 0:
+            self._links[venue] = self._links.get(venue, 0) + 1
+        return self.submit(SetVenueStatus(venue, VenueStatus.DISCONNECTED, reason), f"venue:{venue}")
+
+    def reconnect(self, venue: str, reason: str = "") -> list[AnyEvent]:
+        """Mend the link: the venue first sends again what we missed, then takes our questions."""
+        if self._links.get(venue, 0) % 2:
+            self._links[venue] += 1
+        for report in self._market.sessions[venue].resend(self.kernel.state.inbound.get(venue, 0)):
+            self._record(report)
+        return self.submit(SetVenueStatus(venue, VenueStatus.CONNECTED, reason), f"venue:{venue}")
+
+    # --- durability ---------------------------------------------------------------------------------------
+
     def flush(self) -> None:
         """Make everything decided so far durable, as one frame."""
         if not self._waiting:
             return
-        self._journal.append(self._waiting)
+        head = self._journal.append(self._waiting)
         self.counts.records += len(self._waiting)
         self.counts.frames += 1
         if self._on_entry is not None:
@@ -207,6 +242,8 @@ class Simulation:
                 self._on_entry(entry)
         self._durable_seq = self._waiting[-1].last_seq
         self._waiting = []
+        if self._on_durable is not None:
+            self._on_durable(head)
 
     # --- time ---------------------------------------------------------------------------------------------
 

@@ -21,7 +21,19 @@ WORKED_TIF = (TimeInForce.DAY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
 _MAX = Decimal(10) ** 18
 _MAX_NOTIONAL = Decimal(10) ** 29
 _MIN_STEP = Decimal("0.000000001")
+_MIN_EXPONENT = -9
+_MAX_DIGITS = 60  # of a number written with more places than it needs
 _ID_LIMIT = 64
+
+
+def in_range(value: Decimal) -> bool:
+    """Whether a number is finite, with at most 18 digits before the point and 9 after; its sign is free."""
+    if not value.is_finite() or value >= _MAX or value <= -_MAX:
+        return False
+    digits, exponent = value.as_tuple()[1:]
+    if isinstance(exponent, int) and exponent >= _MIN_EXPONENT:
+        return True
+    return len(digits) <= _MAX_DIGITS and is_multiple(value, _MIN_STEP)
 
 
 def check_number(field: str, value: Decimal) -> Refusal | None:
@@ -30,7 +42,7 @@ def check_number(field: str, value: Decimal) -> Refusal | None:
         return Refusal("number_out_of_range", f"{field} must be a finite number", field, "finite", str(value))
     if value <= ZERO:
         return Refusal("must_be_positive", f"{field} must be greater than 0", field, "0", str(value))
-    if value >= _MAX or not is_multiple(value, _MIN_STEP):
+    if not in_range(value):
         limit = NUMBER_GRAMMAR.pattern
         return Refusal("number_out_of_range", f"{field} has too many digits", field, limit, str(value)[:60])
     return None
@@ -109,7 +121,7 @@ def _check_kind(order: SubmitOrder) -> Refusal | None:
         allowed = ", ".join(WORKED_TIF)
         text = f"time in force {order.tif} is not worked yet"
         return Refusal("unsupported_time_in_force", text, "time_in_force", allowed, order.tif)
-    if order.min_qty < ZERO or order.min_qty > order.qty:
+    if not in_range(order.min_qty) or order.min_qty < ZERO or order.min_qty > order.qty:
         text = "min_quantity must lie between 0 and quantity"
-        return Refusal("min_qty", text, "min_quantity", plain(order.qty), plain(order.min_qty))
+        return Refusal("min_qty", text, "min_quantity", plain(order.qty), str(order.min_qty)[:60])
     return None

@@ -88,7 +88,7 @@ def request_cancel(
 
     A venue that cannot be reached keeps its child, as UNKNOWN: it is never called cancelled.
     """
-    working = [child for child in state.working_children(order) if not child.cancel_id]
+    working = state.working_children(order)
     if not working:
         out.add(OrderCancelled(order.order_id, cl_ord_id, reason, now_ns))
         return
@@ -151,6 +151,10 @@ def _chain(state: State, order: Order, command: ReplaceOrder, now_ns: int, out: 
         _refuse(order, command, REPLACE, CXL_ALREADY_PENDING, "replace_pending", now_ns, out)
         return
     qty, price = _terms(order, command)
+    refusal = check_terms(qty, price, order.order_type)
+    if refusal is not None:
+        _refuse(order, command, REPLACE, refusal.fix_reason, refusal.code, now_ns, out, refusal)
+        return
     out.add(
         ReplaceQueued(
             order.order_id, command.cl_ord_id, command.orig_cl_ord_id, command.origin, qty, price, now_ns
@@ -203,15 +207,33 @@ def _check_replace(
     if refusal is None and order.symbol in state.halted:
         text = f"{order.symbol} is halted"
         refusal = Refusal("instrument_halted", text, "symbol", "", order.symbol, CXL_OTHER)
-    if refusal is None and any(not state.connected(c.venue) for c in state.working_children(order)):
-        text = "a venue that holds part of the order is not connected"
-        refusal = Refusal("venue_disconnected", text, "", "", "", CXL_OTHER)
+    refusal = refusal or _check_replace_venues(state, order)
     if refusal is not None:
         return refusal
     frozen = state.frozen.get(order.order_id)
     if frozen is not None:
         return Refusal("frozen", f"frozen after a fault: {frozen}", "order_id", "", order.order_id, CXL_OTHER)
     return _check_replace_risk(state, order, qty, price, market)
+
+
+def _check_replace_venues(state: State, order: Order) -> Refusal | None:
+    """Every venue that would be asked must be connected, and know of the order for certain."""
+    for child in _to_replace(state, order):
+        if not state.connected(child.venue):
+            text = "a venue that holds part of the order is not connected"
+            return Refusal("venue_disconnected", text, "venue", "", child.venue, CXL_OTHER)
+        if child.status is ChildStatus.UNKNOWN:
+            text = "the outcome of an earlier request is not known"
+            return Refusal("outcome_unknown", text, "venue", "", child.venue, CXL_OTHER)
+    return None
+
+
+def _to_replace(state: State, order: Order) -> list[Child]:
+    """The children that a replace may concern: those that work, or a filled order's last one."""
+    children = state.working_children(order)
+    if not children and order.children and order.filled:
+        return [state.children[order.children[-1]]]
+    return children
 
 
 def _check_replace_risk(
@@ -249,9 +271,7 @@ def _replace_legs(
     order's last child is asked to open again. A quantity at or below what a child has traded cancels the
     balance.
     """
-    children = state.working_children(order)
-    if not children and order.children and order.filled:
-        children = [state.children[order.children[-1]]]
+    children = _to_replace(state, order)
     if not children:
         return ()
     change = qty - order.qty
@@ -260,11 +280,27 @@ def _replace_legs(
     elif len(children) > 1:
         change = ZERO
     repriced = price != order.price
-    nothing_new = qty == order.qty and not repriced
+    return _legs(children, change, price, repriced or qty == order.qty, out)
+
+
+def excess_legs(
+    state: State, order: Order, qty: Decimal, price: Decimal | None, out: Decision
+) -> tuple[ReplaceLeg, ...]:
+    """What venues must give up so that they hold no more than an order of `qty` has left; mostly nothing."""
+    children = state.working_children(order)
+    held = sum((child.leaves for child in children), ZERO)
+    excess = held - (qty - order.cum_qty)
+    return _legs(children, -excess, price, False, out) if excess > ZERO else ()
+
+
+def _legs(
+    children: list[Child], change: Decimal, price: Decimal | None, every: bool, out: Decision
+) -> tuple[ReplaceLeg, ...]:
+    """Legs for a change of quantity, the youngest child first; `every`: also for those it leaves as is."""
     legs: list[tuple[Child, Decimal]] = []
     for child in reversed(children):
         cut = max(change, -child.leaves)
-        if cut or repriced or nothing_new:
+        if cut or every:
             legs.append((child, child.qty + cut))
         change -= cut
     return tuple(

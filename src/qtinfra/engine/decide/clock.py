@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from qtinfra.core.commands import TimerFired, TimerKind
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import CommandRefused, DayClosed, DayOpened, OrderDoneForDay, OrderExpired
@@ -11,11 +13,17 @@ from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.outcome import refuse_pending
 from qtinfra.engine.state import State
 
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
 
 def timer_fired(state: State, command: TimerFired, now_ns: int, market: MarketView, out: Decision) -> None:
     del market
     if command.kind is TimerKind.DAY_OPEN:
         _open_day(state, command, out)
+        return
+    if command.trade_date < state.trade_date:
+        text = f"trading date {command.trade_date} has ended before {state.trade_date}"
+        _refuse(state, command, text, out)
         return
     out.add(DayClosed(command.trade_date, command.venue))
     for order_id in state.open_orders:
@@ -25,13 +33,16 @@ def timer_fired(state: State, command: TimerFired, now_ns: int, market: MarketVi
 
 
 def _open_day(state: State, command: TimerFired, out: Decision) -> None:
-    if command.trade_date <= state.trade_date:
-        text = f"trading date {command.trade_date} does not follow {state.trade_date}"
-        out.add(
-            CommandRefused("", "", "trade_date", "trade_date", state.trade_date, command.trade_date, text)
-        )
+    if command.trade_date <= state.trade_date or _ISO_DATE.fullmatch(command.trade_date) is None:
+        text = f"trading date {command.trade_date[:24]!r} does not follow {state.trade_date}"
+        _refuse(state, command, text, out)
         return
     out.add(DayOpened(command.trade_date))
+
+
+def _refuse(state: State, command: TimerFired, text: str, out: Decision) -> None:
+    date = command.trade_date
+    out.add(CommandRefused("", "", "trade_date", "trade_date", state.trade_date, date, text))
 
 
 def _ends_with(state: State, order: Order, venue: str) -> bool:
@@ -48,6 +59,8 @@ def _end_day(order: Order, now_ns: int, out: Decision) -> None:
     """A GTC order is done for the day and goes on tomorrow. A DAY order that traded ends done for day, one
     that did not ends expired: either way it is over. An order in doubt waits for its venue's word.
     """
+    if order.filled:
+        return
     if order.tif is TimeInForce.GTC:
         if not order.done_for_day:
             out.add(OrderDoneForDay("", 0, order.order_id, False, now_ns))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 
 from qtinfra.core.commands import (
     EngageKillSwitch,
@@ -59,6 +60,11 @@ def set_reference(
     """All or nothing: one wrong record refuses the command."""
     del now_ns, market
     known = {venue.mic for venue in command.venues}.union(state.venues)
+    for venue in command.venues:
+        if not (venue.take_fee.is_finite() and venue.make_fee.is_finite()):
+            text = f"fees of {venue.mic} must be finite numbers"
+            _refuse(out, "bad_reference", "venues", "", venue.mic, text)
+            return
     for instrument in command.instruments:
         wrong = _wrong_instrument(instrument)
         missing = [mic for mic in instrument.listings if mic not in known]
@@ -79,7 +85,10 @@ def _wrong_instrument(instrument: Instrument) -> str:
     if not instrument.listings:
         return "has no listing"
     floors = [band.floor for band in instrument.ticks]
-    if not floors or floors[0] != ZERO or floors != sorted(floors):
+    numbers = (*floors, *(band.tick for band in instrument.ticks), instrument.lot_size, instrument.multiplier)
+    if not all(number.is_finite() for number in numbers):
+        return "numbers must be finite"
+    if not floors or floors[0] != ZERO or any(low >= high for low, high in pairwise(floors)):
         return "tick table must start at 0 and ascend"
     if any(band.tick <= ZERO for band in instrument.ticks):
         return "ticks must be positive"
@@ -128,7 +137,7 @@ def halt_instrument(
     out.add(InstrumentHalted(command.symbol, command.halted, command.reason))
     for order_id in state.open_orders:
         order = state.orders[order_id]
-        if order.symbol != command.symbol:
+        if order.symbol != command.symbol or not order.open:
             continue
         if not command.halted:
             if order.suspended:
@@ -153,7 +162,7 @@ def set_venue_status(
         return
     for order_id in state.open_orders:
         order = state.orders[order_id]
-        for child in state.working_children(order):
+        for child in (state.children[child_id] for child_id in order.children):
             if child.venue == command.venue and _in_flight(child):
                 why = command.reason or "venue disconnected"
                 out.add(ChildUnknown(child.venue, 0, child.child_id, order_id, why, now_ns))

@@ -11,25 +11,29 @@ from functools import partial
 import msgspec
 
 from qtinfra.core.commands import ReplaceOrder
-from qtinfra.core.decimals import ZERO, quotient
+from qtinfra.core.decimals import ZERO, canonical, plain, quotient
 from qtinfra.core.events import (
     AmendRefused,
     BreakRaised,
     ExecutionBusted,
     ExecutionCorrected,
     OrderCancelled,
+    OrderExpired,
     OrderRefusedByVenues,
     OrderReplaced,
+    ReplaceLeg,
+    ReplaceRequested,
     ReplaceUnqueued,
     ReportIgnored,
 )
 from qtinfra.core.extended_models import ExecutionState
 from qtinfra.core.market import MarketView
-from qtinfra.core.models import Child, Order, PendingReplace, TimeInForce
+from qtinfra.core.models import Child, Order, Origin, PendingReplace, TimeInForce
 from qtinfra.core.reports import CXL_TOO_LATE, VenueReport
-from qtinfra.engine.decide.amend import CANCEL, REPLACE, begin_replace
+from qtinfra.engine.decide.amend import CANCEL, REPLACE, begin_replace, cancel_if_open, excess_legs
 from qtinfra.engine.decide.decision import Decision
-from qtinfra.engine.decide.routing import reroute
+from qtinfra.engine.decide.risk_gate import engaged_kill
+from qtinfra.engine.decide.routing import place_increase, reroute
 from qtinfra.engine.state import State
 
 _IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
@@ -81,13 +85,14 @@ def review_end(state: State, now_ns: int, market: MarketView, out: Decision, *, 
     if order.pending_cancel is not None:
         _review_cancel(order, bool(working), ended.reason, now_ns, out)
         return
-    if order.pending_replace is not None and order.pending_replace.waiting <= 0 and working:
-        _resolve_replace(order, order.pending_replace, "", now_ns, out)
-    may_go = ended.elsewhere and order.open and not order.suspended and order.tif not in _IMMEDIATE
-    if ended.refused and order.open and not order.suspended:
-        may_go = True
-    part = min(ended.leaves, order.unallocated)
-    if may_go and part and reroute(state, order, part, order.refused_venues, now_ns, market, out):
+    pending = order.pending_replace
+    part = min(ended.leaves, order.unallocated) if _may_go_elsewhere(order, ended) else ZERO
+    if pending is not None and pending.waiting <= 0 and (working or order.filled or part):
+        _resolve_replace(state, order, pending, "", now_ns, out)
+        out.then(partial(review_end, ended=ended))
+        out.then(partial(work_queued, order_id=order.order_id))
+        return
+    if part and reroute(state, order, part, order.refused_venues, now_ns, market, out):
         return
     if working or order.filled:
         return
@@ -98,6 +103,12 @@ def review_end(state: State, now_ns: int, market: MarketView, out: Decision, *, 
     refuse_pending(order, now_ns, out)
 
 
+def _may_go_elsewhere(order: Order, ended: Ended) -> bool:
+    if not order.open or order.suspended:
+        return False
+    return ended.refused or (ended.elsewhere and order.tif not in _IMMEDIATE)
+
+
 def _review_cancel(order: Order, working: bool, reason: str, now_ns: int, out: Decision) -> None:
     pending = order.pending_cancel
     if pending is None:
@@ -106,7 +117,7 @@ def _review_cancel(order: Order, working: bool, reason: str, now_ns: int, out: D
         out.add(OrderCancelled(order.order_id, pending.cl_ord_id, pending.reason or reason, now_ns))
         refuse_pending(order, now_ns, out, cancel=False)
     elif pending.waiting <= 0:
-        code = "too_late" if pending.reject_reason == CXL_TOO_LATE else "refused_by_venue"
+        code = "too_late" if pending.reject_reason <= CXL_TOO_LATE else "refused_by_venue"
         out.add(
             _refused(
                 order,
@@ -119,6 +130,7 @@ def _review_cancel(order: Order, working: bool, reason: str, now_ns: int, out: D
                 now_ns,
             )
         )
+        out.then(partial(review_replace, order_id=order.order_id, text=""))
 
 
 def review_cancel_reject(
@@ -141,20 +153,34 @@ def review_replace(
     if order.closed is not None or (pending is not None and pending.waiting > 0):
         return
     if pending is not None:
-        _resolve_replace(order, pending, text, now_ns, out)
+        _resolve_replace(state, order, pending, text, now_ns, out)
     if order.queued:
         out.then(partial(work_queued, order_id=order_id))
 
 
-def _resolve_replace(order: Order, pending: PendingReplace, text: str, now_ns: int, out: Decision) -> None:
-    """All venues have answered and at least one said no."""
-    if pending.accepted and pending.reject_reason != CXL_TOO_LATE:
+def _resolve_replace(
+    state: State, order: Order, pending: PendingReplace, text: str, now_ns: int, out: Decision
+) -> None:
+    """All venues have answered: the new terms count when one said yes and none refused in earnest.
+
+    Executions that crossed a decrease may leave venues with more than the new quantity allows; then they
+    are asked again for the difference, or a cancel that is out decides.
+    """
+    if pending.accepted and pending.reject_reason > CXL_TOO_LATE:
         why = "some venues took the replace and some refused it"
         out.add(BreakRaised("replace_half_done", order.order_id, pending.cl_ord_id, why))
     elif pending.accepted:
+        legs = excess_legs(state, order, max(pending.qty, order.cum_qty), pending.price, out)
+        if legs:
+            if order.pending_cancel is None:
+                out.add(_ask_again(order, pending, legs, now_ns))
+            return
         out.add(order_replaced(order, pending, now_ns))
+        if pending.qty > order.qty:
+            grown = pending.qty - order.qty
+            out.then(partial(place_increase, order_id=order.order_id, qty=grown))
         return
-    code = "too_late" if pending.reject_reason == CXL_TOO_LATE else "refused_by_venue"
+    code = "too_late" if pending.reject_reason <= CXL_TOO_LATE else "refused_by_venue"
     out.add(
         _refused(
             order,
@@ -169,6 +195,21 @@ def _resolve_replace(order: Order, pending: PendingReplace, text: str, now_ns: i
     )
 
 
+def _ask_again(
+    order: Order, pending: PendingReplace, legs: tuple[ReplaceLeg, ...], now_ns: int
+) -> ReplaceRequested:
+    return ReplaceRequested(
+        order.order_id,
+        pending.cl_ord_id,
+        pending.orig_cl_ord_id,
+        pending.origin,
+        pending.qty,
+        pending.price,
+        legs,
+        now_ns,
+    )
+
+
 def order_replaced(order: Order, pending: PendingReplace, now_ns: int) -> OrderReplaced:
     """The client's order under its new terms: never less than has traded."""
     qty = max(pending.qty, order.cum_qty)
@@ -178,7 +219,8 @@ def order_replaced(order: Order, pending: PendingReplace, now_ns: int) -> OrderR
 def work_queued(state: State, now_ns: int, market: MarketView, out: Decision, *, order_id: str) -> None:
     """The oldest queued replace is checked and sent on, as if it had come now."""
     order = state.orders[order_id]
-    if not order.queued or order.pending_replace is not None or order.closed is not None:
+    busy = order.pending_replace is not None or order.pending_cancel is not None
+    if not order.queued or busy or order.closed is not None:
         return
     queued = order.queued[0]
     out.add(ReplaceUnqueued(order_id, queued.cl_ord_id))
@@ -187,6 +229,43 @@ def work_queued(state: State, now_ns: int, market: MarketView, out: Decision, *,
     )
     begin_replace(state, order, command, now_ns, market, out)
     out.then(partial(review_replace, order_id=order_id, text=""))
+
+
+def enforce_kill(state: State, now_ns: int, market: MarketView, out: Decision, *, order_id: str) -> None:
+    """A replace in flight may open a filled order again after a kill switch went over it: cancel it then."""
+    del market
+    order = state.orders[order_id]
+    killed = engaged_kill(state, order.account, order.symbol, order.trader)
+    if killed and order.closed is None:
+        cancel_if_open(state, order, Origin.SYSTEM, "kill switch", now_ns, out)
+
+
+def cancel_excess(at: Situation, qty: Decimal, key: str) -> None:
+    """An execution of `qty` that the child had no room for leaves other venues with more than is left (its
+    remainder was placed again before this late report): raise a break and cancel what they hold.
+
+    Call it before the execution's own event: the cancel belongs to the order while it is open.
+    """
+    if qty <= at.child.leaves:
+        return
+    held = sum((child.leaves for child in at.state.working_children(at.order)), ZERO) - at.child.leaves
+    left = max(ZERO, at.order.qty - at.order.cum_qty - qty)
+    if held <= left or at.order.closed is not None:
+        return
+    text = f"venues hold {plain(held)}, {plain(left)} is left"
+    at.out.add(BreakRaised("venues_hold_too_much", at.order.order_id, key, text))
+    cancel_if_open(at.state, at.order, Origin.SYSTEM, "venues hold more than is left", at.now_ns, at.out)
+
+
+def past_its_time(state: State, order: Order) -> bool:
+    """Whether a filled order's time in force is over, so that a bust cannot open it again."""
+    if order.tif is TimeInForce.GTC:
+        return False
+    if order.tif is not TimeInForce.DAY or not order.executions:
+        return True
+    listing = state.instruments[order.symbol].listings[0]
+    ended = (state.closed_days.get(""), state.closed_days.get(listing))
+    return state.trade_date in ended or state.executions[order.executions[0]].trade_date < state.trade_date
 
 
 def refuse_pending(order: Order, now_ns: int, out: Decision, *, cancel: bool = True) -> None:
@@ -267,12 +346,27 @@ def take_back(at: Situation, report: VenueReport, key: str | None, qty: Decimal,
         at.out.add(BreakRaised("unknown_execution", at.order.order_id, report.ref_exec_id, text))
         return
     order_id = at.order.order_id
+    change = qty - execution.qty
+    if change > ZERO:
+        cancel_excess(at, change, key)
+    elif at.order.closed is None and at.order.filled and past_its_time(at.state, at.order):
+        _close_filled(at.order, at.now_ns, at.out)
     if qty <= ZERO:
         at.out.add(ExecutionBusted(report.venue, report.seq, order_id, key, at.now_ns))
     else:
         at.out.add(ExecutionCorrected(report.venue, report.seq, order_id, key, qty, px, at.now_ns))
 
 
+def _close_filled(order: Order, now_ns: int, out: Decision) -> None:
+    """A filled order whose time is over ends before an execution is taken back: only cum changes then."""
+    why = "past its time in force"
+    if order.tif is TimeInForce.DAY:
+        out.add(OrderExpired("", 0, order.order_id, why, now_ns))
+    else:
+        out.add(OrderCancelled(order.order_id, "", why, now_ns))
+    refuse_pending(order, now_ns, out)
+
+
 def scaled_price(price: Decimal, old_qty: Decimal, new_qty: Decimal) -> Decimal:
     """A limit price after a corporate action: inversely to the quantity, 8 places."""
-    return quotient(price * old_qty, new_qty)
+    return canonical(quotient(price * old_qty, new_qty))

@@ -41,7 +41,8 @@ def route(
 ) -> bool:
     """Add the OrderRouted event for an approved quantity; False when no venue can take it."""
     venues = eligible_venues(state, approved.symbol, refused)
-    plan = plan_route(approved, market.book(approved.symbol), venues)
+    lot = state.instruments[approved.symbol].lot_size
+    plan = plan_route(approved, market.book(approved.symbol), venues, lot)
     if not plan.legs:
         return False
     children = tuple(
@@ -76,5 +77,5 @@ def place_increase(
     """Follow-up: send on what a replace has added and no venue holds yet."""
     order = state.orders[order_id]
     part = min(qty, order.unallocated)
-    if order.open and not order.suspended and part:
+    if order.open and not order.suspended and order.pending_cancel is None and part:
         reroute(state, order, part, order.refused_venues, now_ns, market, out)

@@ -34,6 +34,15 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     if known is not None:
         _again(known, command, out)
         return
+    if not (command.qty.is_finite() and (command.price is None or command.price.is_finite())):
+        text = "quantity and price must be finite numbers"
+        observed = f"{command.qty} {command.price}"
+        out.add(
+            CommandRefused(
+                command.account, command.cl_ord_id, "number_out_of_range", "quantity", "", observed, text
+            )
+        )
+        return
     instrument = state.instruments.get(command.symbol)
     refusal = check_new(command, account, instrument, command.symbol in state.halted)
     if refusal is not None:

@@ -35,10 +35,10 @@ from qtinfra.core.reports import (
     ReportKind,
     VenueReport,
 )
+from qtinfra.core.validation.rules import in_range
 from qtinfra.engine.decide import outcome
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.outcome import Situation
-from qtinfra.engine.decide.routing import place_increase
 from qtinfra.engine.state import State
 
 Handler = Callable[[Situation, VenueReport], None]
@@ -55,6 +55,11 @@ def record_venue_report(
         out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "end of mass status"))
         return
     del market
+    if not _well_formed(report):
+        out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "malformed numbers"))
+        text = f"{report.venue} reports {report.kind} with numbers out of range"
+        out.add(BreakRaised("malformed_report", "", report.cl_ord_id, text))
+        return
     child_id = state.venue_ids.get(report.cl_ord_id) or state.venue_ids.get(report.orig_cl_ord_id)
     child = state.children.get(child_id) if child_id is not None else None
     if child is None or child.venue != report.venue:
@@ -64,6 +69,12 @@ def record_venue_report(
         return
     order = state.orders[child.order_id]
     _HANDLERS[report.kind](Situation(state, order, child, now_ns, out), report)
+
+
+def _well_formed(report: VenueReport) -> bool:
+    """Whether every number is finite and of a size that the books can hold exactly."""
+    numbers = (report.qty, report.px, report.cum_qty, report.leaves_qty, report.queue_ahead)
+    return all(number is None or in_range(number) for number in numbers)
 
 
 def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
@@ -98,6 +109,8 @@ def _pending(at: Situation, report: VenueReport) -> None:
 def _reject(at: Situation, report: VenueReport) -> None:
     if at.child.status not in (ChildStatus.SENT, ChildStatus.UNKNOWN):
         _ignore(report, "rejected after it was accepted", at.out)
+        if at.child.status is ChildStatus.REJECTED:
+            return
         text = f"{report.venue} rejects an order that it had accepted: {report.reason}"
         at.out.add(BreakRaised("late_reject", at.order.order_id, report.cl_ord_id, text))
         return
@@ -109,6 +122,9 @@ def _reject(at: Situation, report: VenueReport) -> None:
 
 
 def _canceled(at: Situation, report: VenueReport) -> None:
+    if at.child.replace_id and report.cl_ord_id == at.child.replace_id:
+        _replaced(at, report)
+        return
     _ended(at, report, ChildStatus.CANCELLED)
 
 
@@ -145,6 +161,9 @@ def _done_for_day(at: Situation, report: VenueReport) -> None:
 
 
 def _stopped(at: Situation, report: VenueReport) -> None:
+    if not at.order.open or not at.child.working:
+        _ignore(report, "stopped after its end", at.out)
+        return
     at.out.add(OrderStopped(report.venue, report.seq, at.order.order_id, report.qty, report.px, at.now_ns))
 
 
@@ -173,6 +192,7 @@ def _fill(at: Situation, report: VenueReport) -> None:
             text = f"execution {report.exec_id} came again with other content"
             at.out.add(BreakRaised("execution_differs", at.order.order_id, key, text))
         return
+    outcome.cancel_excess(at, report.qty, key)
     at.out.add(
         OrderFilled(
             report.venue,
@@ -222,8 +242,12 @@ def _bust(at: Situation, report: VenueReport) -> None:
 
 def _correct(at: Situation, report: VenueReport) -> None:
     key = _find_execution(at.state, at.order, report)
-    px = report.px if report.px is not None else ZERO
-    outcome.take_back(at, report, key, report.qty, px)
+    if report.px is None or report.qty < ZERO:
+        _ignore(report, "correction without quantity or price", at.out)
+        text = "a correction needs quantity and price"
+        at.out.add(BreakRaised("bad_execution", at.order.order_id, report.ref_exec_id, text))
+        return
+    outcome.take_back(at, report, key, report.qty, report.px)
 
 
 # --- answers to cancel and replace -----------------------------------------------------------------------
@@ -273,6 +297,9 @@ def _replaced(at: Situation, report: VenueReport) -> None:
     pending = at.order.pending_replace
     if not at.child.replace_id or report.cl_ord_id != at.child.replace_id or pending is None:
         _ignore(report, "nothing pending under this id", at.out)
+        if report.cl_ord_id != at.child.cl_ord_id:
+            text = f"{report.venue} replaced an order on a request that had been answered"
+            at.out.add(BreakRaised("unexpected_replace", at.order.order_id, report.cl_ord_id, text))
         return
     qty = max(at.child.replace_qty, at.child.cum)
     child_replaced = ChildReplaced(
@@ -293,18 +320,20 @@ def _replaced(at: Situation, report: VenueReport) -> None:
         at.out.add(child_replaced)
     else:
         at.out.add(child_replaced)
-        if last:
-            at.out.add(outcome.order_replaced(at.order, pending, at.now_ns))
     at.out.then(partial(outcome.review_replace, order_id=at.order.order_id, text=report.text))
-    if last and pending.qty > at.order.qty and not larger:
-        grown = pending.qty - at.order.qty
-        at.out.then(partial(place_increase, order_id=at.order.order_id, qty=grown))
+    if larger:
+        at.out.then(partial(outcome.enforce_kill, order_id=at.order.order_id))
 
 
 def _restated(at: Situation, report: VenueReport) -> None:
     """New terms by the venue's word: partial decline, renewal, corporate action."""
-    if at.order.closed is not None:
+    if at.order.closed is not None or not at.child.working:
         _ignore(report, "restated after its end", at.out)
+        return
+    if report.qty < ZERO or (report.reason == "corporate_action" and not report.qty):
+        _ignore(report, "restated without quantity", at.out)
+        text = f"{report.venue} restates to {plain(report.qty)}"
+        at.out.add(BreakRaised("bad_restatement", at.order.order_id, report.cl_ord_id, text))
         return
     if report.reason == "corporate_action":
         price = report.px
@@ -315,7 +344,9 @@ def _restated(at: Situation, report: VenueReport) -> None:
         price = report.px if report.px is not None else at.order.price
         ratio_num = ratio_den = ONE
         qty = at.order.qty + (report.qty - at.child.qty) if report.qty else at.order.qty
-    if qty < at.order.cum_qty and ratio_num == ratio_den:
+    child_qty = report.qty or at.child.qty
+    below = qty < at.order.cum_qty or child_qty < at.child.cum
+    if below and report.reason != "corporate_action":
         _ignore(report, "restated below what has traded", at.out)
         text = f"{report.venue} restates to {plain(qty)}, {plain(at.order.cum_qty)} has traded"
         at.out.add(BreakRaised("restated_below_filled", at.order.order_id, report.cl_ord_id, text))
@@ -330,7 +361,7 @@ def _restated(at: Situation, report: VenueReport) -> None:
             price,
             ratio_num,
             ratio_den,
-            at.child.child_id if at.child.working else "",
+            at.child.child_id,
             reason,
             at.now_ns,
         )
@@ -347,7 +378,8 @@ def _status(at: Situation, report: VenueReport) -> None:
         if at.child.replace_id:
             _replace_never_arrived(at, report)
     elif not report.live and at.child.working:
-        _ended(at, report, ChildStatus.CANCELLED)
+        filled = at.child.cum >= at.child.qty
+        _ended(at, report, ChildStatus.FILLED if filled else ChildStatus.CANCELLED)
     else:
         _ignore(report, "status as known", at.out)
     if report.cum_qty != at.child.cum:

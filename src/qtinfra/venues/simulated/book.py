@@ -1,4 +1,7 @@
-"""One symbol's limit order book with price-time priority.
+"""One symbol's limit order book with price-display-time priority.
+
+A better price trades first; at one price, what is displayed before what is hidden, and then who came first.
+An iceberg shows a slice; when that has traded, the next slice is displayed as if it had just arrived.
 
 The book counts prices in ticks and quantities in units, both plain integers: matching is then exact and fast.
 `Grid` is the boundary to decimals. The book knows nothing of clients, messages or time of day.
@@ -7,61 +10,20 @@ The book counts prices in ticks and quantities in units, both plain integers: ma
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from decimal import Decimal
+from collections import deque
+from collections.abc import Iterator
 
 import msgspec
 
-from qtinfra.core.decimals import EXACT, ONE, canonical
+from qtinfra.venues.simulated.grid import Grid
+from qtinfra.venues.simulated.selfmatch import Prevented, SmpMode, prevention
+
+__all__ = ["BookOrder", "Grid", "Level", "OrderBook", "TickLevel", "Trade"]
 
 #: One level of depth: price in ticks, quantity in units.
 TickLevel = tuple[int, int]
 
 _NO_LIMIT = -(1 << 200)  # below every key: a market order trades at any price
-
-
-class Grid:
-    """Exact conversion between decimals and the book's integers.
-
-    Args:
-        tick: smallest price step, in currency per unit.
-        lot: smallest quantity step, in units of the instrument.
-    """
-
-    __slots__ = ("_prices", "_whole", "lot", "tick")
-
-    def __init__(self, tick: Decimal, lot: Decimal = ONE) -> None:
-        if tick <= 0 or lot <= 0:
-            raise ValueError(f"tick and lot must be positive, not {tick} and {lot}")
-        self.tick = tick
-        self.lot = lot
-        self._whole = lot == ONE
-        self._prices: dict[int, Decimal] = {}
-
-    def ticks(self, price: Decimal) -> int | None:
-        """The price in ticks; None when it is not a positive multiple of the tick."""
-        return _multiples(price, self.tick)
-
-    def units(self, quantity: Decimal) -> int | None:
-        """The quantity in lots; None when it is not a positive multiple of the lot."""
-        return _multiples(quantity, self.lot)
-
-    def price(self, ticks: int) -> Decimal:
-        """The canonical decimal price."""
-        price = self._prices.get(ticks)
-        if price is None:
-            price = self._prices[ticks] = canonical(EXACT.multiply(self.tick, ticks))
-        return price
-
-    def quantity(self, units: int) -> Decimal:
-        """The canonical decimal quantity."""
-        return Decimal(units) if self._whole else canonical(EXACT.multiply(self.lot, units))
-
-
-def _multiples(value: Decimal, step: Decimal) -> int | None:
-    if not value.is_finite() or value <= 0:
-        return None
-    count, rest = EXACT.divmod(value, step)
-    return None if rest else int(count)
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
@@ -83,6 +45,10 @@ class BookOrder(msgspec.Struct, eq=False):
         rests: what is left after matching stays in the book (DAY, GTC). False cancels it (IOC, FOK, market).
         minimum: units that must trade at once, else nothing does; equal to `leaves` it means fill or kill.
         own: one of ours: `depth(own=False)` leaves it out.
+        display: units that an iceberg shows at a time; 0 shows all. `reserve`: units that wait behind them.
+        hidden: nothing of it is displayed; at its price it trades after everything that is.
+        smp: orders under the same one do not trade with each other; `mode` says what happens then.
+        blocked: self-match prevention has ended it.
         level: the queue it rests in, None while it does not rest. `before`, `behind`: its neighbours there.
     """
 
@@ -93,23 +59,44 @@ class BookOrder(msgspec.Struct, eq=False):
     rests: bool = True
     minimum: int = 0
     own: bool = False
+    display: int = 0
+    hidden: bool = False
+    smp: str = ""
+    mode: SmpMode = SmpMode.CANCEL_NEWEST
+    reserve: int = 0
+    blocked: bool = False
     level: Level | None = None
     before: BookOrder | None = None
     behind: BookOrder | None = None
 
+    @property
+    def shown(self) -> int:
+        """Units in the queue now: all but an iceberg's reserve."""
+        return self.leaves - self.reserve
+
 
 class Level(msgspec.Struct, eq=False):
-    """A first-in-first-out queue of the orders at one price; `own` of its `units` are ours."""
+    """A first-in-first-out queue at one price: `units` in it, `own` of them ours, and `reserve` behind it.
+
+    A price has one queue for what is displayed and a `dark` one for hidden orders, which trades later.
+    """
 
     price: int
+    dark: bool = False
     units: int = 0
     own: int = 0
+    reserve: int = 0
     head: BookOrder | None = None
     tail: BookOrder | None = None
 
 
+def _key(buy: bool, price: int, dark: bool) -> int:
+    """Grows towards the touch; at one price the dark queue lies just behind the displayed one."""
+    return 2 * (price if buy else -price) + (not dark)
+
+
 class _Side:
-    """Levels of one side. Keys grow towards the touch: the price for bids, its negative for asks."""
+    """Levels of one side by `_key`."""
 
     __slots__ = ("keys", "levels")
 
@@ -130,8 +117,15 @@ class _Side:
         for key in reversed(self.keys):
             if key < floor or found >= wanted:
                 break
-            found += self.levels[key].units
+            found += self.levels[key].units + self.levels[key].reserve
         return found
+
+    def best(self) -> int | None:
+        """The best displayed price."""
+        for key in reversed(self.keys):
+            if not self.levels[key].dark:
+                return self.levels[key].price
+        return None
 
     def depth(self, count: int, own: bool) -> tuple[TickLevel, ...]:
         found: list[TickLevel] = []
@@ -140,19 +134,19 @@ class _Side:
                 break
             level = self.levels[key]
             units = level.units if own else level.units - level.own
-            if units:
+            if units and not level.dark:
                 found.append((level.price, units))
         return tuple(found)
 
 
 class OrderBook:
-    """Price-time priority for one symbol.
+    """Price-display-time priority for one symbol.
 
-    A better price trades first; at one price, who came first. Trades print at the resting order's price.
-    `version` grows with every change; `trades` and `traded_units` count what has matched.
+    Trades print at the resting order's price. `version` grows with every change; `trades` and `traded_units`
+    count what has matched; `prevented` lists the self-matches that the last `add` or `amend` did not make.
     """
 
-    __slots__ = ("_asks", "_bids", "_orders", "last_price", "traded_units", "trades", "version")
+    __slots__ = ("_asks", "_bids", "_orders", "last_price", "prevented", "traded_units", "trades", "version")
 
     def __init__(self) -> None:
         self._bids = _Side()
@@ -162,6 +156,7 @@ class OrderBook:
         self.trades = 0
         self.traded_units = 0
         self.last_price: int | None = None
+        self.prevented: list[Prevented] = []
 
     # --- commands ---------------------------------------------------------------------------------------
 
@@ -174,22 +169,58 @@ class OrderBook:
             ValueError: the id rests already, or quantity or price is not positive; nothing changed.
         """
         price = order.price
-        if order.order_id in self._orders or order.leaves <= 0 or (price is not None and price <= 0):
-            raise ValueError(f"id in use, or quantity or price not positive: {order.order_id}")
+        self._check_new(order)
         other = self._asks if order.buy else self._bids
-        floor = _NO_LIMIT if price is None else -price if order.buy else price
+        floor = _NO_LIMIT if price is None else _key(not order.buy, price, True)
         keys = other.keys
         trades: list[Trade] = []
         self.version += 1
+        if self.prevented:
+            self.prevented = []
         if keys and keys[-1] >= floor:
-            if order.minimum and other.available(floor, order.minimum) < order.minimum:
+            if order.minimum and self._tradable(order, other, floor) < order.minimum:
                 return trades
             self._match(order, other, floor, trades)
         elif order.minimum:
             return trades
-        if order.leaves and order.rests and price is not None:
+        if order.leaves and order.rests and price is not None and not order.blocked:
             self._rest(order, price)
         return trades
+
+    def enqueue(self, order: BookOrder) -> None:
+        """Let a limit order rest without matching, as before an auction: the book may cross.
+
+        Raises:
+            ValueError: as `add`, or it has no limit price; nothing changed.
+        """
+        self._check_new(order)
+        if order.price is None:
+            raise ValueError(f"an order without a price cannot rest: {order.order_id}")
+        self.version += 1
+        self._rest(order, order.price)
+
+    def execute(self, order_id: int, units: int) -> None:
+        """Trade units of a resting order, as in an auction; the rest keeps its place.
+
+        Raises:
+            KeyError: no such order rests here.
+            ValueError: not between 1 and its open units; nothing changed.
+        """
+        order = self._orders[order_id]
+        if not 0 < units <= order.leaves:
+            raise ValueError(f"{units} of {order.leaves} units")
+        if units == order.leaves:
+            self.cancel(order_id)
+            order.leaves = 0
+            return
+        self.version += 1
+        self._shrink(order, units)
+
+    def print_auction(self, price: int, units: int) -> None:
+        """Count an auction's one print, whose orders traded by `execute` or never rested here."""
+        self.trades += 1
+        self.traded_units += units
+        self.last_price = price
 
     def cancel(self, order_id: int) -> BookOrder:
         """Take a resting order out of the book; its `leaves` says what was still open.
@@ -220,12 +251,9 @@ class OrderBook:
         if units <= 0 or price <= 0 or level is None:
             raise ValueError(f"not a valid amendment: {units} units at {price} ticks")
         if price == order.price and units <= order.leaves:
-            removed = order.leaves - units
-            order.leaves = units
-            level.units -= removed
-            if order.own:
-                level.own -= removed
+            self.prevented = []
             self.version += 1
+            self._shrink(order, order.leaves - units)
             return []
         self.cancel(order_id)
         order.leaves, order.price, order.minimum = units, price, 0
@@ -234,39 +262,54 @@ class OrderBook:
     # --- queries ----------------------------------------------------------------------------------------
 
     def best_bid(self) -> int | None:
-        """Highest bid in ticks."""
-        return self._bids.keys[-1] if self._bids.keys else None
+        """Highest displayed bid in ticks."""
+        return self._bids.best()
 
     def best_ask(self) -> int | None:
-        """Lowest offer in ticks."""
-        return -self._asks.keys[-1] if self._asks.keys else None
+        """Lowest displayed offer in ticks."""
+        return self._asks.best()
+
+    @property
+    def crossed(self) -> bool:
+        """Whether orders rest that could trade with each other, as they may before an auction."""
+        bids, asks = self._bids, self._asks
+        if not bids.keys or not asks.keys:
+            return False
+        return bids.levels[bids.keys[-1]].price >= asks.levels[asks.keys[-1]].price
+
+    def resting(self, buy: bool) -> Iterator[BookOrder]:
+        """All orders of one side as they would trade. The book must not change meanwhile."""
+        side = self._bids if buy else self._asks
+        for key in reversed(side.keys):
+            order = side.levels[key].head
+            while order is not None:
+                yield order
+                order = order.behind
 
     def depth(self, levels: int, *, own: bool = True) -> tuple[tuple[TickLevel, ...], tuple[TickLevel, ...]]:
         """Bids and asks, best first, at most `levels` each; `own=False` leaves our orders out."""
         return self._bids.depth(levels, own), self._asks.depth(levels, own)
 
     def level_count(self, buy: bool) -> int:
-        """How many prices one side has."""
-        return len(self._bids.keys if buy else self._asks.keys)
+        """How many prices one side displays."""
+        side = self._bids if buy else self._asks
+        return sum(not level.dark for level in side.levels.values())
 
     def units_at(self, buy: bool, price: int, *, own: bool = True) -> int:
         """Units displayed at one price."""
-        level = self._bids.levels.get(price) if buy else self._asks.levels.get(-price)
+        level = (self._bids if buy else self._asks).levels.get(_key(buy, price, False))
         if level is None:
             return 0
         return level.units if own else level.units - level.own
 
     def better_than(self, buy: bool, price: int) -> list[BookOrder]:
         """Resting orders of one side that are priced strictly better, best first, in time order."""
-        side, bound = (self._bids, price) if buy else (self._asks, -price)
         found: list[BookOrder] = []
-        for key in reversed(side.keys):
-            if key <= bound:
+        for order in self.resting(buy):
+            limit = order.price or 0
+            if limit <= price if buy else limit >= price:
                 break
-            order = side.levels[key].head
-            while order is not None:
-                found.append(order)
-                order = order.behind
+            found.append(order)
         return found
 
     def order(self, order_id: int) -> BookOrder | None:
@@ -276,43 +319,108 @@ class OrderBook:
     def ahead(self, order_id: int) -> tuple[int, int]:
         """Queue position: how many orders, and how many units, trade before this one at its price.
 
+        The reserve of icebergs is not counted before displayed orders, and it is before hidden ones.
+
         Raises:
             KeyError: no such order rests here.
         """
+        order = self._orders[order_id]
         orders = units = 0
-        before = self._orders[order_id].before
+        before = order.before
         while before is not None:
             orders += 1
-            units += before.leaves
+            units += before.shown
             before = before.before
+        if order.hidden:
+            side = self._bids if order.buy else self._asks
+            level = side.levels.get(_key(order.buy, order.price or 0, False))
+            before = level.tail if level is not None else None
+            while before is not None:
+                orders += 1
+                units += before.leaves
+                before = before.before
         return orders, units
 
     # --- mechanics --------------------------------------------------------------------------------------
 
+    def _check_new(self, order: BookOrder) -> None:
+        bad_price = order.price is not None and order.price <= 0
+        if order.order_id in self._orders or order.leaves <= 0 or bad_price:
+            raise ValueError(f"id in use, or quantity or price not positive: {order.order_id}")
+
     def _match(self, taker: BookOrder, other: _Side, floor: int, trades: list[Trade]) -> None:
-        keys, levels, leaves = other.keys, other.levels, taker.leaves
+        keys, levels, leaves, traded = other.keys, other.levels, taker.leaves, 0
         while leaves and keys and keys[-1] >= floor:
             level = levels[keys[-1]]
             maker = level.head
             while leaves and maker is not None:
-                units = maker.leaves if maker.leaves < leaves else leaves
+                if taker.smp and maker.smp == taker.smp:
+                    leaves -= self._prevent(taker, maker, level, leaves)
+                    maker = level.head
+                    continue
+                shown = maker.leaves - maker.reserve
+                units = shown if shown < leaves else leaves
                 leaves -= units
+                traded += units
                 maker.leaves -= units
                 level.units -= units
                 if maker.own:
                     level.own -= units
                 trades.append(Trade(maker.order_id, taker.order_id, level.price, units))
-                if maker.leaves:
+                if units < shown:
                     break
                 maker = self._pop_head(maker, level)
             if level.head is None:
                 del levels[keys.pop()]
-            self.last_price = level.price
+        if trades:
+            self.last_price = trades[-1].price
         self.trades += len(trades)
-        self.traded_units += taker.leaves - leaves
-        taker.leaves = leaves
+        self.traded_units += traded
+        if not taker.blocked:
+            taker.leaves = leaves
+
+    def _prevent(self, taker: BookOrder, maker: BookOrder, level: Level, leaves: int) -> int:
+        """Keep the two from trading; the units that the arriving order loses, all when it is over."""
+        done = prevention(taker.mode, (maker.order_id, maker.leaves), (taker.order_id, leaves))
+        self.prevented.append(done)
+        if done.maker_ends:
+            level.units -= maker.shown
+            level.own -= maker.shown if maker.own else 0
+            level.reserve -= maker.reserve
+            maker.reserve, maker.blocked = 0, True
+            self._pop_head(maker, level)
+        elif done.maker_units:
+            self._shrink(maker, done.maker_units)
+        if done.taker_ends:
+            taker.blocked, taker.leaves = True, leaves
+        return done.taker_units
+
+    def _tradable(self, taker: BookOrder, other: _Side, floor: int) -> int:
+        """Units that an arriving order would trade; without self-matches, counted up to its minimum."""
+        if not taker.smp:
+            return other.available(floor, taker.minimum)
+        traded, leaves = 0, taker.leaves
+        for key in reversed(other.keys):
+            if key < floor or not leaves:
+                break
+            queue = deque(_queue(other.levels[key]))
+            while queue and leaves:
+                smp, shown, reserve, display = queue.popleft()
+                if smp == taker.smp:
+                    done = prevention(taker.mode, (0, shown + reserve), (0, leaves))
+                    leaves -= done.taker_units
+                    if not done.maker_units:
+                        break
+                    continue
+                units = min(shown, leaves)
+                leaves, traded = leaves - units, traded + units
+                if reserve:
+                    following = min(display, reserve)
+                    queue.append((smp, following, reserve - following, display))
+        return traded
 
     def _pop_head(self, maker: BookOrder, level: Level) -> BookOrder | None:
+        """The first of the queue has traded what it showed; who is first now."""
         following = maker.behind
         level.head = following
         if following is None:
@@ -320,16 +428,42 @@ class OrderBook:
         else:
             following.before = None
             maker.behind = None
+        if maker.reserve:
+            units = min(maker.display, maker.reserve)
+            maker.reserve -= units
+            level.reserve -= units
+            self._append(maker, level)
+            return level.head
         maker.level = None
         del self._orders[maker.order_id]
         return following
 
+    def _shrink(self, order: BookOrder, units: int) -> None:
+        """Take units off a resting order, from its reserve first; at least one stays."""
+        level = order.level
+        if level is None:
+            raise KeyError(order.order_id)
+        hidden = min(units, order.reserve)
+        order.leaves -= units
+        order.reserve -= hidden
+        level.reserve -= hidden
+        level.units -= units - hidden
+        if order.own:
+            level.own -= units - hidden
+
     def _rest(self, order: BookOrder, price: int) -> None:
-        side, key = (self._bids, price) if order.buy else (self._asks, -price)
+        side, key = self._bids if order.buy else self._asks, _key(order.buy, price, order.hidden)
         level = side.levels.get(key)
         if level is None:
-            level = side.levels[key] = Level(price)
+            level = side.levels[key] = Level(price, order.hidden)
             insort(side.keys, key)
+        order.reserve = max(0, order.leaves - order.display) if order.display else 0
+        level.reserve += order.reserve
+        self._append(order, level)
+        self._orders[order.order_id] = order
+
+    def _append(self, order: BookOrder, level: Level) -> None:
+        """Put an order at the end of the queue with what it shows."""
         tail = level.tail
         if tail is None:
             level.head = order
@@ -337,11 +471,10 @@ class OrderBook:
             tail.behind = order
             order.before = tail
         level.tail = order
-        level.units += order.leaves
+        level.units += order.shown
         if order.own:
-            level.own += order.leaves
+            level.own += order.shown
         order.level = level
-        self._orders[order.order_id] = order
 
     def _unlink(self, order: BookOrder, level: Level) -> None:
         before, behind = order.before, order.behind
@@ -353,10 +486,19 @@ class OrderBook:
             level.tail = before
         else:
             behind.before = before
-        order.before = order.behind = order.level = None
-        level.units -= order.leaves
+        level.units -= order.shown
+        level.reserve -= order.reserve
         if order.own:
-            level.own -= order.leaves
+            level.own -= order.shown
+        order.before = order.behind = order.level = None
+        order.reserve = 0
         if level.head is None:
-            side, key = (self._bids, level.price) if order.buy else (self._asks, -level.price)
-            side.drop(key)
+            (self._bids if order.buy else self._asks).drop(_key(order.buy, level.price, level.dark))
+
+
+def _queue(level: Level) -> Iterator[tuple[str, int, int, int]]:
+    """What self-match prevention needs to know of each order in a queue."""
+    order = level.head
+    while order is not None:
+        yield order.smp, order.shown, order.reserve, order.display
+        order = order.behind

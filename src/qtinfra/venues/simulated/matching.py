@@ -1,21 +1,27 @@
-"""A venue with a real book per symbol: our orders and other people's meet under price-time priority.
+"""A venue with a real book per symbol: our orders and other people's meet under price-display-time priority.
 
 Our side speaks `submit` and gets reports; the other side is the market that drives it (`background_*`).
 What an exchange would call its order database is `orders()`: the venue's own record, for reconciliation.
+
+Beside displayed limit, market, IOC and FOK orders it takes icebergs and hidden orders (see `book`), stops that
+the last trade here triggers, pegs that follow the best displayed prices of orders that are not pegged
+themselves, and, where it holds auctions, orders for the opening and the closing (see `auction`). In a call
+before an auction, and in a halt if the venue queues then, limit orders rest without trading.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from enum import StrEnum
 
 import msgspec
 from msgspec.structs import replace
 
-from qtinfra.core.decimals import EXACT, ONE, ZERO
+from qtinfra.core.decimals import EXACT
 from qtinfra.core.extended_models import Liquidity
-from qtinfra.core.market import Level, VenueQuote
-from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+from qtinfra.core.market import VenueQuote
+from qtinfra.core.models import TimeInForce
 from qtinfra.core.reports import (
     ReportKind,
     ToVenue,
@@ -26,135 +32,78 @@ from qtinfra.core.reports import (
     VenueReport,
     VenueStatusRequest,
 )
-from qtinfra.venues.simulated.book import BookOrder, Grid, OrderBook, TickLevel, Trade
+from qtinfra.venues.simulated import auction, reasons
+from qtinfra.venues.simulated.book import BookOrder, OrderBook, Trade
+from qtinfra.venues.simulated.market import DISPLAYED_LEVELS, Market
+from qtinfra.venues.simulated.orders import (
+    ExecutionRecord,
+    Listing,
+    OrderDatabase,
+    OrderRecord,
+    VenueOrder,
+)
+from qtinfra.venues.simulated.selfmatch import SmpMode
+from qtinfra.venues.simulated.terms import ON_AUCTION, RESTING, Terms, read_terms
 
-#: Price levels that a quote displays on each side.
-DISPLAYED_LEVELS = 5
-
-# Reasons of REJECT, CANCEL_REJECT and REPLACE_REJECT.
-UNKNOWN_SYMBOL = "unknown_symbol"
-DUPLICATE_CL_ORD_ID = "duplicate_cl_ord_id"
-UNSUPPORTED = "unsupported"
-INVALID_PRICE = "invalid_price"
-INVALID_QTY = "invalid_qty"
-HALTED = "halted"
-CLOSED = "closed"
-TOO_LATE = "too_late"
-UNKNOWN_ORDER = "unknown_order"
-# Reasons of an unsolicited CANCELED.
-IOC = "ioc"
-FOK = "fok"
-MIN_QTY = "min_qty"
-NO_LIQUIDITY = "no_liquidity"
-# Reason of EXPIRED.
-END_OF_DAY = "end_of_day"
-
-_RESTING = (TimeInForce.DAY, TimeInForce.GTC)
-_SUPPORTED_TIF = (*_RESTING, TimeInForce.IOC, TimeInForce.FOK)
-_SUPPORTED_TYPES = (OrderType.LIMIT, OrderType.MARKET)
+__all__ = [
+    "DISPLAYED_LEVELS",
+    "AuctionTimes",
+    "ExecutionRecord",
+    "HaltEntry",
+    "Listing",
+    "MatchingVenue",
+    "OrderRecord",
+]
 
 
-class Listing(msgspec.Struct, frozen=True):
-    """A symbol that the venue trades, its price step and its quantity step."""
+class HaltEntry(StrEnum):
+    """New orders while a symbol is halted: refused, or queued for the re-opening auction."""
 
-    symbol: str
-    tick: Decimal = Decimal("0.01")
-    lot: Decimal = ONE
-
-
-class ExecutionRecord(msgspec.Struct, frozen=True, gc=False):
-    """One execution as it counts today: after corrections, or busted."""
-
-    exec_id: str
-    qty: Decimal
-    px: Decimal
-    liquidity: Liquidity
-    source_ns: int
-    busted: bool = False
+    REJECT = "reject"
+    QUEUE = "queue"
 
 
-class OrderRecord(msgspec.Struct, frozen=True):
-    """The venue's record of one of our orders. `cl_ord_ids`: first to last accepted.
+class AuctionTimes(msgspec.Struct, frozen=True, gc=False):
+    """From these moments (UTC nanoseconds) on, orders for an auction can be neither entered nor changed.
 
-    `cum_qty` counts unbusted executions; `leaves_qty` is what can still trade here.
+    None: until the auction itself. NYSE's for the close is 10 minutes before it (NYSE Rule 7.35B).
     """
 
-    cl_ord_ids: tuple[str, ...]
-    venue_order_id: str
-    symbol: str
-    side: OrderSide
-    qty: Decimal
-    price: Decimal | None
-    cum_qty: Decimal
-    leaves_qty: Decimal
-    live: bool
-    rejected: bool
-    executions: tuple[ExecutionRecord, ...]
-
-
-class _Market(msgspec.Struct, eq=False):
-    """One symbol at this venue."""
-
-    symbol: str
-    grid: Grid
-    book: OrderBook
-    halted: bool = False
-    changed_ns: int = 0
-    quoted_version: int = -1
-    quoted: VenueQuote | None = None
-
-
-class _Own(msgspec.Struct, eq=False):
-    """One of our orders while the venue works on it, and afterwards."""
-
-    ids: list[str]
-    venue_order_id: str
-    symbol: str
-    side: OrderSide
-    tif: TimeInForce
-    qty: Decimal
-    price: Decimal | None
-    live: bool
-    rejected: bool
-    entry: BookOrder
-    market: _Market | None
-    queue_ahead: Decimal = ZERO
-    executions: list[ExecutionRecord] = msgspec.field(default_factory=list)
-
-    @property
-    def cum(self) -> Decimal:
-        total = ZERO
-        for execution in self.executions:
-            if not execution.busted:
-                total = EXACT.add(total, execution.qty)
-        return total
-
-    @property
-    def leaves(self) -> Decimal:
-        return self.market.grid.quantity(self.entry.leaves) if self.live and self.market else ZERO
+    on_open_cutoff_ns: int | None = None
+    on_close_cutoff_ns: int | None = None
 
 
 class MatchingVenue:
-    """A continuous limit order book venue; implements `VenueModel`.
+    """A limit order book venue; implements `VenueModel`.
 
     Args:
         mic: ISO 10383 code.
         listings: what it trades.
         trade_date: ISO 8601 date that its reports carry, until `start_day`.
+        auctions: its cut-offs; None: it holds no opening and closing auctions and takes no orders for them.
+        halt_entry: what happens to new orders during a halt.
+        smp_mode: self-match prevention of orders that carry an id but no mode.
     """
 
-    def __init__(self, mic: str, listings: Iterable[Listing], trade_date: str = "") -> None:
+    def __init__(
+        self,
+        mic: str,
+        listings: Iterable[Listing],
+        trade_date: str = "",
+        *,
+        auctions: AuctionTimes | None = None,
+        halt_entry: HaltEntry = HaltEntry.REJECT,
+        smp_mode: SmpMode = SmpMode.CANCEL_NEWEST,
+    ) -> None:
         self._mic = mic
-        self._trade_date = trade_date
         self._open = True
-        self._markets = {
-            item.symbol: _Market(item.symbol, Grid(item.tick, item.lot), OrderBook()) for item in listings
-        }
-        self._all: list[_Own] = []
-        self._by_id: dict[str, _Own | None] = {}  # every id we ever sent; None: it concerned no order
-        self._live: dict[int, _Own] = {}  # by book id, in order of arrival
-        self._execs: dict[str, tuple[_Own, int]] = {}
-        self._exec_count = 0
+        self._auctions = auctions
+        self._queues_in_halts = halt_entry is HaltEntry.QUEUE
+        self._smp_mode = smp_mode
+        self._markets = {item.symbol: Market.of(item) for item in listings}
+        self._db = OrderDatabase(mic, trade_date)
+
+    # --- what venues have in common -----------------------------------------------------------------------
 
     @property
     def mic(self) -> str:
@@ -170,88 +119,28 @@ class MatchingVenue:
             case VenueNewOrder():
                 return self._new(message, now_ns)
             case VenueCancel():
-                return [self._cancel(message, now_ns)]
+                return self._cancel(message, now_ns)
             case VenueReplace():
                 return self._replace(message, now_ns)
             case VenueStatusRequest():
-                return [self._status_of(message.cl_ord_id, now_ns)]
+                return [self._db.status(message.cl_ord_id, now_ns)]
             case VenueMassStatusRequest():
-                answers = [self._status_of(own.ids[-1], now_ns) for own in self._live.values()]
-                return [*answers, self._say(ReportKind.MASS_STATUS_END, message.cl_ord_id, now_ns)]
+                return self._db.mass_status(message.cl_ord_id, now_ns)
         raise TypeError(f"not a message to a venue: {type(message).__name__}")
 
     def quote(self, symbol: str, now_ns: int) -> VenueQuote | None:
         """The five best levels without our own orders; `ts_ns` is when the book last changed."""
         del now_ns  # the book is as of the last message
         market = self._markets.get(symbol)
-        if market is None:
-            return None
-        if market.quoted is None or market.quoted_version != market.book.version:
-            bids, asks = market.book.depth(DISPLAYED_LEVELS, own=False)
-            grid = market.grid
-            market.quoted = VenueQuote(self._mic, _levels(grid, bids), _levels(grid, asks), market.changed_ns)
-            market.quoted_version = market.book.version
-        return market.quoted
+        return market.quote(self._mic) if market is not None else None
 
     def orders(self) -> tuple[OrderRecord, ...]:
         """The venue's record of all our orders, refused ones included, in order of arrival."""
-        return tuple(_record(own) for own in self._all)
-
-    def background_add(self, symbol: str, order: BookOrder, now_ns: int) -> list[VenueReport]:
-        """Somebody else's order enters; the fills of our resting orders that it causes.
-
-        `order` carries a positive id, unique per symbol; it tells afterwards what rests. While the symbol
-        is halted or the venue closed, nothing happens and `order.level` stays None.
-
-        Raises:
-            KeyError: the symbol is not listed.
-            ValueError: id not positive or in use, quantity or price not positive.
-        """
-        market = self._markets[symbol]
-        if order.order_id <= 0:
-            raise ValueError("ids of other people's orders are positive")
-        if market.halted or not self._open:
-            return []
-        market.changed_ns = now_ns
-        return self._fill_ours(market.book.add(order), now_ns)
-
-    def background_cancel(self, symbol: str, order_id: int, now_ns: int) -> bool:
-        """Somebody else's order leaves; False when it no longer rests."""
-        market = self._markets[symbol]
-        if order_id <= 0 or market.book.order(order_id) is None:
-            return False
-        market.book.cancel(order_id)
-        market.changed_ns = now_ns
-        return True
-
-    def _fill_ours(self, trades: list[Trade], now_ns: int) -> list[VenueReport]:
-        ours = [trade for trade in trades if trade.maker < 0]
-        return [self._fill(self._live[trade.maker], trade, Liquidity.ADDED, now_ns) for trade in ours]
+        return self._db.records()
 
     def book(self, symbol: str) -> OrderBook:
         """The symbol's book, to read. KeyError when not listed."""
         return self._markets[symbol].book
-
-    def halt(self, symbol: str, halted: bool) -> None:
-        """Stop or resume trading in a symbol; while halted, resting orders may still be cancelled."""
-        self._markets[symbol].halted = halted
-
-    def is_halted(self, symbol: str) -> bool:
-        return self._markets[symbol].halted
-
-    def start_day(self, trade_date: str) -> None:
-        """Open for a trading date (ISO 8601). GTC orders of the day before still rest."""
-        self._trade_date = trade_date
-        self._open = True
-
-    def end_day(self, now_ns: int) -> list[VenueReport]:
-        """Close: DAY orders expire, new orders are refused until `start_day`."""
-        self._open = False
-        ending = [own for own in self._live.values() if own.tif is not TimeInForce.GTC]
-        for own in ending:
-            self._take_out(own, now_ns)
-        kind = ReportKind.EXPIRED
-        return [self._say(kind, own.ids[-1], now_ns, own, reason=END_OF_DAY) for own in ending]
 
     def bust(self, exec_id: str, now_ns: int = 0) -> list[VenueReport]:
         """Cancel an execution. The quantity does not come back into the book.
@@ -260,10 +149,7 @@ class MatchingVenue:
             KeyError: not an execution of ours here.
             ValueError: busted before.
         """
-        own, index = self._unbusted(exec_id)
-        own.executions[index] = replace(own.executions[index], busted=True)
-        said = self._say(ReportKind.BUST, own.ids[-1], now_ns, own)
-        return [replace(said, exec_id=self._next_exec(), ref_exec_id=exec_id)]
+        return [self._db.bust(exec_id, now_ns)]
 
     def correct(self, exec_id: str, qty: Decimal, px: Decimal, now_ns: int = 0) -> list[VenueReport]:
         """Change quantity and price of an execution, which keeps its id.
@@ -272,229 +158,382 @@ class MatchingVenue:
             KeyError: not an execution of ours here.
             ValueError: busted before, or quantity or price is not positive.
         """
-        if qty <= 0 or px <= 0:
-            raise ValueError(f"not a valid correction: {qty} at {px}")
-        own, index = self._unbusted(exec_id)
-        own.executions[index] = replace(own.executions[index], qty=qty, px=px)
-        said = self._say(ReportKind.CORRECT, own.ids[-1], now_ns, own)
-        return [replace(said, exec_id=self._next_exec(), ref_exec_id=exec_id, qty=qty, px=px)]
+        return [self._db.correct(exec_id, qty, px, now_ns)]
 
-    def _unbusted(self, exec_id: str) -> tuple[_Own, int]:
-        own, index = self._execs[exec_id]
-        if own.executions[index].busted:
-            raise ValueError(f"{exec_id} was busted before")
-        return own, index
+    # --- the rest of the market ---------------------------------------------------------------------------
+
+    def background_add(self, symbol: str, order: BookOrder, now_ns: int) -> list[VenueReport]:
+        """Somebody else's order enters; the reports about our orders that it causes.
+
+        `order` carries a positive id, unique per symbol; it tells afterwards what rests. While the symbol
+        is halted or the venue closed, nothing happens and `order.level` stays None; where limit orders
+        queue for an auction, they do.
+
+        Raises:
+            KeyError: the symbol is not listed.
+            ValueError: id not positive or in use, quantity or price not positive.
+        """
+        market = self._markets[symbol]
+        if order.order_id <= 0:
+            raise ValueError("ids of other people's orders are positive")
+        collecting = self._collecting(market)
+        if not self._open or (market.halted and not collecting):
+            return []
+        if collecting:
+            if order.price is not None and order.rests:
+                market.book.enqueue(order)
+                market.changed_ns = now_ns
+            return []
+        market.changed_ns = now_ns
+        reports = self._report_trades(market, market.book.add(order), now_ns)
+        return reports + self._follow(market, now_ns)
+
+    def background_cancel(self, symbol: str, order_id: int, now_ns: int) -> bool:
+        """Somebody else's order leaves; False when it no longer rests. `requote` lets pegs follow."""
+        market = self._markets[symbol]
+        if order_id <= 0 or market.book.order(order_id) is None:
+            return False
+        market.book.cancel(order_id)
+        market.changed_ns = now_ns
+        return True
+
+    def requote(self, symbol: str, now_ns: int) -> list[VenueReport]:
+        """Let pegged orders follow what `background_cancel` has changed; the reports this causes."""
+        return self._follow(self._markets[symbol], now_ns)
+
+    def background_on_auction(self, symbol: str, order: BookOrder, tif: TimeInForce) -> None:
+        """Somebody else's order for the opening or the closing auction.
+
+        Raises:
+            KeyError: the symbol is not listed.
+            ValueError: the id is not positive, or it is for no auction.
+        """
+        if order.order_id <= 0 or tif not in ON_AUCTION:
+            raise ValueError("ids of other people's orders are positive, and an auction opens or closes")
+        self._markets[symbol].on_auction.append((tif, order))
+
+    # --- the day ------------------------------------------------------------------------------------------
+
+    def start_day(self, trade_date: str, auctions: AuctionTimes | None = None) -> None:
+        """Open for a trading date (ISO 8601). GTC orders of the day before still rest."""
+        self._db.trade_date = trade_date
+        self._auctions = auctions or self._auctions
+        self._open = True
+        for market in self._markets.values():
+            market.close_held = False
+
+    def end_day(self, now_ns: int) -> list[VenueReport]:
+        """Close: DAY orders expire, new orders are refused until `start_day`."""
+        self._open = False
+        expired: list[VenueReport] = []
+        for own in self._db.live():
+            if own.terms.tif is not TimeInForce.GTC:
+                self._take_out(own, now_ns)
+                expired.append(self._db.end(own, ReportKind.EXPIRED, reasons.END_OF_DAY, now_ns))
+        return expired
+
+    def halt(self, symbol: str, halted: bool) -> None:
+        """Stop or resume trading in a symbol; while halted, resting orders stay and may be cancelled.
+
+        Raises:
+            ValueError: orders have queued that would trade: resume by an auction (`resume`).
+        """
+        market = self._markets[symbol]
+        if not halted and market.halted and market.book.crossed:
+            raise ValueError(f"{symbol}: queued orders cross, an auction must resume trading")
+        market.halted = halted
+
+    def is_halted(self, symbol: str) -> bool:
+        return self._markets[symbol].halted
+
+    # --- auctions -----------------------------------------------------------------------------------------
+
+    def begin_call(self, symbol: str) -> None:
+        """Stop continuous trading and collect orders for the opening auction."""
+        self._markets[symbol].call = True
+
+    def imbalance(
+        self, symbol: str, tif: TimeInForce | None, reference: Decimal | None = None
+    ) -> auction.Clearing | None:
+        """What the auction would do now; None when nothing would trade. Prices in ticks, sizes in lots."""
+        market = self._markets[symbol]
+        return auction.run(market.auction_orders(tif), market.reference(reference)).clearing
+
+    def open_auction(self, symbol: str, now_ns: int, reference: Decimal | None = None) -> list[VenueReport]:
+        """Uncross what the call has collected, then trade continuously.
+
+        Args:
+            reference: decides between equal prices; by default the last trade here, else the lowest limit.
+        """
+        return self._auction(self._markets[symbol], TimeInForce.AT_OPEN, reference, now_ns)
+
+    def close_auction(self, symbol: str, now_ns: int, reference: Decimal | None = None) -> list[VenueReport]:
+        """Uncross on-close orders and the book. `end_day` follows."""
+        market = self._markets[symbol]
+        market.close_held = True
+        return self._auction(market, TimeInForce.AT_CLOSE, reference, now_ns)
+
+    def resume(self, symbol: str, now_ns: int, reference: Decimal | None = None) -> list[VenueReport]:
+        """End a halt by an auction of what rests and has queued."""
+        return self._auction(self._markets[symbol], None, reference, now_ns)
+
+    def _auction(
+        self, market: Market, tif: TimeInForce | None, reference: Decimal | None, now_ns: int
+    ) -> list[VenueReport]:
+        if market.halted and tif is not None:
+            raise ValueError(f"{market.symbol} is halted: only `resume` trades")
+        outcome = auction.run(market.auction_orders(tif), market.reference(reference))
+        reports: list[VenueReport] = []
+        for done in outcome.prevented:
+            for order_id, units, ends in (
+                (done.maker, done.maker_units, done.maker_ends),
+                (done.taker, done.taker_units, done.taker_ends),
+            ):
+                reports += self._lose(market, order_id, units, ends, now_ns) if units else []
+        if outcome.clearing is not None:
+            px = market.grid.price(outcome.clearing.price)
+            for order_id, units in outcome.fills:
+                market.execute(order_id, units)
+                if order_id < 0:
+                    own, flag = self._db.get(order_id), reasons.AUCTION_FLAG
+                    reports.append(self._db.fill(own, units, px, Liquidity.UNKNOWN, now_ns, flag))
+            market.book.print_auction(outcome.clearing.price, outcome.clearing.units)
+        for order in market.end_auction(tif):
+            if order.order_id < 0 and order.leaves:
+                own, reason = self._db.get(order.order_id), reasons.AUCTION_REMAINDER
+                reports.append(self._db.end(own, ReportKind.CANCELED, reason, now_ns))
+        market.halted = market.call = False
+        market.changed_ns = now_ns
+        return reports + self._follow(market, now_ns)
+
+    def _lose(self, market: Market, order_id: int, units: int, ends: bool, now_ns: int) -> list[VenueReport]:
+        """Take units off an order of the call that would have traded with another of its id."""
+        market.withdraw(order_id, units)
+        if order_id > 0:
+            return []
+        own = self._db.get(order_id)
+        if ends:
+            return [self._db.end(own, ReportKind.CANCELED, reasons.SELF_MATCH, now_ns)]
+        return [self._db.decrement(own, units, now_ns)]
+
+    def _collecting(self, market: Market) -> bool:
+        """Whether limit orders rest without trading."""
+        return market.call or (market.halted and self._queues_in_halts)
+
+    def _cut_off(self, tif: TimeInForce, market: Market, now_ns: int) -> bool:
+        """Whether orders for the auction can no longer be entered, changed or cancelled."""
+        times = self._auctions
+        if tif not in ON_AUCTION or times is None:
+            return False
+        opening = tif is TimeInForce.AT_OPEN
+        over = not market.call if opening else market.close_held
+        cutoff_ns = times.on_open_cutoff_ns if opening else times.on_close_cutoff_ns
+        return over or (cutoff_ns is not None and now_ns >= cutoff_ns)
+
+    # --- our orders ---------------------------------------------------------------------------------------
 
     def _new(self, message: VenueNewOrder, now_ns: int) -> list[VenueReport]:
-        if message.cl_ord_id in self._by_id:
-            return [self._say(ReportKind.REJECT, message.cl_ord_id, now_ns, reason=DUPLICATE_CL_ORD_ID)]
+        if self._db.used(message.cl_ord_id):
+            duplicate = reasons.DUPLICATE_CL_ORD_ID
+            return [self._db.say(ReportKind.REJECT, message.cl_ord_id, now_ns, reason=duplicate)]
         market = self._markets.get(message.symbol)
-        number = len(self._all) + 1
-        terms = self._terms(message, market, number)
-        own = _Own(
-            ids=[message.cl_ord_id],
-            venue_order_id=f"{self._mic}-O{number}",
-            symbol=message.symbol,
-            side=message.side,
-            tif=message.tif,
-            qty=message.qty,
-            price=message.price,
-            live=not isinstance(terms, str),
-            rejected=isinstance(terms, str),
-            entry=terms if isinstance(terms, BookOrder) else BookOrder(-number, False, 0, None, own=True),
-            market=market,
-        )
-        self._all.append(own)
-        self._by_id[message.cl_ord_id] = own
+        terms = self._terms(message, market, now_ns)
         if isinstance(terms, str) or market is None:
-            return [self._say(ReportKind.REJECT, message.cl_ord_id, now_ns, reason=str(terms))]
-        self._live[terms.order_id] = own
-        ack = self._say(ReportKind.ACK, message.cl_ord_id, now_ns, own)
-        return [ack, *self._settle(own, market, market.book.add(terms), now_ns)]
+            self._db.enter(message, None, None)
+            return [self._db.say(ReportKind.REJECT, message.cl_ord_id, now_ns, reason=str(terms))]
+        own = self._db.enter(message, terms.entry, market.grid)
+        ack = self._db.say(ReportKind.ACK, message.cl_ord_id, now_ns, own)
+        reports = [ack, *self._place(own, market, terms, now_ns)]
+        return reports + self._follow(market, now_ns)
 
-    def _terms(self, message: VenueNewOrder, market: _Market | None, number: int) -> BookOrder | str:
+    def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:
         """The order for the book, or the reason to refuse it."""
         if market is None:
-            return UNKNOWN_SYMBOL
+            return reasons.UNKNOWN_SYMBOL
         if not self._open:
-            return CLOSED
-        if market.halted:
-            return HALTED
-        if message.order_type not in _SUPPORTED_TYPES or message.tif not in _SUPPORTED_TIF:
-            return UNSUPPORTED
-        units = market.grid.units(message.qty)
-        if units is None:
-            return INVALID_QTY
-        limit = message.order_type is OrderType.LIMIT
-        ticks = market.grid.ticks(message.price) if limit and message.price is not None else None
-        if limit and ticks is None:
-            return INVALID_PRICE
-        rests = limit and message.tif in _RESTING
-        minimum = units if message.tif is TimeInForce.FOK else 0
-        if message.min_qty and not minimum:
-            if rests:
-                return UNSUPPORTED  # a displayed order cannot promise a minimum to those who trade with it
-            minimum = market.grid.units(message.min_qty) or 0
-            if not 0 < minimum <= units:
-                return INVALID_QTY
-        return BookOrder(-number, message.side is OrderSide.BUY, units, ticks, rests, minimum, own=True)
+            return reasons.CLOSED
+        collecting = self._collecting(market)
+        if market.halted and not collecting:
+            return reasons.HALTED
+        if message.tif in ON_AUCTION and self._auctions is None:
+            return reasons.UNSUPPORTED
+        terms = read_terms(message, market.grid, self._db.next_number, self._smp_mode)
+        if isinstance(terms, str):
+            return terms
+        if self._cut_off(message.tif, market, now_ns):
+            return reasons.CUT_OFF
+        waits = message.tif in ON_AUCTION or terms.stop is not None or terms.peg is not None
+        if collecting and not waits and not terms.entry.rests:
+            return reasons.HALTED if market.halted else reasons.UNSUPPORTED
+        return terms
 
-    def _settle(self, own: _Own, market: _Market, trades: Sequence[Trade], now_ns: int) -> list[VenueReport]:
-        """Reports for what an order of ours did on arrival; its end if it does not rest."""
+    def _place(self, own: VenueOrder, market: Market, terms: Terms, now_ns: int) -> list[VenueReport]:
+        """Let a new order do what it came for."""
+        if own.terms.tif in ON_AUCTION:
+            market.on_auction.append((own.terms.tif, own.entry))
+        elif terms.stop is not None:
+            market.stops[own.entry.order_id] = (terms.stop, own.entry)
+        elif terms.peg is not None:
+            market.pegs[own.entry.order_id] = (terms.peg, own.entry)
+            own.entry.price = None  # what it follows prices it
+        else:
+            return self._work(own, market, now_ns)
+        return []
+
+    def _work(self, own: VenueOrder, market: Market, now_ns: int) -> list[VenueReport]:
+        """Match an order of ours, or let it rest for the auction."""
         market.changed_ns = now_ns
-        reports: list[VenueReport] = []
-        for trade in trades:
-            reports.append(self._fill(own, trade, Liquidity.REMOVED, now_ns))
-            if trade.maker < 0:
-                reports.append(self._fill(self._live[trade.maker], trade, Liquidity.ADDED, now_ns))
+        if self._collecting(market):
+            market.book.enqueue(own.entry)
+            own.queue_ahead = market.queue_ahead(own.entry)
+            return []
+        return self._settle(own, market, market.book.add(own.entry), now_ns)
+
+    def _settle(
+        self, own: VenueOrder, market: Market, trades: Sequence[Trade], now_ns: int
+    ) -> list[VenueReport]:
+        """Reports for what an order of ours did on arrival; its end if it does not rest."""
+        reports = self._report_trades(market, trades, now_ns, own)
         entry = own.entry
         if entry.level is not None:
-            own.queue_ahead = market.grid.quantity(entry.level.units - entry.leaves)
+            own.queue_ahead = market.queue_ahead(entry)
             return reports
-        self._close(own)
-        if entry.leaves:
-            reason = _why_cancelled(own, bool(trades))
-            reports.append(self._say(ReportKind.CANCELED, own.ids[-1], now_ns, own, reason=reason))
+        market.pegs.pop(entry.order_id, None)
+        if own.live:
+            reason = reasons.SELF_MATCH if entry.blocked else _why_cancelled(own, bool(trades))
+            reports.append(self._db.end(own, ReportKind.CANCELED, reason, now_ns))
         return reports
 
-    def _cancel(self, message: VenueCancel, now_ns: int) -> VenueReport:
-        own, reason = self._target(message.cl_ord_id, message.orig_cl_ord_id)
+    def _report_trades(
+        self, market: Market, trades: Sequence[Trade], now_ns: int, taker: VenueOrder | None = None
+    ) -> list[VenueReport]:
+        """Fills of ours in the order of the trades, then what self-match prevention took."""
+        reports: list[VenueReport] = []
+        for trade in trades:
+            px = market.grid.price(trade.price)
+            if taker is not None:
+                reports.append(self._db.fill(taker, trade.units, px, Liquidity.REMOVED, now_ns))
+            if trade.maker < 0:
+                maker = self._db.get(trade.maker)
+                flag = reasons.HIDDEN_FLAG if maker.entry.hidden else ""
+                reports.append(self._db.fill(maker, trade.units, px, Liquidity.ADDED, now_ns, flag))
+                if not maker.live:
+                    market.pegs.pop(trade.maker, None)
+        return reports + self._report_prevented(market, now_ns) if market.book.prevented else reports
+
+    def _report_prevented(self, market: Market, now_ns: int) -> list[VenueReport]:
+        reports: list[VenueReport] = []
+        for done in market.book.prevented:
+            if done.maker < 0 and done.maker_ends:
+                market.pegs.pop(done.maker, None)
+                own, reason = self._db.get(done.maker), reasons.SELF_MATCH
+                reports.append(self._db.end(own, ReportKind.CANCELED, reason, now_ns))
+            elif done.maker < 0 and done.maker_units:
+                reports.append(self._db.decrement(self._db.get(done.maker), done.maker_units, now_ns))
+            if done.taker < 0 and done.taker_units and not done.taker_ends:
+                reports.append(self._db.decrement(self._db.get(done.taker), done.taker_units, now_ns))
+        return reports
+
+    def _follow(self, market: Market, now_ns: int) -> list[VenueReport]:
+        """Stops that the last trade triggers, then pegs that the quote moves, until nothing does."""
+        reports: list[VenueReport] = []
+        if not (market.stops or market.pegs) or market.halted or market.call or not self._open:
+            return reports
+        while True:
+            stop, peg = market.triggered(), market.moved_peg()
+            if stop is not None:
+                del market.stops[stop]
+                own = self._db.get(stop)
+                live = self._db.say(ReportKind.RESTATED, own.ids[-1], now_ns, own, reason=reasons.TRIGGERED)
+                reports += [live, *self._work(own, market, now_ns)]
+            elif peg is not None:
+                entry_id, price = peg
+                own = self._db.get(entry_id)
+                market.lift(own.entry)
+                own.entry.price = price
+                reports += self._work(own, market, now_ns) if price is not None else []
+            else:
+                return reports
+
+    def _cancel(self, message: VenueCancel, now_ns: int) -> list[VenueReport]:
+        own, reason = self._db.target(message.cl_ord_id, message.orig_cl_ord_id)
+        if own is not None and not reason and self._cut_off(own.terms.tif, self._market(own), now_ns):
+            reason = reasons.CUT_OFF
         if own is None or reason:
             kind, orig = ReportKind.CANCEL_REJECT, message.orig_cl_ord_id
-            return self._say(kind, message.cl_ord_id, now_ns, own, reason=reason, orig=orig)
+            return [self._db.say(kind, message.cl_ord_id, now_ns, own, reason=reason, orig=orig)]
         orig = own.ids[-1]
         self._take_out(own, now_ns)
-        return self._say(ReportKind.CANCELED, message.cl_ord_id, now_ns, own, orig=orig)
+        self._db.close(own)
+        canceled = self._db.say(ReportKind.CANCELED, message.cl_ord_id, now_ns, own, orig=orig)
+        return [canceled, *self._follow(self._market(own), now_ns)]
 
     def _replace(self, message: VenueReplace, now_ns: int) -> list[VenueReport]:
-        own, reason = self._target(message.cl_ord_id, message.orig_cl_ord_id)
-        market = own.market if own else None
-        if own and market:
-            reason = reason or self._replace_refusal(message, own, market)
-        if own is None or market is None or reason:
+        own, reason = self._db.target(message.cl_ord_id, message.orig_cl_ord_id)
+        reason = reason or (self._replace_refusal(message, own, now_ns) if own is not None else "")
+        if own is None or reason:
             kind, orig = ReportKind.REPLACE_REJECT, message.orig_cl_ord_id
-            return [self._say(kind, message.cl_ord_id, now_ns, own, reason=reason, orig=orig)]
-        orig, cum = own.ids[-1], own.cum
+            return [self._db.say(kind, message.cl_ord_id, now_ns, own, reason=reason, orig=orig)]
+        orig, cum, market = own.ids[-1], own.cum, self._market(own)
         own.ids.append(message.cl_ord_id)
-        own.qty = message.qty
-        own.price = own.price if message.price is None else message.price
-        replaced = self._say(ReportKind.REPLACED, message.cl_ord_id, now_ns, own, orig=orig)
+        price = own.terms.price if message.price is None else message.price
+        own.terms = replace(own.terms, qty=message.qty, price=price)
+        replaced = self._db.say(ReportKind.REPLACED, message.cl_ord_id, now_ns, own, orig=orig)
         if message.qty <= cum:
             self._take_out(own, now_ns)
-            return [replaced]
-        units = market.grid.units(EXACT.subtract(message.qty, cum))
-        ticks = market.grid.ticks(own.price) if own.price is not None else None
-        if units is None or ticks is None:
-            raise ValueError("a checked replace has valid terms")
-        keeps = ticks == own.entry.price and units <= own.entry.leaves
-        trades = market.book.amend(own.entry.order_id, units, ticks)
+            self._db.close(own)
+            return [replaced, *self._follow(market, now_ns)]
+        units = market.grid.units(EXACT.subtract(message.qty, cum)) or 0
+        ticks = market.grid.ticks(price) if price is not None else None
+        reports = self._amend(own, market, units, ticks, now_ns)
+        return [replaced, *reports, *self._follow(market, now_ns)]
+
+    def _amend(
+        self, own: VenueOrder, market: Market, units: int, ticks: int | None, now_ns: int
+    ) -> list[VenueReport]:
+        """New terms: fewer units at the same price keep the place, everything else arrives anew."""
+        entry = own.entry
+        if entry.order_id in market.pegs:
+            market.amend_peg(entry, units, ticks)
+            return []
+        if entry.level is None:
+            market.amend_waiting(entry, units, ticks)
+            return []
         market.changed_ns = now_ns
-        return [replaced] if keeps else [replaced, *self._settle(own, market, trades, now_ns)]
+        if ticks == entry.price and units <= entry.leaves:
+            market.book.amend(entry.order_id, units, entry.price or 0)
+            return []
+        market.lift(entry)
+        entry.leaves, entry.price, entry.minimum = units, ticks, 0
+        return self._work(own, market, now_ns)
 
-    def _replace_refusal(self, message: VenueReplace, own: _Own, market: _Market) -> str:
+    def _replace_refusal(self, message: VenueReplace, own: VenueOrder, now_ns: int) -> str:
+        market = self._market(own)
         if not self._open:
-            return CLOSED
-        if market.halted:
-            return HALTED
+            return reasons.CLOSED
+        if market.halted and not self._collecting(market):
+            return reasons.HALTED
+        if self._cut_off(own.terms.tif, market, now_ns):
+            return reasons.CUT_OFF
         if message.price is not None and market.grid.ticks(message.price) is None:
-            return INVALID_PRICE
+            return reasons.INVALID_PRICE
+        if market.grid.units(message.qty) is None:
+            return reasons.INVALID_QTY
         rest = EXACT.subtract(message.qty, own.cum)
-        if market.grid.units(message.qty) is None or (rest > 0 and market.grid.units(rest) is None):
-            return INVALID_QTY
-        return ""
+        return reasons.INVALID_QTY if rest > 0 and market.grid.units(rest) is None else ""
 
-    def _target(self, cl_ord_id: str, orig_cl_ord_id: str) -> tuple[_Own | None, str]:
-        """The order a request names by any of its ids, and why the request must be refused, if so."""
-        if cl_ord_id in self._by_id:
-            return self._by_id.get(orig_cl_ord_id), DUPLICATE_CL_ORD_ID
-        own = self._by_id.get(orig_cl_ord_id)
-        self._by_id[cl_ord_id] = own
-        if own is None:
-            return None, UNKNOWN_ORDER
-        return own, "" if own.live else TOO_LATE
+    def _market(self, own: VenueOrder) -> Market:
+        return self._markets[own.terms.symbol]
 
-    def _take_out(self, own: _Own, now_ns: int) -> None:
-        if own.market is not None:
-            own.market.book.cancel(own.entry.order_id)
-            own.market.changed_ns = now_ns
-        self._close(own)
-
-    def _close(self, own: _Own) -> None:
-        own.live = False
-        self._live.pop(own.entry.order_id, None)
-
-    def _status_of(self, cl_ord_id: str, now_ns: int) -> VenueReport:
-        own = self._by_id.get(cl_ord_id)
-        if own is None:
-            return self._say(ReportKind.UNKNOWN_ORDER, cl_ord_id, now_ns, reason=UNKNOWN_ORDER)
-        said = self._say(ReportKind.STATUS, cl_ord_id, now_ns, own)
-        return replace(said, qty=own.qty, px=own.price, cum_qty=own.cum, leaves_qty=own.leaves, live=own.live)
-
-    def _next_exec(self) -> str:
-        self._exec_count += 1
-        return f"{self._mic}-E{self._exec_count}"
-
-    def _fill(self, own: _Own, trade: Trade, liquidity: Liquidity, now_ns: int) -> VenueReport:
-        """Book one execution of ours; closes the order when nothing is left."""
-        if own.market is None:
-            raise ValueError("an order that trades has a market")
-        grid, exec_id = own.market.grid, self._next_exec()
-        qty, px = grid.quantity(trade.units), grid.price(trade.price)
-        self._execs[exec_id] = (own, len(own.executions))
-        own.executions.append(ExecutionRecord(exec_id, qty, px, liquidity, now_ns))
-        if not own.entry.leaves and liquidity is Liquidity.ADDED:
-            self._close(own)
-        return VenueReport(
-            ReportKind.FILL,
-            self._mic,
-            own.ids[-1],
-            trade_date=self._trade_date,
-            venue_order_id=own.venue_order_id,
-            exec_id=exec_id,
-            qty=qty,
-            px=px,
-            liquidity=liquidity,
-            queue_ahead=own.queue_ahead if liquidity is Liquidity.ADDED else ZERO,
-            source_ns=now_ns,
-        )
-
-    def _say(
-        self,
-        kind: ReportKind,
-        cl_ord_id: str,
-        now_ns: int,
-        own: _Own | None = None,
-        *,
-        reason: str = "",
-        orig: str = "",
-    ) -> VenueReport:
-        return VenueReport(
-            kind,
-            self._mic,
-            cl_ord_id,
-            trade_date=self._trade_date,
-            orig_cl_ord_id=orig,
-            venue_order_id=own.venue_order_id if own else "",
-            reason=reason,
-            source_ns=now_ns,
-        )
+    def _take_out(self, own: VenueOrder, now_ns: int) -> None:
+        market = self._market(own)
+        market.remove(own.entry)
+        market.changed_ns = now_ns
 
 
-def _why_cancelled(own: _Own, traded: bool) -> str:
-    if own.tif is TimeInForce.FOK:
-        return FOK
+def _why_cancelled(own: VenueOrder, traded: bool) -> str:
+    if own.terms.tif is TimeInForce.FOK:
+        return reasons.FOK
     if own.entry.minimum and not traded:
-        return MIN_QTY
-    return IOC if own.tif is TimeInForce.IOC else NO_LIQUIDITY
-
-
-def _levels(grid: Grid, levels: tuple[TickLevel, ...]) -> tuple[Level, ...]:
-    return tuple((grid.price(ticks), grid.quantity(units)) for ticks, units in levels)
-
-
-def _record(own: _Own) -> OrderRecord:
-    ids, executions = tuple(own.ids), tuple(own.executions)
-    terms = own.symbol, own.side, own.qty, own.price
-    return OrderRecord(
-        ids, own.venue_order_id, *terms, own.cum, own.leaves, own.live, own.rejected, executions
-    )
+        return reasons.MIN_QTY
+    return reasons.NO_LIQUIDITY if own.terms.tif in RESTING else reasons.IOC

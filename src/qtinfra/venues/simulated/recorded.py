@@ -66,10 +66,10 @@ from qtinfra.marketdata.lobster import (
     read_messages,
     read_orderbook,
 )
-from qtinfra.venues.simulated import matching as reasons
-from qtinfra.venues.simulated.book import Grid
-from qtinfra.venues.simulated.matching import ExecutionRecord, OrderRecord
+from qtinfra.venues.simulated import reasons
+from qtinfra.venues.simulated.grid import Grid
 from qtinfra.venues.simulated.model import VenueSession
+from qtinfra.venues.simulated.orders import ExecutionRecord, OrderRecord
 from qtinfra.venues.simulated.overlay import Overlay, OverlayOrder
 
 _RESTING = (TimeInForce.DAY, TimeInForce.GTC)

@@ -1,0 +1,235 @@
+"""What a long day does to a process: memory, pauses of the garbage collector, and cost per order."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from statistics import median
+
+import msgspec
+
+from qtinfra.bench.harness import BenchResult, Laps, Progress, percentile, sized
+from qtinfra.bench.mix import Mix, make_mix, scaled_mix, setup_commands, standing_market, taking_orders
+from qtinfra.bench.street import ScriptedStreet
+from qtinfra.core.commands import AnyCommand, Inbound, RecordVenueReport, SubmitOrder
+from qtinfra.core.reports import VenueNewOrder, VenueReport
+from qtinfra.engine.kernel import Kernel, Outcome
+from qtinfra.engine.state import State
+from qtinfra.journal.codec import encode_entry
+
+_MILLION = 1_000_000
+_MEMORY_TARGET_MB = 500.0
+_PAUSE_TARGET_MS = 50.0
+
+
+class Engine:
+    """Kernel, record encoding and scripted venues, without a disk: what grows with the orders."""
+
+    def __init__(self, mix: Mix) -> None:
+        self.kernel = Kernel(State())
+        self.journal_bytes = 0
+        self._market = standing_market(mix)
+        self._street = ScriptedStreet()
+        self._now_ns = 1
+        for command in setup_commands(mix, 1):
+            self._execute(command)
+
+    def order(self, command: SubmitOrder) -> None:
+        """Take an order through: decided, routed, acknowledged, filled."""
+        outcome = self._execute(command)
+        said: list[VenueReport] = []
+        for effect in outcome.effects:
+            if isinstance(effect, VenueNewOrder):
+                said += self._street.send(effect, self._now_ns)
+        for report in said:
+            self._execute(RecordVenueReport(report))
+
+    def _execute(self, command: AnyCommand) -> Outcome:
+        self._now_ns += 1
+        outcome = self.kernel.execute(Inbound(command, "bench"), self._now_ns, self._market)
+        if outcome.entry is not None:
+            self.journal_bytes += len(encode_entry(outcome.entry))
+        return outcome
+
+
+# --- a million orders ------------------------------------------------------------------------------------
+
+
+class MemoryReport(msgspec.Struct, frozen=True):
+    """What a process saw of itself after taking orders through.
+
+    `base_mb` is its peak resident set before the first order, `peak_mb` after the last.
+    """
+
+    orders: int
+    wall_s: float
+    cpu_s: float
+    base_mb: float
+    peak_mb: float
+    longest_pause_ms: float
+    collections: int
+    slice_us: list[float]
+
+
+class PauseWatch:
+    """Times every pass of the garbage collector, by its callbacks."""
+
+    def __init__(self) -> None:
+        self.longest_ms = 0.0
+        self.count = 0
+        self._start_ns = 0
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._start_ns = time.perf_counter_ns()
+            return
+        self.count += 1
+        self.longest_ms = max(self.longest_ms, (time.perf_counter_ns() - self._start_ns) / 1e6)
+
+
+def peak_rss_mb() -> float:
+    """Peak resident set of this process in megabytes (Linux counts it in kilobytes, macOS in bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def take_through(mix: Mix, orders: int, slices: int = 100) -> MemoryReport:
+    """Take so many orders through an engine in this process."""
+    engine = Engine(mix)
+    flow = taking_orders(mix, orders)
+    gc.collect()
+    base_mb, watch = peak_rss_mb(), PauseWatch()
+    gc.callbacks.append(watch)
+    laps = Laps()
+    for size in _shares(orders, slices):
+        cpu, wall = time.process_time(), time.perf_counter()
+        for _ in range(size):
+            engine.order(next(flow))
+        laps.add(size, time.perf_counter() - wall, time.process_time() - cpu)
+    gc.callbacks.remove(watch)
+    slice_us = [wall_s * 1e6 for wall_s in laps.wall]
+    mean = sum(slice_us) / len(slice_us) / 1e6
+    cpu_s = sum(laps.cpu) / len(laps.cpu) * orders
+    return MemoryReport(
+        orders, mean * orders, cpu_s, base_mb, peak_rss_mb(), watch.longest_ms, watch.count, slice_us
+    )
+
+
+def _shares(total: int, parts: int) -> Iterator[int]:
+    for number in range(parts):
+        share = total * (number + 1) // parts - total * number // parts
+        if share:
+            yield share
+
+
+_CHILD = "import sys; from qtinfra.bench.capacity import child; sys.stdout.write(child(float(sys.argv[1])))"
+
+
+def child(scale: float) -> str:
+    """What the measured process does; its report as JSON."""
+    report = take_through(scaled_mix(scale), sized(_MILLION, scale, 200))
+    return msgspec.json.encode(report).decode()
+
+
+def bench_memory_1m(scale: float, progress: Progress) -> BenchResult:
+    """A million orders through one process, from start to peak; the control is its first hundredth."""
+    progress("memory_1m: a process of its own takes the orders")
+    answer = subprocess.run([sys.executable, "-c", _CHILD, repr(scale)], check=True, capture_output=True)
+    report = msgspec.json.decode(answer.stdout, type=MemoryReport)
+    ordered = sorted(report.slice_us)
+    first = 1e6 / report.slice_us[0]
+    speed = report.orders / report.wall_s
+    met = report.peak_mb < _MEMORY_TARGET_MB and report.longest_pause_ms <= _PAUSE_TARGET_MS
+    return BenchResult(
+        name="memory_1m",
+        unit="order",
+        ops_per_s=speed,
+        cpu_us_per_op=report.cpu_s / report.orders * 1e6,
+        p50_us=percentile(ordered, 0.5),
+        p99_us=percentile(ordered, 0.99),
+        control=first,
+        ratio=speed / first,
+        control_name="the first hundredth of the same orders",
+        note="p50 and p99 are means per order over hundredths of the run; engine and record encoding, "
+        "scripted venues, no disk",
+        target="< 500 MB, no GC pause > 50 ms",
+        met=met if scale >= 1 else None,
+        figures={
+            "orders": float(report.orders),
+            "peak_mb": report.peak_mb,
+            "base_mb": report.base_mb,
+            "bytes_per_order": (report.peak_mb - report.base_mb) * 1e6 / report.orders,
+            "longest_gc_pause_ms": report.longest_pause_ms,
+            "gc_passes": float(report.collections),
+        },
+    )
+
+
+# --- flatness --------------------------------------------------------------------------------------------
+
+_SMALL_ORDERS, _SMALL_ACCOUNTS = 1_000, 10
+_LARGE_ACCOUNTS = 10_000
+_STEP = 1_000
+_ROUNDS = 20
+
+
+def bench_flatness(scale: float, progress: Progress) -> BenchResult:
+    """CPU per order with a million orders and 10,000 accounts in the state, against 1,000 and 10."""
+    large_orders = sized(_MILLION, scale, 2_000)
+    large_mix, small_mix = make_mix(sized(_LARGE_ACCOUNTS, scale, 10)), make_mix(_SMALL_ACCOUNTS)
+    progress("flatness: filling the large state")
+    step, rounds = sized(_STEP, scale, 100), sized(_ROUNDS, scale, 3)
+    flow = taking_orders(large_mix, large_orders + step * (rounds + 1))
+    large = Engine(large_mix)
+    for _ in range(large_orders):
+        large.order(next(flow))
+    gc.collect()
+    gc.freeze()
+    progress("flatness: in turns")
+    ours, theirs = Laps(), Laps()
+    for number in range(rounds):
+        small = _small_engine(small_mix)
+        more = taking_orders(small_mix, step, seed=number, name="more")
+        theirs.run(lambda small=small, more=more: _take(small, more, step))  # type: ignore[misc]
+        ours.run(lambda: _take(large, flow, step))
+    gc.unfreeze()
+    ratio = median(ours.cpu) / median(theirs.cpu)
+    speed, base = ours.speed(), theirs.speed()
+    ordered = sorted(wall * 1e6 for wall in ours.wall)
+    return BenchResult(
+        name="flatness",
+        unit="order",
+        ops_per_s=speed.ops_per_s,
+        cpu_us_per_op=speed.cpu_us,
+        p50_us=percentile(ordered, 0.5),
+        p99_us=percentile(ordered, 0.99),
+        control=base.ops_per_s,
+        ratio=speed.ops_per_s / base.ops_per_s,
+        control_name=f"the same with {_SMALL_ORDERS:,} orders and {_SMALL_ACCOUNTS} accounts",
+        note="p50 and p99 are means per order over rounds; engine and record encoding, no disk; what is in "
+        "the state beforehand is frozen for the garbage collector",
+        target="cpu_ratio <= 1.2",
+        met=ratio <= 1.2 if scale >= 1 else None,
+        figures={
+            "cpu_ratio": ratio,
+            "small_cpu_us_per_order": base.cpu_us,
+            "orders": float(len(large.kernel.state.orders)),
+            "accounts": float(len(large_mix.accounts)),
+        },
+    )
+
+
+def _small_engine(mix: Mix) -> Engine:
+    engine = Engine(mix)
+    _take(engine, taking_orders(mix, _SMALL_ORDERS), _SMALL_ORDERS)
+    return engine
+
+
+def _take(engine: Engine, flow: Iterator[SubmitOrder], count: int) -> int:
+    for _ in range(count):
+        engine.order(next(flow))
+    return count

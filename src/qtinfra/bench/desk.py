@@ -1,0 +1,149 @@
+"""A whole order path in one process and one thread: bytes in, bytes out, durable in between.
+
+Each turn is one frame: new orders from bytes, and the reports that the venues gave to the orders of the turn
+before. What the frame decides is appended to the journal, and only then do messages reach the venues and
+replies their clients. An order is through after two turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from qtinfra.bench.mix import Mix, StandingMarket, resting_orders, setup_commands, standing_market
+from qtinfra.bench.street import ScriptedStreet, Street
+from qtinfra.core.commands import AnyCommand, Inbound, RecordVenueReport, SubmitOrder
+from qtinfra.core.events import Entry, OrderFilled, OrderRejected
+from qtinfra.core.ports import Clock, Journal
+from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueReport
+from qtinfra.core.validation.wire import parse_new_order
+from qtinfra.engine.kernel import Kernel
+from qtinfra.engine.state import State
+from qtinfra.runtime.inbox import Item
+from qtinfra.runtime.loop import Frame, ShardLoop
+
+encode_reply = msgspec.json.Encoder().encode
+
+
+class Tally(msgspec.Struct):
+    """What went through a desk: orders in, what became of them, events, and bytes of replies."""
+
+    orders: int = 0
+    refused: int = 0
+    fills: int = 0
+    events: int = 0
+    replies: int = 0
+    reply_bytes: int = 0
+
+    def note(self, entry: Entry) -> None:
+        """Count a record's events."""
+        self.events += len(entry.events)
+        for event in entry.events:
+            if isinstance(event, OrderFilled):
+                self.fills += 1
+            elif isinstance(event, OrderRejected):
+                self.refused += 1
+
+
+class Desk:
+    """One shard between clients' bytes and venues.
+
+    Args:
+        mix: who trades what.
+        journal: open for writing and empty.
+        clock: UTC nanoseconds.
+        street: the venues.
+        epoch: of the journal's owner.
+    """
+
+    def __init__(
+        self,
+        mix: Mix,
+        journal: Journal,
+        clock: Clock,
+        street: Street,
+        *,
+        epoch: int,
+        market: StandingMarket | None = None,
+    ) -> None:
+        self.mix = mix
+        self.replies: list[bytes] = []
+        self.frames = 0
+        self._street = street
+        self._clock = clock
+        self._heard: list[VenueReport] = []
+        self.loop: ShardLoop[None] = ShardLoop(
+            Kernel(State()), journal, clock, market or standing_market(mix)
+        )
+        self.decide(setup_commands(mix, epoch), "bench")
+
+    @property
+    def state(self) -> State:
+        return self.loop.kernel.state
+
+    def decide(self, commands: Iterable[AnyCommand], actor: str) -> Frame[None]:
+        """Have commands decided as one frame; what leaves, leaves when it is durable."""
+        received_ns = self._clock.now_ns()
+        return self._frame([(Inbound(command, actor, "", received_ns), None) for command in commands])
+
+    def turn(self, messages: Sequence[bytes]) -> Frame[None]:
+        """One frame: what the venues said since the last one, then new orders."""
+        received_ns = self._clock.now_ns()
+        heard, self._heard = self._heard, []
+        items: list[Item[None]] = [
+            (Inbound(RecordVenueReport(report), f"venue:{report.venue}", "", received_ns), None)
+            for report in heard
+        ]
+        items += [(Inbound(parse_new_order(data), "client", "", received_ns), None) for data in messages]
+        return self._frame(items)
+
+    def settle(self) -> None:
+        """Turns without new orders until the venues have nothing more to say."""
+        while self._heard:
+            self.turn(())
+
+    def _frame(self, items: list[Item[None]]) -> Frame[None]:
+        frame = self.loop.compute(items)
+        if frame.stopped is not None:
+            raise frame.stopped
+        self.loop.append(frame)
+        self.frames += 1
+        self.loop.release(frame, self._leave)
+        return frame
+
+    def _leave(self, effect: object) -> None:
+        if isinstance(effect, ExecutionReport | OrderCancelReject):
+            self.replies.append(encode_reply(effect))
+        elif isinstance(effect, ToVenue):
+            self._heard += self._street.send(effect, self._clock.now_ns())
+
+
+def open_orders(desk: Desk, count: int, batch: int = 256) -> None:
+    """Let so many orders rest in the market."""
+    waiting: list[SubmitOrder] = []
+    for order in resting_orders(desk.mix, count):
+        waiting.append(order)
+        if len(waiting) == batch:
+            desk.decide(waiting, "client")
+            waiting = []
+    desk.decide(waiting, "client")
+    desk.settle()
+    desk.replies.clear()
+
+
+def rest(street: ScriptedStreet, desk: Desk, count: int) -> None:
+    """`open_orders` on a street that fills by script."""
+    street.resting = True
+    open_orders(desk, count)
+    street.resting = False
+
+
+def tally(frames: Iterable[Frame[None]], replies: Sequence[bytes]) -> Tally:
+    """Count what frames and replies hold."""
+    counted = Tally(replies=len(replies), reply_bytes=sum(map(len, replies)))
+    for frame in frames:
+        for entry in frame.entries:
+            counted.note(entry)
+            counted.orders += isinstance(entry.command, SubmitOrder)
+    return counted

@@ -1,0 +1,397 @@
+"""The composition root: the only place where concrete classes meet.
+
+Each function here puts together one thing that a person can ask for at the command line and runs it. Nothing
+connects, reads the environment or starts a thread at import.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from qtinfra.core.exceptions import JournalCorruptError, JournalError, SecurityError
+from qtinfra.core.ports import Clock, Head
+from qtinfra.infra.clock import SystemClock
+from qtinfra.journal.anchor import (
+    Anchorer,
+    AnchorFile,
+    KeyFile,
+    VerifyResult,
+    key_id,
+    verify_journal,
+)
+from qtinfra.journal.base import FrameJournal
+from qtinfra.journal.codec import FRAME_MAGIC
+from qtinfra.journal.export import export_lines, verify_export, write_export
+from qtinfra.journal.log import LogJournal
+from qtinfra.journal.sqlite import SqliteJournal
+from qtinfra.runtime.demo import CLOSE_NS, DemoResult, run_demo
+from qtinfra.runtime.recorded_session import run_recorded_session
+from qtinfra.runtime.replay import ReplayResult, replay_journal
+from qtinfra.runtime.session import Progress, SessionResult
+from qtinfra.runtime.synthetic_session import OPEN_NS, SECOND_NS, TRADE_DATE, run_synthetic_session
+from qtinfra.venues.simulated.flow import US_INSTRUMENTS, US_VENUES, SyntheticMarket
+from qtinfra.venues.simulated.recorded import LobsterMarket
+
+#: What the synthetic market can trade.
+SYNTHETIC_SYMBOLS = tuple(spec.symbol for spec in US_INSTRUMENTS)
+#: A head is anchored after so many events, and once more at the end.
+ANCHOR_EVERY_EVENTS = 500
+
+_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+_LOG_MAGIC_AT = 8
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """The files of a journal: itself, its signed heads, the key that signs and the one that verifies.
+
+    All stand beside the journal here. Where it matters, keep heads and keys on another disk, under another
+    user: whoever can write all of them can write a new history.
+    """
+
+    journal: Path
+    anchors: Path
+    key: Path
+    public_key: Path
+
+    @staticmethod
+    def of(journal: Path) -> Evidence:
+        """The files that belong to a journal by their names."""
+        return Evidence(
+            journal,
+            journal.with_name(f"{journal.name}.anchors.jsonl"),
+            journal.with_name(f"{journal.name}.key.pem"),
+            journal.with_name(f"{journal.name}.pub.pem"),
+        )
+
+
+class Verification(msgspec.Struct, frozen=True):
+    """What was found out about a journal or an export of one.
+
+    Attributes:
+        records: how many verified; None when the file could not be opened far enough to count them.
+        anchors: how many signed heads it was held against.
+        recovered: what opening had to leave out (a torn tail), in words; None when nothing.
+    """
+
+    path: str
+    kind: str
+    ok: bool
+    records: int | None
+    events: int
+    first_bad_seq: int | None
+    reason: str
+    anchors: int
+    last_anchored_seq: int
+    unanchored_events: int
+    key_id: str
+    size_bytes: int
+    recovered: str | None
+
+
+class SimulateOutcome(msgspec.Struct, frozen=True):
+    """A simulated session, and the verification of the journal it wrote."""
+
+    session: SessionResult
+    verification: Verification
+
+
+class DemoOutcome(msgspec.Struct, frozen=True):
+    """The demonstration, the files it left, and the verification of its journal."""
+
+    demo: DemoResult
+    files: Evidence
+    verification: Verification
+
+
+# --- writing -----------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """An open SQLite journal whose heads are signed into the anchor file as it grows."""
+
+    def __init__(self, journal: SqliteJournal, files: Evidence, clock: Clock) -> None:
+        self.journal = journal
+        key = KeyFile.load_or_create(files.key)
+        files.public_key.write_bytes(
+            key.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
+        self._clock = clock
+        self._anchorer = Anchorer(journal, AnchorFile(files.anchors), key, ANCHOR_EVERY_EVENTS)
+
+    def on_durable(self, head: Head) -> None:
+        """Anchor the head when it is due."""
+        self._anchorer.maybe_anchor(head, self._clock.now_ns())
+
+    def close(self) -> None:
+        """Anchor the end and close."""
+        if self.journal.head.seq:
+            self._anchorer.anchor(self.journal.head, self._clock.now_ns())
+        self.journal.close()
+
+
+@contextmanager
+def recording(files: Evidence, owner: str) -> Iterator[Recorder]:
+    """A new journal with its evidence beside it, closed in any case.
+
+    Raises:
+        JournalError: the file could not be used.
+    """
+    with ExitStack() as stack:
+        journal = SqliteJournal.open(files.journal, owner=owner)
+        stack.callback(journal.close)
+        recorder = Recorder(journal, files, SystemClock())
+        yield recorder
+        recorder.close()
+
+
+@contextmanager
+def _place(journal: Path | None) -> Iterator[Evidence]:
+    """Where a journal goes; without a path into a directory that is removed afterwards."""
+    with ExitStack() as stack:
+        if journal is None:
+            journal = Path(stack.enter_context(TemporaryDirectory(prefix="qtinfra-"))) / "journal.sqlite"
+        yield Evidence.of(journal)
+
+
+def _verified(files: Evidence) -> Verification:
+    return verify(files.journal, files.anchors, str(files.public_key))
+
+
+# --- sessions ----------------------------------------------------------------------------------------------
+
+
+def synthetic_market(seed: int, symbols: Sequence[str], close_ns: int) -> SyntheticMarket:
+    """The synthetic US market, open from `OPEN_NS` on; `symbols` are out of `SYNTHETIC_SYMBOLS`."""
+    instruments = [spec for spec in US_INSTRUMENTS if spec.symbol in symbols]
+    return SyntheticMarket(
+        seed, instruments, US_VENUES, open_ns=OPEN_NS, close_ns=close_ns, trade_date=TRADE_DATE
+    )
+
+
+def simulate_lobster(
+    messages: Path,
+    seed_messages: Path,
+    seed_book: Path,
+    *,
+    official_bbo: Path | None,
+    orders: int,
+    seed: int,
+    batch: int,
+    journal: Path | None,
+    progress: Progress | None = None,
+) -> SimulateOutcome:
+    """Trade against a recorded order book.
+
+    Args:
+        journal: a file that does not exist yet; None for one that is verified and thrown away.
+
+    Raises:
+        RecordedDataError: a recorded file is malformed, or the files do not belong together.
+        OSError: a file cannot be read.
+    """
+    market = LobsterMarket.from_files(messages, seed_messages, seed_book)
+    with _place(journal) as files:
+        with recording(files, "simulate") as recorder:
+            session = run_recorded_session(
+                market,
+                recorder.journal,
+                epoch=recorder.journal.epoch,
+                orders=orders,
+                seed=seed,
+                batch=batch,
+                official_bbo=str(official_bbo) if official_bbo is not None else None,
+                progress=progress,
+                on_durable=recorder.on_durable,
+            )
+        return SimulateOutcome(session, _verified(files))
+
+
+def simulate_synthetic(
+    symbols: Sequence[str],
+    minutes: int,
+    *,
+    orders: int,
+    seed: int,
+    batch: int,
+    journal: Path | None,
+    progress: Progress | None = None,
+) -> SimulateOutcome:
+    """Trade on the synthetic market for some minutes after its open."""
+    market = synthetic_market(seed, symbols, OPEN_NS + minutes * 60 * SECOND_NS)
+    with _place(journal) as files:
+        with recording(files, "simulate") as recorder:
+            session = run_synthetic_session(
+                market,
+                recorder.journal,
+                epoch=recorder.journal.epoch,
+                orders=orders,
+                seed=seed,
+                minutes=minutes,
+                batch=batch,
+                progress=progress,
+                on_durable=recorder.on_durable,
+            )
+        return SimulateOutcome(session, _verified(files))
+
+
+def demo(directory: Path | None, *, orders: int, seed: int, progress: Progress | None = None) -> DemoOutcome:
+    """Run the demonstration; its journal stays in `directory`, or in a new one below the system's own.
+
+    Raises:
+        OSError: the directory cannot be made.
+    """
+    if directory is None:
+        directory = Path(mkdtemp(prefix="qtinfra-demo-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    files = Evidence.of(directory / "journal.sqlite")
+    market = synthetic_market(seed, SYNTHETIC_SYMBOLS, CLOSE_NS)
+    with recording(files, "demo") as recorder:
+        result = run_demo(
+            market,
+            recorder.journal,
+            epoch=recorder.journal.epoch,
+            orders=orders,
+            seed=seed,
+            progress=progress,
+            on_durable=recorder.on_durable,
+        )
+    return DemoOutcome(result, files, _verified(files))
+
+
+# --- reading -----------------------------------------------------------------------------------------------
+
+
+def journal_kind(path: Path) -> str:
+    """What a file is by its name and first bytes: "export", "log", or else "sqlite"."""
+    with path.open("rb") as file:
+        start = file.read(_LOG_MAGIC_AT + len(FRAME_MAGIC))
+    if path.suffix == ".jsonl" or start[:1] == b"{":
+        return "export"
+    return "log" if start[_LOG_MAGIC_AT:] == FRAME_MAGIC else "sqlite"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[FrameJournal]:
+    """A journal open for reading; every record has been verified.
+
+    Raises:
+        JournalCorruptError: names the first sequence that does not verify.
+        JournalError: it is no journal, or an export of one.
+    """
+    kind = journal_kind(path)
+    if kind == "export":
+        raise JournalError(f"JOURNAL {path}: an export; this needs the journal itself", code="not_a_journal")
+    kinds: dict[str, type[LogJournal] | type[SqliteJournal]] = {"log": LogJournal, "sqlite": SqliteJournal}
+    try:
+        journal = kinds[kind].open_readonly(path)
+    except JournalCorruptError:
+        raise
+    except JournalError as error:
+        raise JournalError(f"JOURNAL {path}: {error.message}", code="not_a_journal") from error
+    with ExitStack() as stack:
+        stack.callback(journal.close)
+        yield journal
+
+
+def replay(path: Path, *, decide: bool) -> tuple[ReplayResult, str | None]:
+    """Replay a journal; the result, and what opening had to leave out.
+
+    Raises:
+        JournalCorruptError: a record does not verify or does not apply.
+    """
+    with reading(path) as journal:
+        return replay_journal(journal, decide=decide), journal.recovered
+
+
+def head(path: Path) -> tuple[Head, str | None]:
+    """The end of a journal, and what opening had to leave out."""
+    with reading(path) as journal:
+        return journal.head, journal.recovered
+
+
+def export(path: Path, out: Path) -> int:
+    """Write a journal as JSON Lines; how many records."""
+    with reading(path) as journal:
+        return write_export(journal.records(), out)
+
+
+def exported(path: Path) -> Iterator[str]:
+    """A journal as lines of JSON, without their ends."""
+    with reading(path) as journal:
+        yield from export_lines(journal.records())
+
+
+def public_key(text: str) -> Ed25519PublicKey:
+    """A public key from 64 hex digits, or from a PEM file that holds it or its private key.
+
+    Raises:
+        SecurityError: it is neither.
+    """
+    if _HEX_KEY.fullmatch(text):
+        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
+    try:
+        pem = Path(text).read_bytes()
+        key = load_pem_private_key(pem, password=None) if b"PRIVATE KEY" in pem else load_pem_public_key(pem)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise SecurityError(f"{text[:100]} is neither 64 hex digits nor a readable PEM file") from error
+    found = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
+    if not isinstance(found, Ed25519PublicKey):
+        raise SecurityError(f"{text[:100]} holds no Ed25519 key")
+    return found
+
+
+def verify(path: Path, anchors: Path | None, key: str | None) -> Verification:
+    """Verify the chain of a journal or an export from its beginning, and its signed heads.
+
+    Args:
+        anchors: the signed heads; None to check the chain alone.
+        key: the public key they are signed with, as for `public_key`.
+
+    Raises:
+        SecurityError: the key cannot be read.
+        JournalError: the anchor file cannot be read, or the path is no journal.
+    """
+    signed = AnchorFile(anchors).read() if anchors is not None else []
+    verifier = public_key(key) if key is not None else None
+    kind, recovered = journal_kind(path), None
+    try:
+        if kind == "export":
+            found = verify_export(path, signed, verifier)
+        else:
+            with reading(path) as journal:
+                recovered = journal.recovered
+                found = verify_journal(journal.records(), signed, verifier)
+        records: int | None = found.records
+    except JournalCorruptError as error:
+        bad = error.first_bad_seq
+        found = VerifyResult(False, 0, bad - 1, bad, error.message, 0, bad - 1)
+        records = None
+    return Verification(
+        path=str(path),
+        kind=kind,
+        ok=found.ok,
+        records=records,
+        events=found.events,
+        first_bad_seq=found.first_bad_seq,
+        reason=found.reason,
+        anchors=len(signed),
+        last_anchored_seq=found.last_anchored_seq,
+        unanchored_events=found.unanchored_events,
+        key_id=key_id(verifier) if verifier is not None else "",
+        size_bytes=path.stat().st_size,
+        recovered=recovered,
+    )

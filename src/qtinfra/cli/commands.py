@@ -1,0 +1,357 @@
+"""The commands. What they need is imported when they run, so that `--help` and `--version` answer at once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qtinfra import __version__
+from qtinfra.cli.output import console, note, print_json, progress
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="An order and execution management system: orders in, durable decisions, venue orders out.",
+    epilog="Begin with 'qtinfra demo'. Every command explains its options with --help.",
+)
+journal_app = typer.Typer(
+    rich_markup_mode=None, help="Look at a journal: verify it, print its end, write it as text."
+)
+app.add_typer(journal_app, name="journal")
+
+
+class Feed(StrEnum):
+    """Where the market comes from."""
+
+    LOBSTER = "lobster"
+    SYNTHETIC = "synthetic"
+
+
+def _file(text: str, *, must_exist: bool = True) -> typer.models.OptionInfo:
+    found: typer.models.OptionInfo = typer.Option(help=text, exists=must_exist, dir_okay=False, readable=True)
+    return found
+
+
+def _whole(low: int, high: int, text: str) -> typer.models.OptionInfo:
+    """An option that takes a whole number within bounds; both are named when it is not."""
+
+    def parse(value: str | int) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise typer.BadParameter(f"{value!r} is not a whole number from {low} to {high}")
+        return number
+
+    found: typer.models.OptionInfo = typer.Option(help=text, parser=parse, metavar="N")
+    return found
+
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Seed = Annotated[int, _whole(0, 2**31 - 1, "Seed of all randomness: the same seed gives the same session.")]
+Orders = Annotated[int, _whole(1, 1_000_000, "How many orders the random clients send.")]
+JournalFile = Annotated[
+    Path,
+    typer.Argument(metavar="JOURNAL", help="The journal's file.", exists=True, dir_okay=False, readable=True),
+]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"qtinfra {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    del version
+
+
+# --- sessions ----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    orders: Orders = 150,
+    seed: Seed = 1,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Keep the journal here (default: a new directory).", file_okay=False
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a trading session of twenty market minutes on a synthetic market.
+
+    Three accounts trade six symbols on three venues: sweeps, refusals, replaces, cancels, a busted and a
+    corrected trade, a venue that goes away and comes back, a kill switch. Ends with a blotter and a verified
+    journal.
+    """
+    from qtinfra import bootstrap
+
+    if journal is not None:
+        _refuse_existing(journal / "journal.sqlite", "--journal")
+    with progress("20 minutes of market") as advance:
+        outcome = bootstrap.demo(journal, orders=orders, seed=seed, progress=advance)
+    if as_json:
+        from qtinfra.cli.facts import demo_facts
+
+        print_json(demo_facts(outcome))
+    else:
+        from qtinfra.cli.tables import show_demo
+
+        show_demo(console(), outcome)
+    _require(outcome.verification.ok and outcome.demo.decide_equal, "the journal does not prove the session")
+
+
+@app.command()
+def simulate(
+    feed: Annotated[Feed, typer.Option(help="A recorded order book, or a generated market.")],
+    messages: Annotated[Path | None, _file("lobster: the message file that is played.")] = None,
+    seed_messages: Annotated[
+        Path | None, _file("lobster: message file of the seed book; its first line counts.")
+    ] = None,
+    seed_book: Annotated[
+        Path | None, _file("lobster: orderbook file whose first line is the book to begin with.")
+    ] = None,
+    official_bbo: Annotated[
+        Path | None, _file("lobster: one-level orderbook file to compare the rebuilt best quotes with.")
+    ] = None,
+    minutes: Annotated[int | None, _whole(2, 390, "synthetic: length of the session (default 20).")] = None,
+    symbols: Annotated[
+        str | None, typer.Option(help="synthetic: symbols, separated by commas (default all six).")
+    ] = None,
+    orders: Orders = 500,
+    seed: Seed = 1,
+    batch: Annotated[int, _whole(1, 10_000, "Most records in one durable write; changes no decision.")] = 64,
+    journal: Annotated[
+        Path | None, typer.Option(help="Keep the journal in this new file (default: throw it away).")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Send random orders into a market, then prove the journal.
+
+    The journal is replayed, every decision is taken again from its recorded inputs, and the hash chain is
+    verified against signed heads that stand in a file of their own.
+    """
+    from qtinfra import bootstrap
+
+    _check_feed(feed, messages, seed_messages, seed_book, official_bbo, minutes, symbols)
+    if journal is not None:
+        _refuse_existing(journal, "--journal")
+    with progress("simulating") as advance:
+        if messages is not None and seed_messages is not None and seed_book is not None:
+            outcome = bootstrap.simulate_lobster(
+                messages,
+                seed_messages,
+                seed_book,
+                official_bbo=official_bbo,
+                orders=orders,
+                seed=seed,
+                batch=batch,
+                journal=journal,
+                progress=advance,
+            )
+        else:
+            outcome = bootstrap.simulate_synthetic(
+                _symbols(symbols),
+                20 if minutes is None else minutes,
+                orders=orders,
+                seed=seed,
+                batch=batch,
+                journal=journal,
+                progress=advance,
+            )
+    from qtinfra.cli.facts import simulate_facts
+
+    facts = simulate_facts(outcome, journal)
+    if as_json:
+        print_json(facts)
+    else:
+        from qtinfra.cli.tables import show_facts
+
+        show_facts(console(), "Session", facts)
+    session = outcome.session
+    proved = session.decide_equal and session.state_hash == session.replay_state_hash
+    _require(not session.invariant_violations, f"{session.invariant_violations} invariants are violated")
+    _require(proved and outcome.verification.ok, "the journal does not prove the session")
+
+
+def _check_feed(
+    feed: Feed,
+    messages: Path | None,
+    seed_messages: Path | None,
+    seed_book: Path | None,
+    official_bbo: Path | None,
+    minutes: int | None,
+    symbols: str | None,
+) -> None:
+    """Each option belongs to one feed, and a recording needs its three files."""
+    recorded = {"--messages": messages, "--seed-messages": seed_messages, "--seed-book": seed_book}
+    generated: dict[str, object] = {"--minutes": minutes, "--symbols": symbols}
+    foreign = {**recorded, "--official-bbo": official_bbo} if feed is Feed.SYNTHETIC else generated
+    for option, value in foreign.items():
+        if value is not None:
+            raise _bad(option, f"does not go with --feed {feed}: {value}")
+    if feed is Feed.LOBSTER:
+        for option, value in recorded.items():
+            if value is None:
+                raise _bad(option, "--feed lobster needs this file; none was given")
+
+
+def _symbols(text: str | None) -> tuple[str, ...]:
+    from qtinfra.bootstrap import SYNTHETIC_SYMBOLS
+
+    if text is None:
+        return SYNTHETIC_SYMBOLS
+    named = tuple(dict.fromkeys(part.strip().upper() for part in text.split(",")))
+    for symbol in named:
+        if symbol not in SYNTHETIC_SYMBOLS:
+            raise _bad("--symbols", f"{symbol!r} is not one of {', '.join(SYNTHETIC_SYMBOLS)}")
+    return named
+
+
+# --- journals ----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def replay(
+    journal: JournalFile,
+    decide: Annotated[
+        bool, typer.Option("--decide", help="Also take every decision again and compare the bytes.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Rebuild the state from a journal and print its hash."""
+    from qtinfra import bootstrap
+    from qtinfra.cli.facts import replay_facts
+
+    result, recovered = bootstrap.replay(journal, decide=decide)
+    _say_recovered(recovered)
+    facts = replay_facts(journal, result, recovered)
+    if as_json:
+        print_json(facts)
+    else:
+        from qtinfra.cli.tables import show_facts
+
+        show_facts(console(), "Replay", facts)
+    where = result.first_difference
+    _require(result.decide_equal is not False, f"today's rules decide otherwise from sequence {where} on")
+
+
+@journal_app.command()
+def verify(
+    journal: JournalFile,
+    anchor: Annotated[
+        Path | None, _file("Signed heads (default: JOURNAL.anchors.jsonl, if it exists).")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|HEX", help="Public key, as PEM file or 64 hex digits (default: JOURNAL.pub.pem)."
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Verify a journal, or an export of one (.jsonl), from its first record on.
+
+    The hash chain shows edits, deletions and insertions. Signed heads show a cut tail or a history written
+    anew, up to the newest of them; the answer says what stands after it.
+    """
+    from qtinfra import bootstrap
+    from qtinfra.cli.facts import verify_facts
+
+    files = bootstrap.Evidence.of(journal)
+    if anchor is None and files.anchors.is_file():
+        anchor = files.anchors
+    if key is None and files.public_key.is_file():
+        key = str(files.public_key)
+    if anchor is not None and key is None:
+        raise _bad("--key", f"the signed heads in {anchor} cannot be checked without a public key")
+    found = bootstrap.verify(journal, anchor, key if anchor is not None else None)
+    _say_recovered(found.recovered)
+    if as_json:
+        print_json(verify_facts(found))
+    else:
+        from qtinfra.cli.tables import show_verification
+
+        show_verification(console(), found)
+    if not found.ok:
+        note(f"{found.reason} (first bad sequence: {found.first_bad_seq})")
+        raise typer.Exit(78)
+
+
+@journal_app.command()
+def head(journal: JournalFile, as_json: JsonFlag = False) -> None:
+    """Print where a journal ends: its last sequence and the hash of the chain there."""
+    from qtinfra import bootstrap
+    from qtinfra.cli.facts import head_facts
+
+    end, recovered = bootstrap.head(journal)
+    _say_recovered(recovered)
+    facts = head_facts(journal, end, recovered)
+    if as_json:
+        print_json(facts)
+    else:
+        print(f"shard {end.shard}  epoch {end.epoch}  sequence {end.seq}  hash {end.hash.hex()}")
+
+
+@journal_app.command()
+def export(
+    journal: JournalFile,
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this new file (default: standard output).")
+    ] = None,
+) -> None:
+    """Write a journal as JSON Lines: one record a line, readable, and verifiable by itself."""
+    from qtinfra import bootstrap
+
+    if out is None:
+        for line in bootstrap.exported(journal):
+            print(line)
+        return
+    if out.exists():
+        raise _bad("--out", f"a new file is needed, and {out} exists")
+    note(f"{bootstrap.export(journal, out)} records written to {out}")
+
+
+# --- shared ------------------------------------------------------------------------------------------------
+
+
+def _bad(option: str, text: str) -> typer.BadParameter:
+    return typer.BadParameter(text, param_hint=f"'{option}'")
+
+
+def _refuse_existing(journal: Path, option: str) -> None:
+    """A session begins a journal of its own: it never appends to another one's, or to its signed heads."""
+    from qtinfra.bootstrap import Evidence
+
+    files = Evidence.of(journal)
+    for path in (files.journal, files.anchors):
+        if path.exists():
+            raise _bad(option, f"a new journal is needed, and {path} exists")
+    if option == "--journal" and journal.name != "journal.sqlite" and not journal.absolute().parent.is_dir():
+        raise _bad(option, f"there is no directory {journal.absolute().parent}")
+
+
+def _say_recovered(recovered: str | None) -> None:
+    if recovered is not None:
+        note(recovered)
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    """Leave with status 1 when what a command is there to show does not hold."""
+    if not holds:
+        note(otherwise)
+        raise typer.Exit(1)

@@ -1,0 +1,323 @@
+"""The messages of the API as Pydantic models: what is documented is what the fast parser of `wire` accepts.
+
+The models give the JSON schema, with descriptions and examples, and read a message on their own terms: types,
+presence and unknown fields by Pydantic, the rest by validators that give our codes. `from_wire` puts the same
+gate of bytes in front (size, encoding, depth, JSON, double keys), which Pydantic cannot see, and words every
+error as `wire` does. A test holds both to one verdict and one first code on fuzzed bytes.
+
+This is the only module of the core that imports Pydantic; the order path does not load it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, NoReturn, Self
+
+from msgspec.structs import replace
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from qtinfra.core.decimals import NUMBER_GRAMMAR, canonical, plain
+from qtinfra.core.extended_models import Liquidity
+from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, TimeInForce
+from qtinfra.core.validation import fields, wire
+from qtinfra.core.validation.errors import FieldError, MessageRefused, in_order
+from qtinfra.core.validation.fields import JsonNumber
+
+_OURS = "qtinfra"  # an error that a validator of ours found in one field
+_CROSS = "qtinfra_cross_field"  # errors between fields
+_HUGE = 10**fields.NUMBER_LENGTH
+_NAME = "{field}"  # stands for the name in a validator, which does not know its field
+
+
+def _raise(wrong: FieldError) -> NoReturn:
+    raise PydanticCustomError(_OURS, "{message}", {"message": wrong.message, "error": wrong})
+
+
+def _checked(check: Callable[[str, str], FieldError | None]) -> AfterValidator:
+    """A check of `fields` as a validator; `_in_our_words` puts the field's name in."""
+
+    def validate(value: str) -> str:
+        wrong = fields.unicode_error(_NAME, value) or check(_NAME, value)
+        if wrong is not None:
+            _raise(wrong)
+        return value
+
+    return AfterValidator(validate)
+
+
+def _number_text(value: object) -> str | None:
+    """The digits of a number as sent, or of an exact number from Python; never of a float."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, JsonNumber):
+        return value.text
+    if isinstance(value, Decimal):
+        return plain(value) if value.is_finite() else str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if abs(value) < _HUGE else "9" * (fields.NUMBER_LENGTH + 1)
+    return None
+
+
+def _numeric(zero: bool, highest: Decimal | None) -> BeforeValidator:
+    def validate(value: object) -> Decimal:
+        text = _number_text(value)
+        if text is None:
+            raise PydanticCustomError("number_type", "not a number")
+        wrong = fields.number_error(_NAME, text)
+        if wrong is None:
+            number = canonical(Decimal(text))
+            wrong = fields.range_error(_NAME, number, zero, highest)
+            if wrong is None:
+                return number
+        _raise(wrong)
+
+    return BeforeValidator(validate)
+
+
+def _number_schema(bound: str) -> WithJsonSchema:
+    """Text is preferred; a JSON number is read from its digits, never through a float."""
+    text = {"type": "string", "pattern": f"^{NUMBER_GRAMMAR.pattern}$"}
+    return WithJsonSchema({"anyOf": [text, {"type": "number", bound: 0}]})
+
+
+def _member(kind: type[Any]) -> BeforeValidator:
+    """The enumeration's member by its exact name, before Pydantic's own looser words about it."""
+    read = fields.enum_field(kind)
+
+    def validate(value: object) -> object:
+        if isinstance(value, kind):
+            return value
+        found = read(_NAME, value)
+        if isinstance(found, FieldError):
+            _raise(found)
+        return found
+
+    return BeforeValidator(validate)
+
+
+def _places(value: Decimal | None) -> str | None:
+    return None if value is None else plain(value)
+
+
+_TEXT = PlainSerializer(_places, return_type=str | None)
+_ABOVE_0 = _number_schema("exclusiveMinimum")
+Positive = Annotated[Decimal, _numeric(False, None), _ABOVE_0, _TEXT]
+# None only as a default, when the field is left out: null is refused.
+OptionalPositive = Annotated[Decimal | None, _numeric(False, None), _ABOVE_0, _TEXT]
+OptionalFraction = Annotated[Decimal | None, _numeric(False, Decimal(1)), _ABOVE_0, _TEXT]
+NotNegative = Annotated[Decimal, _numeric(True, None), _number_schema("minimum"), _TEXT]
+OptionalNotNegative = Annotated[Decimal | None, _numeric(True, None), _number_schema("minimum"), _TEXT]
+Symbol = Annotated[
+    str, _checked(fields.symbol_error), Field(json_schema_extra={"pattern": f"^{fields.SYMBOL_PATTERN}$"})
+]
+Mic = Annotated[
+    str, _checked(fields.mic_error), Field(json_schema_extra={"pattern": f"^{fields.MIC_PATTERN}$"})
+]
+Day = Annotated[str, _checked(fields.date_error), Field(json_schema_extra={"format": "date"})]
+Identifier = Annotated[
+    str,
+    _checked(fields.id_error),
+    Field(json_schema_extra={"minLength": 1, "maxLength": fields.ID_LENGTH, "pattern": "^[ -~]*$"}),
+]
+Text = Annotated[str, _checked(fields.text_error), Field(json_schema_extra={"maxLength": fields.TEXT_LENGTH})]
+Side = Annotated[OrderSide, _member(OrderSide)]
+Type = Annotated[OrderType, _member(OrderType)]
+Tif = Annotated[TimeInForce, _member(TimeInForce)]
+CapacityName = Annotated[Capacity, _member(Capacity)]
+CurrencyCode = Annotated[Currency, _member(Currency)]
+LiquidityName = Annotated[Liquidity, _member(Liquidity)]
+
+
+class WireModel(BaseModel):
+    """A message of the API: strict types, no unknown fields, our error codes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    #: Fields of which at least one must be there.
+    one_of: ClassVar[tuple[str, ...]] = ()
+    #: Fields that are refused as immutable instead of unknown.
+    immutable: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="after")
+    def _between_fields(self) -> Self:
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        errors = _none_of(self.one_of, values) + wire.notional_errors(values) + wire.date_errors(values)
+        if errors:
+            raise PydanticCustomError(_CROSS, "fields contradict each other", {"errors": errors})
+        return self
+
+    @classmethod
+    def from_wire(cls, data: bytes, *, given: Mapping[str, str | None] | None = None) -> Self:
+        """Read a message from its bytes, through the same gate as the fast parser.
+
+        Args:
+            given: values that stand in for fields the message leaves out; None gives nothing.
+
+        Raises:
+            MessageRefused: with everything found, in order.
+        """
+        message, errors = wire.decode_object(data)
+        stand_ins = {name: value for name, value in (given or {}).items() if value is not None}
+        try:
+            model = cls.model_validate(stand_ins | message)
+        except ValidationError as fault:
+            found = [error for detail in fault.errors() for error in _in_our_words(detail, cls.immutable)]
+            missing = _none_of(cls.one_of, message)
+            errors += found + [error for error in missing if error not in found]
+        else:
+            if not errors:
+                return model
+        raise MessageRefused(in_order(errors, tuple(cls.model_fields)))
+
+
+def _none_of(names: tuple[str, ...], message: Mapping[str, object]) -> list[FieldError]:
+    if not names or any(name in message for name in names):
+        return []
+    return [wire.missing_field(names[0])]
+
+
+def _in_our_words(detail: ErrorDetails, immutable: frozenset[str]) -> list[FieldError]:
+    """An error of Pydantic's as the fast parser says it."""
+    context = detail.get("ctx", {})
+    if detail["type"] == _CROSS:
+        return list(context["errors"])
+    name = str(detail["loc"][0])
+    match detail["type"]:
+        case "missing":
+            return [wire.missing_field(name)]
+        case "extra_forbidden":
+            return [wire.unknown_field(name, immutable)]
+        case "number_type":
+            return [fields.type_error(name, "a number or a string", detail["input"])]
+        case "string_type":
+            return [fields.type_error(name, "a string", detail["input"])]
+    wrong: FieldError = context["error"]
+    return [replace(wrong, field=name, message=wrong.message.replace(_NAME, name))]
+
+
+# --- the messages -----------------------------------------------------------------------------------------
+
+
+class OrderCreateRequest(WireModel):
+    """POST /orders: a new order. Numbers are best sent as strings; they are never rounded."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "symbol": "AAPL",
+                    "side": "BUY",
+                    "quantity": "1000",
+                    "price": "150.25",
+                    "order_type": "LIMIT",
+                    "time_in_force": "DAY",
+                    "client_order_id": "desk7-000123",
+                    "account_id": "ACC-1",
+                }
+            ]
+        }
+    )
+
+    symbol: Symbol = Field(description="Identifier of the instrument.", examples=["AAPL", "BRK.B"])
+    side: Side = Field(description="SELL_SHORT and SELL_SHORT_EXEMPT mark short sales (Reg SHO).")
+    quantity: Positive = Field(description="Units of the instrument, a multiple of its lot.")
+    price: OptionalPositive = Field(
+        default=None, description="Limit per unit in the instrument's currency; none on a MARKET order."
+    )
+    order_type: Type = Field(description="How the order executes.")
+    time_in_force: Tif = Field(default=TimeInForce.DAY, description="How long it stands.")
+    client_order_id: Identifier = Field(
+        description="Unique per account for ever: the same id and content again gets the first answer."
+    )
+    account_id: Identifier = Field(description="Whose order it is; optional for clients of one account.")
+    min_quantity: NotNegative = Field(
+        default=Decimal(0), description="Least quantity of an execution, 0 for any; at most the quantity."
+    )
+    capacity: CapacityName = Field(default=Capacity.AGENCY, description="In what capacity the firm trades.")
+    trader: Identifier = Field(default="", description="Pseudonymous id of the person who decided.")
+    text: Text = Field(default="", description="Free text; sealed before it is kept, never sent to a venue.")
+
+
+class OrderUpdateRequest(WireModel):
+    """PUT /orders/{id}: a new total quantity, a new price, or both. Nothing else of an order changes."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"client_order_id": "desk7-000124", "quantity": "800"}]}
+    )
+    one_of: ClassVar[tuple[str, ...]] = ("quantity", "price")
+    immutable: ClassVar[frozenset[str]] = wire.IMMUTABLE
+
+    client_order_id: Identifier = Field(description="Id of this change, never used before.")
+    quantity: OptionalPositive = Field(
+        default=None, description="New total quantity, not below what has traded."
+    )
+    price: OptionalPositive = Field(default=None, description="New limit per unit.")
+    text: Text = Field(default="", description="Free text; sealed before it is kept.")
+
+
+class ExecutionCreateRequest(WireModel):
+    """A trade reported by hand, with its settlement terms."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "order_id": "00000000-0001-8000-8000-000000000007",
+                    "venue": "XNYS",
+                    "exec_id": "E-77",
+                    "quantity": "100",
+                    "price": "150.25",
+                    "trade_date": "2024-07-03",
+                    "settlement_date": "2024-07-05",
+                    "settlement_currency": "USD",
+                }
+            ]
+        }
+    )
+
+    order_id: Identifier = Field(description="Public id of the order that traded.")
+    venue: Mic = Field(description="Market identifier code (ISO 10383).")
+    exec_id: Identifier = Field(description="The venue's id, unique per venue and trade date.")
+    quantity: Positive = Field(description="Units traded.")
+    price: Positive = Field(description="Price per unit.")
+    trade_date: Day = Field(description="Trading date at the venue (ISO 8601).")
+    settlement_date: Day = Field(description="When money and units change hands; not before trade_date.")
+    settlement_currency: CurrencyCode = Field(description="ISO 4217.")
+    liquidity: LiquidityName = Field(
+        default=Liquidity.UNKNOWN, description="Whether it added or removed displayed size."
+    )
+    fee: NotNegative = Field(default=Decimal(0), description="The venue's charge in the settlement currency.")
+
+
+class RiskParameters(WireModel):
+    """Limits for an account, a symbol, both, or everybody. At the limit passes, one unit over fails."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"account_id": "ACC-1", "max_order_value": "1000000"}]}
+    )
+    one_of: ClassVar[tuple[str, ...]] = tuple(rule.value for rule in wire.RISK_RULES)
+
+    account_id: Identifier = Field(default="*", description="Left out: every account.")
+    symbol: Symbol = Field(default="*", description="Left out: every symbol.")
+    max_order_qty: OptionalPositive = Field(default=None, description="Units per order.")
+    max_order_value: OptionalPositive = Field(
+        default=None, description="Quantity times price times multiplier, in the instrument's currency."
+    )
+    price_collar: OptionalFraction = Field(
+        default=None, description="Distance from the reference price as a fraction: 0.1 is ten percent."
+    )
+    position_limit: OptionalNotNegative = Field(
+        default=None, description="Units held and open together, long or short; 0 lets nothing open."
+    )

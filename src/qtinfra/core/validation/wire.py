@@ -1,0 +1,481 @@
+"""Strict parser for what clients send as JSON: bytes in, command or a list of errors out.
+
+A message is one flat JSON object in UTF-8 without byte order mark, at most 64 KiB, nested at most 16 deep,
+each field at most once and none unknown. Enumerations are their exact upper-case names. Quantities and prices
+are JSON strings or JSON numbers, read from their text by `NUMBER_GRAMMAR`, never through a float, and become
+canonical decimals. A field that does not apply is left out; null is a type error. `errors` states the order
+in which errors count.
+
+New orders have two readers. The fast one takes what is plainly right (pure ASCII, no escapes, no key twice)
+through a compiled decoder and gives up on anything else; the thorough one decides that and words the errors.
+Whatever the fast one takes, the thorough one takes with the same result: a test compares them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from json import JSONDecodeError, JSONDecoder
+from typing import Annotated, NoReturn, cast
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import astuple
+
+from qtinfra.core.commands import ReplaceOrder, SetLimit, SubmitOrder
+from qtinfra.core.decimals import EXACT, ZERO, plain
+from qtinfra.core.extended_models import ANY, LimitRule, Liquidity
+from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, TimeInForce
+from qtinfra.core.validation.errors import FieldError, MessageRefused, Stage, in_order, shown
+from qtinfra.core.validation.fields import (
+    ID_LENGTH,
+    Field,
+    JsonNumber,
+    date_field,
+    enum_field,
+    id_field,
+    mic_field,
+    number_field,
+    symbol_field,
+    text_field,
+)
+
+#: A longer body is refused with 413; the gateway stops reading there.
+MAX_BODY_BYTES = 64 * 1024
+#: Arrays and objects inside each other, the message itself included.
+MAX_DEPTH = 16
+#: Quantity times price stays below: 20 + 18 digits, a 38-digit column with the places of both factors.
+MAX_NOTIONAL = Decimal(10) ** 20
+
+_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
+_BOM = b"\xef\xbb\xbf"
+
+NEW_ORDER = (
+    Field("symbol", symbol_field, required=True),
+    Field("side", enum_field(OrderSide), required=True),
+    Field("quantity", number_field(), required=True),
+    Field("price", number_field()),
+    Field("order_type", enum_field(OrderType), required=True),
+    Field("time_in_force", enum_field(TimeInForce)),
+    Field("client_order_id", id_field, required=True),
+    Field("account_id", id_field, required=True),
+    Field("min_quantity", number_field(zero=True)),
+    Field("capacity", enum_field(Capacity)),
+    Field("trader", id_field),
+    Field("text", text_field),
+)
+REPLACE = (
+    Field("client_order_id", id_field, required=True),
+    Field("quantity", number_field()),
+    Field("price", number_field()),
+    Field("text", text_field),
+)
+#: What a replace may not change (BI-030).
+IMMUTABLE = frozenset(field.name for field in NEW_ORDER) - {field.name for field in REPLACE}
+EXECUTION = (
+    Field("order_id", id_field, required=True),
+    Field("venue", mic_field, required=True),
+    Field("exec_id", id_field, required=True),
+    Field("quantity", number_field(), required=True),
+    Field("price", number_field(), required=True),
+    Field("trade_date", date_field, required=True),
+    Field("settlement_date", date_field, required=True),
+    Field("settlement_currency", enum_field(Currency), required=True),
+    Field("liquidity", enum_field(Liquidity)),
+    Field("fee", number_field(zero=True)),
+)
+RISK = (
+    Field("account_id", id_field),
+    Field("symbol", symbol_field),
+    Field("max_order_qty", number_field()),
+    Field("max_order_value", number_field()),
+    Field("price_collar", number_field(highest=Decimal(1))),
+    Field("position_limit", number_field(zero=True)),
+)
+#: The fields of `RISK` that are limits.
+RISK_RULES = (
+    LimitRule.MAX_ORDER_QTY,
+    LimitRule.MAX_ORDER_VALUE,
+    LimitRule.PRICE_COLLAR,
+    LimitRule.POSITION_LIMIT,
+)
+
+
+class NewExecution(msgspec.Struct, frozen=True, gc=False):
+    """A trade that somebody reports by hand, with its settlement terms.
+
+    Attributes:
+        order_id: the public id of the order that traded.
+        venue: MIC; with `trade_date` and `exec_id` it makes the execution unique.
+        trade_date, settlement_date: ISO 8601; settlement is never before the trade.
+        fee: what the venue charged, in the settlement currency.
+    """
+
+    order_id: str
+    venue: str
+    exec_id: str
+    qty: Decimal
+    px: Decimal
+    trade_date: str
+    settlement_date: str
+    settlement_currency: Currency
+    liquidity: Liquidity = Liquidity.UNKNOWN
+    fee: Decimal = ZERO
+
+
+# --- bytes to fields --------------------------------------------------------------------------------------
+
+
+def refuse(code: str, stage: Stage, limit: str, value: str, message: str) -> NoReturn:
+    raise MessageRefused((FieldError("", code, limit, value, message, stage),))
+
+
+def check_envelope(data: bytes) -> str:
+    """The text of a body that keeps the limits of size, encoding and depth.
+
+    A gateway may pass the first 64 KiB + 1 bytes of a longer body: the answer is the same. Whichever limit is
+    passed first in reading order is named, so that 200 KB of brackets are a matter of depth.
+
+    Raises:
+        MessageRefused: body_too_large (413), invalid_encoding or nesting_depth (400).
+    """
+    if len(data) > MAX_BODY_BYTES:
+        check_depth(data[:MAX_BODY_BYTES])
+        message = f"the body must not be longer than {MAX_BODY_BYTES} bytes"
+        refuse("body_too_large", Stage.SIZE, str(MAX_BODY_BYTES), f"over {MAX_BODY_BYTES}", message)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        refuse("invalid_encoding", Stage.ENCODING, "UTF-8", f"byte {fault.start}", "the body must be UTF-8")
+    if data.startswith(_BOM) or b"\0" in data[:4]:
+        message = "the body must be UTF-8 without byte order mark"
+        refuse("invalid_encoding", Stage.ENCODING, "UTF-8", data[:4].hex(), message)
+    check_depth(data)
+    return text
+
+
+def check_depth(data: bytes) -> None:
+    """Count brackets outside strings, without parsing and in linear time.
+
+    Raises:
+        MessageRefused: nesting_depth.
+    """
+    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for found in _BRACKET.finditer(data):
+        token = found[0]
+        if token in (b"[", b"{"):
+            depth += 1
+            if depth > MAX_DEPTH:
+                message = f"arrays and objects must not be nested more than {MAX_DEPTH} deep"
+                refuse("nesting_depth", Stage.JSON, str(MAX_DEPTH), f"over {MAX_DEPTH}", message)
+        elif token in (b"]", b"}"):
+            depth -= 1
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def decode_object(data: bytes) -> tuple[dict[str, object], list[FieldError]]:
+    """The one JSON object in a body, numbers as `JsonNumber`, and an error for each key that came twice.
+
+    Raises:
+        MessageRefused: the form is wrong (see `errors`), or the JSON is not an object (type).
+    """
+    text = check_envelope(data)
+    twice: dict[str, FieldError] = {}
+
+    def collect(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            seen: dict[str, object] = {}
+            for key, value in pairs:
+                if key in seen:
+                    name = shown(key)
+                    message = f"{name} must stand once"
+                    twice[key] = FieldError(name, "duplicate_key", "1", "2 or more", message, Stage.DUPLICATE)
+                seen[key] = value
+        return found
+
+    decoder = JSONDecoder(
+        object_pairs_hook=collect,
+        parse_float=JsonNumber,
+        parse_int=JsonNumber,
+        parse_constant=_no_constant,
+    )
+    try:
+        message = decoder.decode(text)
+    except JSONDecodeError as fault:
+        refuse("invalid_json", Stage.JSON, "RFC 8259", f"character {fault.pos}", f"not JSON: {fault.msg}")
+    except ValueError as fault:
+        refuse("invalid_json", Stage.JSON, "RFC 8259", str(fault), f"not JSON: {fault}")
+    if not isinstance(message, dict):
+        refuse("type", Stage.TYPE, "an object", shown(repr(message)), "the body must be a JSON object")
+    return message, list(twice.values())
+
+
+def unknown_field(name: str, immutable: frozenset[str]) -> FieldError:
+    """The refusal of a field that the message does not have."""
+    if name in immutable:
+        message = f"{name} of an order cannot change: cancel it and send a new one"
+        return FieldError(name, "immutable_field", "", "", message, Stage.UNKNOWN)
+    name = shown(name)
+    return FieldError(name, "unknown_field", "", "", f"{name} is not a field of this message", Stage.UNKNOWN)
+
+
+def missing_field(name: str) -> FieldError:
+    return FieldError(name, "missing_field", "", "", f"{name} is required", Stage.MISSING)
+
+
+def notional_errors(values: Mapping[str, object]) -> list[FieldError]:
+    """Quantity times price must fit, computed exactly; says nothing when one is missing or wrong."""
+    qty, price = values.get("quantity"), values.get("price")
+    if not isinstance(qty, Decimal) or not isinstance(price, Decimal):
+        return []
+    notional = EXACT.multiply(qty, price)
+    if notional < MAX_NOTIONAL:
+        return []
+    message = f"quantity times price must be below {plain(MAX_NOTIONAL)}"
+    found = plain(notional)
+    return [FieldError("quantity", "notional_out_of_range", plain(MAX_NOTIONAL), found, message, Stage.RANGE)]
+
+
+def date_errors(values: Mapping[str, object]) -> list[FieldError]:
+    """Settlement is on the trade date or after it."""
+    traded, settles = values.get("trade_date"), values.get("settlement_date")
+    if not isinstance(traded, str) or not isinstance(settles, str) or settles >= traded:
+        return []
+    message = "settlement_date must not be before trade_date"
+    return [FieldError("settlement_date", "date_order", traded, settles, message, Stage.RANGE)]
+
+
+def read_fields(
+    data: bytes,
+    fields: tuple[Field, ...],
+    *,
+    given: Mapping[str, str | None] | None = None,
+    immutable: frozenset[str] = frozenset(),
+    one_of: tuple[str, ...] = (),
+) -> dict[str, object]:
+    """The values of a message by its field table, or every error in it.
+
+    Args:
+        given: values that stand in for fields the message leaves out; None gives nothing.
+        immutable: fields that are refused as immutable instead of unknown.
+        one_of: fields of which the message needs at least one.
+
+    Raises:
+        MessageRefused: with everything found, in order.
+    """
+    message, errors = decode_object(data)
+    values: dict[str, object] = {}
+    known = {field.name: field for field in fields}
+    for name, raw in message.items():
+        field = known.get(name)
+        if field is None:
+            errors.append(unknown_field(name, immutable))
+            continue
+        value = field.read(name, raw)
+        if isinstance(value, FieldError):
+            errors.append(value)
+        else:
+            values[name] = value
+    for name, stand_in in (given or {}).items():
+        if name not in message and stand_in is not None:
+            values[name] = stand_in
+    errors += [missing_field(f.name) for f in fields if f.required and f.name not in message | values]
+    if one_of and not any(name in message for name in one_of):
+        errors.append(missing_field(one_of[0]))
+    errors += notional_errors(values) + date_errors(values)
+    if errors:
+        raise MessageRefused(in_order(errors, tuple(known)))
+    return values
+
+
+# --- new orders -------------------------------------------------------------------------------------------
+
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_LENGTH)]
+_Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=24)]
+_Text = Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class _PlainOrder(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    symbol: _Symbol
+    side: OrderSide
+    quantity: Raw
+    order_type: OrderType
+    price: Raw | UnsetType = UNSET
+    time_in_force: TimeInForce | UnsetType = UNSET
+    client_order_id: _Id | UnsetType = UNSET
+    account_id: _Id | UnsetType = UNSET
+    min_quantity: Raw | UnsetType = UNSET
+    capacity: Capacity | UnsetType = UNSET
+    trader: _Id | UnsetType = UNSET
+    text: _Text | UnsetType = UNSET
+
+
+_decode_plain = msgspec.json.Decoder(_PlainOrder).decode
+_plain_symbol = re.compile(r"[A-Z0-9.\-/]+").fullmatch
+_plain_number = re.compile(rb'"?((?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,9})?)"?').fullmatch
+
+
+def _fast_number(raw: Raw) -> Decimal | None:
+    found = _plain_number(bytes(raw))
+    if found is None:
+        return None
+    text = found[1].decode()
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def fast_new_order(
+    data: bytes, account: str | None = None, cl_ord_id: str | None = None
+) -> tuple[SubmitOrder, str] | None:
+    """A new order and its text if the body is plainly right; None leaves it to `thorough_new_order`.
+
+    A key that stands twice shows in the count of `":`: without escapes those two characters meet after keys
+    only.
+    """
+    if len(data) > MAX_BODY_BYTES or not data.isascii() or b"\\" in data or b"\x7f" in data:
+        return None
+    try:
+        order = _decode_plain(data)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    if data.count(b'":') + astuple(order).count(UNSET) != len(NEW_ORDER):
+        return None
+    qty = _fast_number(order.quantity)
+    price = _fast_number(order.price) if order.price is not UNSET else None
+    min_qty = _fast_number(order.min_quantity) if order.min_quantity is not UNSET else ZERO
+    account, cl_ord_id = order.account_id or account, order.client_order_id or cl_ord_id
+    if not qty or min_qty is None or account is None or cl_ord_id is None:
+        return None
+    if price is None:
+        if order.price is not UNSET:
+            return None
+    elif not price or EXACT.multiply(qty, price) >= MAX_NOTIONAL:
+        return None
+    if _plain_symbol(order.symbol) is None:
+        return None
+    tif, capacity = order.time_in_force or TimeInForce.DAY, order.capacity or Capacity.AGENCY
+    side, kind, trader = order.side, order.order_type, order.trader or ""
+    command = SubmitOrder(
+        account, cl_ord_id, order.symbol, side, kind, tif, qty, price, min_qty, capacity, trader
+    )
+    return command, order.text or ""
+
+
+def thorough_new_order(
+    data: bytes, account: str | None = None, cl_ord_id: str | None = None
+) -> tuple[SubmitOrder, str]:
+    """A new order and its text, field by field; the reader that words the errors.
+
+    Raises:
+        MessageRefused: with everything found, in order.
+    """
+    values = read_fields(data, NEW_ORDER, given={"account_id": account, "client_order_id": cl_ord_id})
+    command = SubmitOrder(
+        account=cast(str, values["account_id"]),
+        cl_ord_id=cast(str, values["client_order_id"]),
+        symbol=cast(str, values["symbol"]),
+        side=cast(OrderSide, values["side"]),
+        order_type=cast(OrderType, values["order_type"]),
+        tif=cast(TimeInForce, values.get("time_in_force", TimeInForce.DAY)),
+        qty=cast(Decimal, values["quantity"]),
+        price=cast(Decimal | None, values.get("price")),
+        min_qty=cast(Decimal, values.get("min_quantity", ZERO)),
+        capacity=cast(Capacity, values.get("capacity", Capacity.AGENCY)),
+        trader=cast(str, values.get("trader", "")),
+    )
+    return command, cast(str, values.get("text", ""))
+
+
+def read_new_order(
+    data: bytes, *, account: str | None = None, cl_ord_id: str | None = None
+) -> tuple[SubmitOrder, str]:
+    """A new order and its free text, which is no part of the command: it is sealed before it is kept.
+
+    Args:
+        account: stands in when the message names none (the caller's only account). Whether the caller may act
+            for the account that results is the gateway's question.
+        cl_ord_id: stands in when the message has none (an id that the gateway gives).
+
+    Raises:
+        MessageRefused: an `OrderValidationError` with `errors` and `http_status`.
+    """
+    return fast_new_order(data, account, cl_ord_id) or thorough_new_order(data, account, cl_ord_id)
+
+
+def parse_new_order(data: bytes, *, account: str | None = None, cl_ord_id: str | None = None) -> SubmitOrder:
+    """The command in the body of POST /orders; arguments and errors as for `read_new_order`."""
+    return read_new_order(data, account=account, cl_ord_id=cl_ord_id)[0]
+
+
+# --- the other messages -----------------------------------------------------------------------------------
+
+
+def parse_replace(
+    data: bytes, *, account: str, orig_cl_ord_id: str, cl_ord_id: str | None = None
+) -> ReplaceOrder:
+    """The command in the body of PUT /orders/{id}: a new quantity, a new price, or both.
+
+    Args:
+        account: whose order the path names.
+        orig_cl_ord_id: the client id of that order as last accepted.
+        cl_ord_id: stands in when the message has no client_order_id.
+
+    Raises:
+        MessageRefused: as for a new order; immutable_field for what a replace may not change.
+    """
+    values = read_fields(
+        data,
+        REPLACE,
+        given={"client_order_id": cl_ord_id},
+        immutable=IMMUTABLE,
+        one_of=("quantity", "price"),
+    )
+    return ReplaceOrder(
+        account,
+        cast(str, values["client_order_id"]),
+        orig_cl_ord_id,
+        cast(Decimal | None, values.get("quantity")),
+        cast(Decimal | None, values.get("price")),
+    )
+
+
+def parse_execution_create(data: bytes) -> NewExecution:
+    """A trade reported by hand, with its settlement terms.
+
+    Raises:
+        MessageRefused: as for a new order; date_order when it settles before it trades.
+    """
+    values = read_fields(data, EXECUTION)
+    return NewExecution(
+        order_id=cast(str, values["order_id"]),
+        venue=cast(str, values["venue"]),
+        exec_id=cast(str, values["exec_id"]),
+        qty=cast(Decimal, values["quantity"]),
+        px=cast(Decimal, values["price"]),
+        trade_date=cast(str, values["trade_date"]),
+        settlement_date=cast(str, values["settlement_date"]),
+        settlement_currency=cast(Currency, values["settlement_currency"]),
+        liquidity=cast(Liquidity, values.get("liquidity", Liquidity.UNKNOWN)),
+        fee=cast(Decimal, values.get("fee", ZERO)),
+    )
+
+
+def parse_risk_parameters(data: bytes) -> tuple[SetLimit, ...]:
+    """Limits for an account, a symbol, both, or (both left out) everybody: one command per limit named.
+
+    Raises:
+        MessageRefused: as for a new order; number_out_of_range for a collar above 1 (100 %).
+    """
+    values = read_fields(data, RISK, one_of=tuple(rule.value for rule in RISK_RULES))
+    account, symbol = cast(str, values.get("account_id", ANY)), cast(str, values.get("symbol", ANY))
+    return tuple(
+        SetLimit(rule, cast(Decimal, values[rule.value]), account, symbol)
+        for rule in RISK_RULES
+        if rule.value in values
+    )

@@ -1,0 +1,127 @@
+"""What follows every change of an order: status by the table, unallocated quantity, exposure, the open set.
+
+Part of evolve: only `engine.evolve` calls it.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from qtinfra.core.decimals import ZERO
+from qtinfra.core.models import (
+    Child,
+    ChildStatus,
+    Order,
+    OrderSide,
+    OrderStatus,
+    may_become,
+    order_status,
+)
+from qtinfra.engine.invariants import invariant
+from qtinfra.engine.state import Exposure, State
+
+
+def settle(state: State, order: Order, ts_ns: int) -> None:
+    """Bring everything derived in line with the order.
+
+    What no venue holds is unallocated. Counted as exposure is the largest of what is left, what venues hold
+    (a late execution can make that more than what is left) and what a replace in flight may make of it.
+
+    Raises:
+        InvariantBrokenError: the table does not allow the change of status.
+    """
+    order.version += 1
+    order.updated_ns = ts_ns
+    status = order_status(order)
+    if status is not order.status:
+        invariant(may_become(order.status, status), "status follows the table", order.status, status)
+        order.status = status
+    held, leaves = _held(state, order), order.leaves_qty
+    reserved = held if held > leaves else leaves
+    if order.closed is None:
+        order.unallocated = reserved - held
+        pending = order.pending_replace
+        if pending is not None and pending.qty - order.cum_qty > reserved:
+            reserved = pending.qty - order.cum_qty
+    if order.closed is None and (reserved or _awaited(order)):
+        state.open_orders[order.order_id] = True
+    else:
+        state.open_orders.pop(order.order_id, None)
+    if reserved != order.reserved:
+        expose(state, order, reserved)
+
+
+def _held(state: State, order: Order) -> Decimal:
+    held = ZERO
+    for child_id in order.children:
+        held += state.children[child_id].leaves
+    return held
+
+
+def _awaited(order: Order) -> bool:
+    """Whether something is still to come for an order that has nothing left: an answer, the next day."""
+    return bool(
+        order.pending_cancel is not None
+        or order.pending_replace is not None
+        or order.unknown_children
+        or order.done_for_day
+    )
+
+
+def expose(state: State, order: Order, reserved: Decimal) -> None:
+    """Count `reserved` units of the order as open in its account and symbol."""
+    by_symbol = state.exposure.get(order.account)
+    if by_symbol is None:
+        by_symbol = state.exposure[order.account] = {}
+    exposure = by_symbol.get(order.symbol)
+    if exposure is None:
+        exposure = by_symbol[order.symbol] = Exposure()
+    if order.side is OrderSide.BUY:
+        exposure.buy += reserved - order.reserved
+    else:
+        exposure.sell += reserved - order.reserved
+    order.reserved = reserved
+
+
+def close(order: Order, status: OrderStatus) -> None:
+    """The order is over: nothing pends, nothing is left."""
+    order.closed = status
+    order.pending_cancel = None
+    order.pending_replace = None
+    order.queued = []
+    order.suspended = False
+    order.stopped = False
+    order.done_for_day = status is OrderStatus.DONE_FOR_DAY
+    order.unallocated = ZERO
+
+
+def release(order: Order, child: Child, status: ChildStatus) -> None:
+    """The child stops working; what it had left is the order's again, requests on it are answered."""
+    known(order, child)
+    if child.cancel_id and order.pending_cancel is not None:
+        order.pending_cancel.waiting -= 1
+    if child.replace_id and order.pending_replace is not None:
+        order.pending_replace.waiting -= 1
+    child.leaves = ZERO
+    child.status = status
+    child.cancel_id = child.replace_id = ""
+
+
+def end_children(state: State, order: Order) -> None:
+    """All children end with the order's day."""
+    for child in state.working_children(order):
+        release(order, child, ChildStatus.EXPIRED)
+
+
+def known(order: Order, child: Child) -> None:
+    """The child's outcome is in doubt no more; the caller sets its status."""
+    if child.status is ChildStatus.UNKNOWN:
+        order.unknown_children -= 1
+
+
+def heard(order: Order, child: Child) -> None:
+    """News of the child show that its venue works it; a request on it that may be lost keeps it in doubt."""
+    if child.status is ChildStatus.UNKNOWN and (child.cancel_id or child.replace_id):
+        return
+    known(order, child)
+    child.status = ChildStatus.LIVE

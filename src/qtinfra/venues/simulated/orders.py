@@ -1,0 +1,280 @@
+"""A venue's order database: every order we sent it, under every id, with its executions."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+from msgspec.structs import replace
+
+from qtinfra.core.decimals import EXACT, ONE, ZERO
+from qtinfra.core.extended_models import Liquidity
+from qtinfra.core.models import OrderSide
+from qtinfra.core.reports import ReportKind, VenueNewOrder, VenueReport
+from qtinfra.venues.simulated import reasons
+from qtinfra.venues.simulated.book import BookOrder
+from qtinfra.venues.simulated.grid import Grid
+
+_UNLISTED = Grid(ONE)  # of orders for symbols that the venue does not know; nothing of them ever trades
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """A symbol that the venue trades, its price step and its quantity step."""
+
+    symbol: str
+    tick: Decimal = Decimal("0.01")
+    lot: Decimal = ONE
+
+
+class ExecutionRecord(msgspec.Struct, frozen=True, gc=False):
+    """One execution as it counts today: after corrections, or busted."""
+
+    exec_id: str
+    qty: Decimal
+    px: Decimal
+    liquidity: Liquidity
+    source_ns: int
+    busted: bool = False
+
+
+class OrderRecord(msgspec.Struct, frozen=True):
+    """The venue's record of one of our orders. `cl_ord_ids`: first to last accepted.
+
+    `cum_qty` counts unbusted executions; `leaves_qty` is what can still trade here.
+    """
+
+    cl_ord_ids: tuple[str, ...]
+    venue_order_id: str
+    symbol: str
+    side: OrderSide
+    qty: Decimal
+    price: Decimal | None
+    cum_qty: Decimal
+    leaves_qty: Decimal
+    live: bool
+    rejected: bool
+    executions: tuple[ExecutionRecord, ...]
+
+
+class VenueOrder(msgspec.Struct, eq=False):
+    """One of our orders while the venue works on it, and afterwards; `terms` follow replaces."""
+
+    ids: list[str]
+    venue_order_id: str
+    terms: VenueNewOrder
+    entry: BookOrder
+    grid: Grid
+    live: bool
+    rejected: bool
+    queue_ahead: Decimal = ZERO
+    executions: list[ExecutionRecord] = msgspec.field(default_factory=list)
+
+    @property
+    def cum(self) -> Decimal:
+        total = ZERO
+        for execution in self.executions:
+            if not execution.busted:
+                total = EXACT.add(total, execution.qty)
+        return total
+
+    @property
+    def leaves(self) -> Decimal:
+        return self.grid.quantity(self.entry.leaves) if self.live else ZERO
+
+    def record(self) -> OrderRecord:
+        terms, ids, executions = self.terms, tuple(self.ids), tuple(self.executions)
+        said = terms.symbol, terms.side, terms.qty, terms.price
+        state = self.cum, self.leaves, self.live, self.rejected
+        return OrderRecord(ids, self.venue_order_id, *said, *state, executions)
+
+
+class OrderDatabase:
+    """Keeps what a venue knows of our orders and words its reports.
+
+    The number of an order is minus the id of its `entry`, from 1 in order of arrival.
+
+    Args:
+        mic: ISO 10383 code of the venue.
+        trade_date: ISO 8601 date that reports carry; may be changed for the next day.
+    """
+
+    def __init__(self, mic: str, trade_date: str) -> None:
+        self.mic = mic
+        self.trade_date = trade_date
+        self._all: list[VenueOrder] = []
+        self._by_id: dict[str, VenueOrder | None] = {}  # every id we ever sent; None: it concerned no order
+        self._live: dict[int, VenueOrder] = {}  # by number, in order of arrival
+        self._execs: dict[str, tuple[VenueOrder, int]] = {}
+        self._exec_count = 0
+
+    # --- orders -----------------------------------------------------------------------------------------
+
+    @property
+    def next_number(self) -> int:
+        return len(self._all) + 1
+
+    def used(self, cl_ord_id: str) -> bool:
+        """Whether an id was ever sent here."""
+        return cl_ord_id in self._by_id
+
+    def enter(self, message: VenueNewOrder, entry: BookOrder | None, grid: Grid | None) -> VenueOrder:
+        """Keep a new order; without an entry it is one that was refused."""
+        number = self.next_number
+        own = VenueOrder(
+            ids=[message.cl_ord_id],
+            venue_order_id=f"{self.mic}-O{number}",
+            terms=message,
+            entry=entry or BookOrder(-number, False, 0, None, own=True),
+            grid=grid or _UNLISTED,
+            live=entry is not None,
+            rejected=entry is None,
+        )
+        self._all.append(own)
+        self._by_id[message.cl_ord_id] = own
+        if own.live:
+            self._live[number] = own
+        return own
+
+    def get(self, entry_id: int) -> VenueOrder:
+        """The order whose entry has this (negative) id."""
+        return self._all[-entry_id - 1]
+
+    def find(self, cl_ord_id: str) -> VenueOrder | None:
+        """The order that any of its ids names."""
+        return self._by_id.get(cl_ord_id)
+
+    def live(self) -> list[VenueOrder]:
+        """Orders that can still trade, in order of arrival."""
+        return list(self._live.values())
+
+    def close(self, own: VenueOrder) -> None:
+        own.live = False
+        self._live.pop(-own.entry.order_id, None)
+
+    def target(self, cl_ord_id: str, orig_cl_ord_id: str) -> tuple[VenueOrder | None, str]:
+        """The order a request names by any of its ids, and why the request must be refused, if so."""
+        if cl_ord_id in self._by_id:
+            return self._by_id.get(orig_cl_ord_id), reasons.DUPLICATE_CL_ORD_ID
+        own = self._by_id.get(orig_cl_ord_id)
+        self._by_id[cl_ord_id] = own
+        if own is None:
+            return None, reasons.UNKNOWN_ORDER
+        return own, "" if own.live else reasons.TOO_LATE
+
+    def records(self) -> tuple[OrderRecord, ...]:
+        """All our orders, refused ones included, in order of arrival."""
+        return tuple(own.record() for own in self._all)
+
+    # --- executions -------------------------------------------------------------------------------------
+
+    def fill(
+        self, own: VenueOrder, units: int, px: Decimal, liquidity: Liquidity, now_ns: int, flag: str = ""
+    ) -> VenueReport:
+        """Book one execution; an order that has nothing left is closed."""
+        exec_id, qty = self._next_exec(), own.grid.quantity(units)
+        self._execs[exec_id] = (own, len(own.executions))
+        own.executions.append(ExecutionRecord(exec_id, qty, px, liquidity, now_ns))
+        if not own.entry.leaves:
+            self.close(own)
+        return VenueReport(
+            ReportKind.FILL,
+            self.mic,
+            own.ids[-1],
+            trade_date=self.trade_date,
+            venue_order_id=own.venue_order_id,
+            exec_id=exec_id,
+            qty=qty,
+            px=px,
+            liquidity=liquidity,
+            queue_ahead=own.queue_ahead if liquidity is Liquidity.ADDED else ZERO,
+            source_ns=now_ns,
+            flag=flag,
+        )
+
+    def bust(self, exec_id: str, now_ns: int) -> VenueReport:
+        """Cancel an execution.
+
+        Raises:
+            KeyError: not an execution of ours here.
+            ValueError: busted before.
+        """
+        own, index = self._unbusted(exec_id)
+        own.executions[index] = replace(own.executions[index], busted=True)
+        said = self.say(ReportKind.BUST, own.ids[-1], now_ns, own)
+        return replace(said, exec_id=self._next_exec(), ref_exec_id=exec_id)
+
+    def correct(self, exec_id: str, qty: Decimal, px: Decimal, now_ns: int) -> VenueReport:
+        """Change quantity and price of an execution, which keeps its id.
+
+        Raises:
+            KeyError: not an execution of ours here.
+            ValueError: busted before, or quantity or price is not positive.
+        """
+        if qty <= 0 or px <= 0:
+            raise ValueError(f"not a valid correction: {qty} at {px}")
+        own, index = self._unbusted(exec_id)
+        own.executions[index] = replace(own.executions[index], qty=qty, px=px)
+        said = self.say(ReportKind.CORRECT, own.ids[-1], now_ns, own)
+        return replace(said, exec_id=self._next_exec(), ref_exec_id=exec_id, qty=qty, px=px)
+
+    def _unbusted(self, exec_id: str) -> tuple[VenueOrder, int]:
+        own, index = self._execs[exec_id]
+        if own.executions[index].busted:
+            raise ValueError(f"{exec_id} was busted before")
+        return own, index
+
+    def _next_exec(self) -> str:
+        self._exec_count += 1
+        return f"{self.mic}-E{self._exec_count}"
+
+    # --- reports ----------------------------------------------------------------------------------------
+
+    def status(self, cl_ord_id: str, now_ns: int) -> VenueReport:
+        """What the venue knows under an id."""
+        own = self._by_id.get(cl_ord_id)
+        if own is None:
+            reason = reasons.UNKNOWN_ORDER
+            return self.say(ReportKind.UNKNOWN_ORDER, cl_ord_id, now_ns, reason=reason)
+        said, record = self.say(ReportKind.STATUS, cl_ord_id, now_ns, own), own.record()
+        cum, leaves = record.cum_qty, record.leaves_qty
+        return replace(
+            said, qty=record.qty, px=record.price, cum_qty=cum, leaves_qty=leaves, live=record.live
+        )
+
+    def mass_status(self, cl_ord_id: str, now_ns: int) -> list[VenueReport]:
+        """Every live order, then the end of the answer."""
+        answers = [self.status(own.ids[-1], now_ns) for own in self._live.values()]
+        return [*answers, self.say(ReportKind.MASS_STATUS_END, cl_ord_id, now_ns)]
+
+    def decrement(self, own: VenueOrder, units: int, now_ns: int) -> VenueReport:
+        """An order has lost units to self-match prevention: its new total quantity."""
+        qty = EXACT.subtract(own.terms.qty, own.grid.quantity(units))
+        own.terms = replace(own.terms, qty=qty)
+        said = self.say(ReportKind.RESTATED, own.ids[-1], now_ns, own, reason=reasons.SELF_MATCH)
+        return replace(said, qty=qty, px=own.terms.price)
+
+    def end(self, own: VenueOrder, kind: ReportKind, reason: str, now_ns: int) -> VenueReport:
+        """Close an order without having been asked."""
+        self.close(own)
+        return self.say(kind, own.ids[-1], now_ns, own, reason=reason)
+
+    def say(
+        self,
+        kind: ReportKind,
+        cl_ord_id: str,
+        now_ns: int,
+        own: VenueOrder | None = None,
+        *,
+        reason: str = "",
+        orig: str = "",
+    ) -> VenueReport:
+        return VenueReport(
+            kind,
+            self.mic,
+            cl_ord_id,
+            trade_date=self.trade_date,
+            orig_cl_ord_id=orig,
+            venue_order_id=own.venue_order_id if own else "",
+            reason=reason,
+            source_ns=now_ns,
+        )
