@@ -1,4 +1,4 @@
-"""The program from the outside: what it prints, how it exits, and that a journal proves a session anywhere."""
+"""The program from the outside: what it prints, how it exits, what its journals prove."""
 
 import json
 import os
@@ -289,7 +289,7 @@ def test_a_file_that_is_no_recording_is_named(tmp_path: Path) -> None:
     path.write_text("hello\n")
     args = ("--messages", path, "--seed-messages", path, "--seed-book", path)
     done = qtinfra("simulate", "--feed", "lobster", *args, "--json", status=2)
-    assert str(path) in complaint(done)
+    assert path.name in complaint(done)
     assert facts(done)["code"] == "recorded_data"
 
 
@@ -311,9 +311,10 @@ def test_the_version_is_printed() -> None:
 def test_an_interrupt_leaves_cleanly_with_130() -> None:
     args = ["simulate", "--feed", "synthetic", "--minutes", "390", "--orders", "100000"]
     script = (
-        "import signal, sys, threading; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "threading.Timer(0.7, signal.raise_signal, [signal.SIGINT]).start();"
-        "from qtinfra.cli import main; sys.exit(main(sys.argv[1:]))"
+        "import os, signal, sys, threading; from qtinfra.cli import main;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "threading.Timer(0.4, os.kill, [os.getpid(), signal.SIGINT]).start();"
+        "sys.exit(main(sys.argv[1:]))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, *args], capture_output=True, text=True, check=False, timeout=60

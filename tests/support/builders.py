@@ -67,6 +67,11 @@ def dec(value: Number) -> Decimal:
     return Decimal(value)
 
 
+def values(*items: object) -> tuple[object, ...]:
+    """Several things to compare at once, numbers of any kind among them."""
+    return items
+
+
 def instrument(
     symbol: str = SYMBOL, venues: Sequence[str] = ("XNAS",), lot: Number = 1, **changes: Any
 ) -> Instrument:

@@ -24,7 +24,7 @@ class Market(msgspec.Struct, eq=False):
     """One symbol's state.
 
     Attributes:
-        halted: nothing trades. `call`: orders are collected for the opening. `close_held`: the closing is over.
+        halted: nothing trades. `call`: orders are collected for the opening. `close_held`: the closing was.
         stops: trigger price in ticks and entry by entry id, in order of arrival.
         pegs: what pegged orders follow and their entries by entry id, whether or not they rest now.
         on_auction: orders for the opening and the closing, in order of arrival.

@@ -3,8 +3,8 @@
 Our side speaks `submit` and gets reports; the other side is the market that drives it (`background_*`).
 What an exchange would call its order database is `orders()`: the venue's own record, for reconciliation.
 
-Beside displayed limit, market, IOC and FOK orders it takes icebergs and hidden orders (see `book`), stops that
-the last trade here triggers, pegs that follow the best displayed prices of orders that are not pegged
+Beside displayed limit, market, IOC and FOK orders it takes icebergs and hidden orders (see `book`), stops
+that the last trade here triggers, pegs that follow the best displayed prices of orders that are not pegged
 themselves, and, where it holds auctions, orders for the opening and the closing (see `auction`). In a call
 before an auction, and in a halt if the venue queues then, limit orders rest without trading.
 """
