@@ -108,6 +108,10 @@ class World:
         self.run(cmd.SubmitOrder(name, f"N{self.count}", symbol, OrderSide.BUY, kind, tif, qty, price))
 
     def _some_id(self, whim: int) -> tuple[str, str]:
+        working = [order for order in self.desk.state.orders.values() if order.open]
+        if working and whim % 3:
+            order = working[whim % len(working)]
+            return order.account, order.cl_ord_id
         ids = [(name, cl) for name, known in self.desk.state.client_ids.items() for cl in known]
         return ids[whim % len(ids)] if ids and whim % 29 else (ALPHA, "missing")
 
@@ -161,7 +165,7 @@ class World:
             found[0].decline(found[1], Decimal(whim % 60))
 
     def _asked(self, held: Held) -> bool:
-        """Whether a replace is out that the venue may not have seen: its numbers would cross a restatement."""
+        """Whether a replace is out whose numbers would cross a restatement."""
         return bool(self.desk.state.children[held.first_id].replace_id)
 
     def staff_replace(self, whim: int) -> None:

@@ -155,8 +155,8 @@ def _end_to_end_result(through: _Through, orders: int, scale: float) -> BenchRes
         control=theirs.ops_per_s,
         ratio=ours.ops_per_s / theirs.ops_per_s,
         control_name="json.loads of the same bytes, appended to a file, fdatasync per batch",
-        note=f"p50 and p99 from bytes to the fill's reply, {_TURNS} batches of {BATCH}; one thread for all but "
-        "the disk, the venues' matching included",
+        note=f"p50 and p99 from bytes to the fill's reply, {_TURNS} batches of {BATCH}; one thread for all "
+        "but the disk, the venues' matching included",
         target=">= 30,000/s",
         met=ours.ops_per_s >= 30_000 if scale >= 1 else None,
         figures={

@@ -345,6 +345,29 @@ def test_an_increase_that_a_cancel_overtook_is_not_sent_out() -> None:
     assert desk.figures("R") == ("CANCELLED", 150, 0, 0)
 
 
+def test_a_venue_that_replaces_on_a_request_already_answered_is_a_break() -> None:
+    desk = Desk()
+    desk.working("X", 100)
+    desk.replace("R", qty=150)
+    asked, orig = desk.child().replace_id, desk.child().cl_ord_id
+    desk.replace_refused(desk.child(), "broker_option")
+    desk.say(ReportKind.REPLACED, "XNAS", asked, orig_cl_ord_id=orig)
+    assert desk.alert_kinds() == ["unexpected_replace"]
+    assert desk.figures() == ("ROUTED", 100, 0, 100)
+
+
+def test_a_reject_of_an_order_that_was_accepted_is_a_break_and_a_repeated_one_is_not() -> None:
+    desk = Desk()
+    desk.new("X", 100)
+    desk.reject(desk.child())
+    desk.reject(desk.child())
+    assert not desk.alerts
+    desk.working("Y", 100)
+    desk.reject(desk.child("Y"))
+    assert desk.alert_kinds() == ["late_reject"]
+    assert desk.figures("Y") == ("ROUTED", 100, 0, 100)
+
+
 # --- doubt ---
 
 

@@ -109,7 +109,8 @@ def _pending(at: Situation, report: VenueReport) -> None:
 def _reject(at: Situation, report: VenueReport) -> None:
     if at.child.status not in (ChildStatus.SENT, ChildStatus.UNKNOWN):
         _ignore(report, "rejected after it was accepted", at.out)
-        if at.child.status is ChildStatus.REJECTED:
+        accepted = at.child.status in (ChildStatus.LIVE, ChildStatus.FILLED) or at.child.venue_order_id
+        if not accepted and not at.child.cum:
             return
         text = f"{report.venue} rejects an order that it had accepted: {report.reason}"
         at.out.add(BreakRaised("late_reject", at.order.order_id, report.cl_ord_id, text))
@@ -297,7 +298,7 @@ def _replaced(at: Situation, report: VenueReport) -> None:
     pending = at.order.pending_replace
     if not at.child.replace_id or report.cl_ord_id != at.child.replace_id or pending is None:
         _ignore(report, "nothing pending under this id", at.out)
-        if report.cl_ord_id != at.child.cl_ord_id:
+        if at.child.working and report.cl_ord_id != at.child.cl_ord_id:
             text = f"{report.venue} replaced an order on a request that had been answered"
             at.out.add(BreakRaised("unexpected_replace", at.order.order_id, report.cl_ord_id, text))
         return

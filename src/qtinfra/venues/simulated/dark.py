@@ -1,7 +1,7 @@
 """A midpoint dark pool: nothing is displayed, and everything trades at the middle of a reference quote.
 
-- Orders trade at the midpoint of the reference's best bid and offer, to the half tick, when both limits allow it.
-  While the reference is one-sided, locked, crossed or not live nothing trades.
+- Orders trade at the midpoint of the reference's best bid and offer, to the half tick, when both limits allow
+  it. While the reference is one-sided, locked, crossed or not live nothing trades.
 - An arriving order meets resting ones in time order. A resting order takes part only when its share is at
   least its minimum quantity (or all that is left of it); the arriving one trades only when its total is at
   least its own minimum. Otherwise nothing trades, and a day order rests.

@@ -1,6 +1,6 @@
 """What a venue charges for an execution, as data: rates by liquidity flag and by volume traded.
 
-A schedule is a frozen record of decimals and words, so that a journal can hold it with the day it takes effect.
+A schedule is a frozen record of decimals and words: a journal can hold it with the day it takes effect.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 
 import msgspec
 from msgspec.structs import replace
@@ -18,6 +19,29 @@ from qtinfra.venues.simulated.terms import PegTerms, peg_price
 
 #: Price levels that a quote displays on each side.
 DISPLAYED_LEVELS = 5
+
+
+class HaltEntry(StrEnum):
+    """New orders while a symbol is halted: refused, or queued for the re-opening auction."""
+
+    REJECT = "reject"
+    QUEUE = "queue"
+
+
+class AuctionTimes(msgspec.Struct, frozen=True, gc=False):
+    """From these moments (UTC nanoseconds) on, orders for an auction can be neither entered nor changed.
+
+    None: until the auction itself. NYSE's for the close is 10 minutes before it (NYSE Rule 7.35B).
+    """
+
+    on_open_cutoff_ns: int | None = None
+    on_close_cutoff_ns: int | None = None
+
+    def over(self, tif: TimeInForce, now_ns: int) -> bool:
+        """Whether the cut-off of the auction has come."""
+        opening = tif is TimeInForce.AT_OPEN
+        cutoff_ns = self.on_open_cutoff_ns if opening else self.on_close_cutoff_ns
+        return cutoff_ns is not None and now_ns >= cutoff_ns
 
 
 class Market(msgspec.Struct, eq=False):

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from enum import StrEnum
 
-import msgspec
 from msgspec.structs import replace
 
 from qtinfra.core.decimals import EXACT
@@ -34,7 +32,7 @@ from qtinfra.core.reports import (
 )
 from qtinfra.venues.simulated import auction, reasons
 from qtinfra.venues.simulated.book import BookOrder, OrderBook, Trade
-from qtinfra.venues.simulated.market import DISPLAYED_LEVELS, Market
+from qtinfra.venues.simulated.market import DISPLAYED_LEVELS, AuctionTimes, HaltEntry, Market
 from qtinfra.venues.simulated.orders import (
     ExecutionRecord,
     Listing,
@@ -54,23 +52,6 @@ __all__ = [
     "MatchingVenue",
     "OrderRecord",
 ]
-
-
-class HaltEntry(StrEnum):
-    """New orders while a symbol is halted: refused, or queued for the re-opening auction."""
-
-    REJECT = "reject"
-    QUEUE = "queue"
-
-
-class AuctionTimes(msgspec.Struct, frozen=True, gc=False):
-    """From these moments (UTC nanoseconds) on, orders for an auction can be neither entered nor changed.
-
-    None: until the auction itself. NYSE's for the close is 10 minutes before it (NYSE Rule 7.35B).
-    """
-
-    on_open_cutoff_ns: int | None = None
-    on_close_cutoff_ns: int | None = None
 
 
 class MatchingVenue:
@@ -322,13 +303,10 @@ class MatchingVenue:
 
     def _cut_off(self, tif: TimeInForce, market: Market, now_ns: int) -> bool:
         """Whether orders for the auction can no longer be entered, changed or cancelled."""
-        times = self._auctions
-        if tif not in ON_AUCTION or times is None:
+        if tif not in ON_AUCTION or self._auctions is None:
             return False
-        opening = tif is TimeInForce.AT_OPEN
-        over = not market.call if opening else market.close_held
-        cutoff_ns = times.on_open_cutoff_ns if opening else times.on_close_cutoff_ns
-        return over or (cutoff_ns is not None and now_ns >= cutoff_ns)
+        held = not market.call if tif is TimeInForce.AT_OPEN else market.close_held
+        return held or self._auctions.over(tif, now_ns)
 
     # --- our orders ---------------------------------------------------------------------------------------
 
