@@ -170,6 +170,13 @@ class ResolveUnknown(Command, frozen=True, gc=False):
     reason: str = ""
 
 
+class Unfreeze(Command, frozen=True, gc=False):
+    """Let an order or account work again that our own fault had frozen."""
+
+    subject: str
+    reason: str = ""
+
+
 AnyCommand = (
     SubmitOrder
     | ReplaceOrder
@@ -188,6 +195,7 @@ AnyCommand = (
     | EngageKillSwitch
     | ReleaseKillSwitch
     | ResolveUnknown
+    | Unfreeze
 )
 
 

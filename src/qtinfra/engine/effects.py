@@ -13,7 +13,7 @@ from typing import Any
 from qtinfra.core import events as ev
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import VenueStatus
-from qtinfra.core.models import ChildStatus, Order, OrderStatus, fix_status
+from qtinfra.core.models import Amend, ChildStatus, Order, OrderStatus, fix_status
 from qtinfra.core.reports import (
     NO_ORDER,
     REJ_DUPLICATE_ORDER,
@@ -43,8 +43,27 @@ def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
     order = state.orders.get(answer.order_id)
     if order is None:
         return [_no_such_order(answer.account, answer.cl_ord_id)]
+    if isinstance(answer, ev.DuplicateAnswered):
+        for amend in order.amends:
+            if amend.cl_ord_id == answer.cl_ord_id and amend.reject_reason >= 0:
+                return [_refused_before(order, amend)]
     text = "nothing done" if not order.cum_qty else ""
     return [execution_report(order, ExecType.ORDER_STATUS, cl_ord_id=answer.cl_ord_id, text=text)]
+
+
+def _refused_before(order: Order, amend: Amend) -> OrderCancelReject:
+    """The first answer to a request that was refused."""
+    return OrderCancelReject(
+        order.account,
+        order.order_id,
+        amend.cl_ord_id,
+        order.cl_ord_id,
+        fix_status(order),
+        1 if amend.cancel else 2,
+        amend.reject_reason,
+        amend.code,
+        amend.text,
+    )
 
 
 def execution_report(

@@ -142,6 +142,10 @@ def _quarantined(state: State, event: ev.CommandQuarantined) -> None:
         state.inbound[event.venue] = event.seq
 
 
+def _unfrozen(state: State, event: ev.Unfrozen) -> None:
+    state.frozen.pop(event.subject, None)
+
+
 def _break_raised(state: State, event: ev.BreakRaised) -> None:
     del event
     state.breaks += 1
@@ -272,14 +276,44 @@ def _amend_refused(state: State, event: ev.AmendRefused) -> None:
     if event.order_id == NO_ORDER:
         return
     order = state.orders[event.order_id]
+    cancel = event.response_to == 1
+    refused = Amend(
+        event.cl_ord_id,
+        event.orig_cl_ord_id,
+        cancel,
+        event.qty,
+        event.price,
+        event.reason,
+        event.code,
+        event.text,
+    )
     if not event.clears:
-        cancel = event.response_to == 1
-        _remember_amend(state, order, Amend(event.cl_ord_id, event.orig_cl_ord_id, cancel))
-    elif event.response_to == 1:
+        if all(amend.cl_ord_id != event.cl_ord_id for amend in order.amends):
+            _remember_amend(state, order, refused)
+        settle(state, order, event.ts_ns)
+        return
+    _mark_refused(order, refused)
+    if cancel:
         order.pending_cancel = None
     else:
         order.pending_replace = None
     settle(state, order, event.ts_ns)
+
+
+def _mark_refused(order: Order, refused: Amend) -> None:
+    """The request that was sent on came back refused: remember why, for whoever asks again."""
+    for position, amend in enumerate(order.amends):
+        if amend.cl_ord_id == refused.cl_ord_id and amend.reject_reason < 0:
+            order.amends[position] = Amend(
+                amend.cl_ord_id,
+                amend.orig_cl_ord_id,
+                amend.cancel,
+                amend.qty,
+                amend.price,
+                refused.reject_reason,
+                refused.code,
+                refused.text,
+            )
 
 
 def _order_replaced(state: State, event: ev.OrderReplaced) -> None:
@@ -288,7 +322,9 @@ def _order_replaced(state: State, event: ev.OrderReplaced) -> None:
     order.price = event.price
     if event.cl_ord_id:
         order.cl_ord_id = event.cl_ord_id
-        _register(state, order, event.cl_ord_id)
+        if all(amend.cl_ord_id != event.cl_ord_id for amend in order.amends):
+            amend = Amend(event.cl_ord_id, event.orig_cl_ord_id, False, event.qty, event.price)
+            _remember_amend(state, order, amend)
     order.pending_replace = None
     settle(state, order, event.ts_ns)
 
@@ -400,6 +436,11 @@ def _order_reinstated(state: State, event: ev.OrderReinstated) -> None:
 
 
 # --- children and executions -----------------------------------------------------------------------------
+
+
+def _venue_session_started(state: State, event: ev.VenueSessionStarted) -> None:
+    state.sessions[event.venue] = event.session
+    state.inbound[event.venue] = 0
 
 
 def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
@@ -593,6 +634,7 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     ev.CommandRefused: _nothing,
     ev.DuplicateRefused: _nothing,
     ev.CommandQuarantined: _quarantined,
+    ev.Unfrozen: _unfrozen,
     ev.BreakRaised: _break_raised,
     ev.OrderAccepted: _order_accepted,
     ev.OrderRejected: _order_rejected,
@@ -610,6 +652,7 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     ev.OrderRestated: _order_restated,
     ev.OrderSuspended: _order_suspended,
     ev.OrderReinstated: _order_reinstated,
+    ev.VenueSessionStarted: _venue_session_started,
     ev.ReportIgnored: _report_ignored,
     ev.ChildAcked: _child_acked,
     ev.ChildRejected: _child_rejected,

@@ -64,6 +64,7 @@ class State(msgspec.Struct):
     executions: dict[str, Execution] = {}
     exposure: dict[str, dict[str, Exposure]] = {}
     positions: PositionBook = msgspec.field(default_factory=PositionBook)
+    sessions: dict[str, str] = {}
     inbound: dict[str, int] = {}
     breaks: int = 0
 

@@ -377,7 +377,7 @@ def test_a_fault_in_evolve_stops_the_shard_and_a_restart_passes_over_the_command
     desk.working("X", 100)
     good = list(desk.entries)
     with monkeypatch.context() as planted:
-        planted.setitem(evolve_module._EVOLVE, type(good[-1].events[0]), _broken)
+        planted.setitem(evolve_module._EVOLVE, type(good[-1].events[-1]), _broken)
         desk.new("Y", 100)
         good.append(desk.entries[-1])
         with pytest.raises(KernelStoppedError) as stopped:

@@ -468,6 +468,7 @@ def play(book: Book, command: Command) -> list[Trade] | str | int:
     """The command's result, or the kind of its error."""
     verb, order_id, is_buy, units, price, rests, minimum, own, (display, hidden, smp, mode) = command
     shown = 0 if hidden else display
+    minimum = min(minimum, units)
     try:
         if verb == "add":
             order = BookOrder(order_id, is_buy, units, price, rests, minimum, own, shown, hidden, smp, mode)

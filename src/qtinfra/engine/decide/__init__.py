@@ -31,6 +31,7 @@ _DECIDE: dict[type, Decide] = {
     cmd.EngageKillSwitch: control.engage_kill_switch,
     cmd.ReleaseKillSwitch: control.release_kill_switch,
     cmd.ResolveUnknown: venue.resolve_unknown,
+    cmd.Unfreeze: control.unfreeze,
 }
 
 

@@ -15,6 +15,7 @@ from qtinfra.core.commands import (
     SetReference,
     SetVenueStatus,
     StartEpoch,
+    Unfreeze,
 )
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import (
@@ -30,6 +31,7 @@ from qtinfra.core.events import (
     OrderSuspended,
     ReferenceSet,
     SymbolRestricted,
+    Unfrozen,
     VenueStatusSet,
 )
 from qtinfra.core.extended_models import Account, HaltPolicy, Instrument, KillScope, VenueStatus
@@ -205,6 +207,15 @@ def _killed(state: State, order: Order, account: Account, command: EngageKillSwi
         KillScope.DESK: account.desk,
     }
     return subject[scope] == value
+
+
+def unfreeze(state: State, command: Unfreeze, now_ns: int, market: MarketView, out: Decision) -> None:
+    del now_ns, market
+    if command.subject not in state.frozen:
+        text = "nothing of this name is frozen"
+        _refuse(out, "not_frozen", "subject", "", command.subject, text)
+        return
+    out.add(Unfrozen(command.subject, command.reason))
 
 
 def release_kill_switch(

@@ -23,6 +23,7 @@ from qtinfra.core.events import (
     OrderRestated,
     OrderStopped,
     ReportIgnored,
+    VenueSessionStarted,
 )
 from qtinfra.core.extended_models import Liquidity, Venue
 from qtinfra.core.market import MarketView
@@ -47,9 +48,14 @@ Handler = Callable[[Situation, VenueReport], None]
 def record_venue_report(
     state: State, command: RecordVenueReport, now_ns: int, market: MarketView, out: Decision
 ) -> None:
-    """Apply one report. A number that was seen before changes nothing; an unknown order raises a break."""
+    """Apply one report. A number that was seen before changes nothing; an unknown order raises a break.
+
+    A new session of the venue counts its reports from 1 again.
+    """
     report = command.report
-    if report.seq and report.seq <= state.inbound.get(report.venue, 0):
+    if report.session != state.sessions.get(report.venue, "") and report.session:
+        out.add(VenueSessionStarted(report.venue, 0, report.session))
+    elif report.seq and report.seq <= state.inbound.get(report.venue, 0):
         return
     if report.kind is ReportKind.MASS_STATUS_END:
         out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "end of mass status"))
