@@ -157,17 +157,17 @@ class MatchingVenue:
         market = self._markets[symbol]
         if order.order_id <= 0:
             raise ValueError("ids of other people's orders are positive")
-        collecting = self._collecting(market)
-        if not self._open or (market.halted and not collecting):
+        if not self._open or (market.halted and not self._queues_in_halts):
             return []
-        if collecting:
+        if market.call or market.halted:
             if order.price is not None and order.rests:
                 market.book.enqueue(order)
                 market.changed_ns = now_ns
             return []
         market.changed_ns = now_ns
-        reports = self._report_trades(market, market.book.add(order), now_ns)
-        return reports + self._follow(market, now_ns)
+        trades = market.book.add(order)
+        reports = self._report_trades(market, trades, now_ns) if trades or market.book.prevented else []
+        return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
 
     def background_cancel(self, symbol: str, order_id: int, now_ns: int) -> bool:
         """Somebody else's order leaves; False when it no longer rests. `requote` lets pegs follow."""
