@@ -322,3 +322,22 @@ def test_an_interrupt_leaves_cleanly_with_130() -> None:
     assert done.returncode == 128 + signal.SIGINT
     assert done.stderr == "qtinfra: interrupted\n"
     assert done.stdout == ""
+
+
+def test_simulate_on_recorded_quotes_and_trades_proves_its_journal() -> None:
+    quotes = require_data("nbbo_ticks/ibm_20131007_quote.zip")
+    trades = require_data("nbbo_ticks/ibm_20131007_trade.zip")
+    options = ("--quotes", str(quotes), "--trades", str(trades), "--orders", "60", "--json")
+    told = facts(qtinfra("simulate", "--feed", "nbbo", *options))
+    assert (told["locked"], told["crossed"]) == (648, 86)
+    assert told["state_hash"] == told["replay_state_hash"]
+    assert told["decide_equal"] is True
+    assert told["journal_verified"] is True
+    assert told["invariant_violations"] == 0
+    assert told["fills"] > 0
+
+
+def test_simulate_refuses_an_option_of_another_feed() -> None:
+    done = qtinfra("simulate", "--feed", "nbbo", "--minutes", "5")
+    assert done.returncode == 2
+    assert "--minutes" in done.stdout + done.stderr

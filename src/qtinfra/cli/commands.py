@@ -29,6 +29,7 @@ class Feed(StrEnum):
 
     LOBSTER = "lobster"
     SYNTHETIC = "synthetic"
+    NBBO = "nbbo"
 
 
 def _file(text: str, *, must_exist: bool = True) -> typer.models.OptionInfo:
@@ -117,7 +118,10 @@ def demo(
 
 @app.command()
 def simulate(
-    feed: Annotated[Feed, typer.Option(help="A recorded order book, or a generated market.")],
+    feed: Annotated[
+        Feed,
+        typer.Option(help="Recorded order book, recorded quotes and trades, or generated market."),
+    ],
     messages: Annotated[Path | None, _file("lobster: the message file that is played.")] = None,
     seed_messages: Annotated[
         Path | None, _file("lobster: message file of the seed book; its first line counts.")
@@ -128,6 +132,8 @@ def simulate(
     official_bbo: Annotated[
         Path | None, _file("lobster: one-level orderbook file to compare the rebuilt best quotes with.")
     ] = None,
+    quotes: Annotated[Path | None, _file("nbbo: zip with a day's best bids and offers.")] = None,
+    trades: Annotated[Path | None, _file("nbbo: zip with the same day's trades.")] = None,
     minutes: Annotated[int | None, _whole(2, 390, "synthetic: length of the session (default 20).")] = None,
     symbols: Annotated[
         str | None, typer.Option(help="synthetic: symbols, separated by commas (default all six).")
@@ -147,7 +153,19 @@ def simulate(
     """
     from qtinfra import bootstrap
 
-    _check_feed(feed, messages, seed_messages, seed_book, official_bbo, minutes, symbols)
+    _check_feed(
+        feed,
+        {
+            "--messages": (Feed.LOBSTER, messages, True),
+            "--seed-messages": (Feed.LOBSTER, seed_messages, True),
+            "--seed-book": (Feed.LOBSTER, seed_book, True),
+            "--official-bbo": (Feed.LOBSTER, official_bbo, False),
+            "--quotes": (Feed.NBBO, quotes, True),
+            "--trades": (Feed.NBBO, trades, True),
+            "--minutes": (Feed.SYNTHETIC, minutes, False),
+            "--symbols": (Feed.SYNTHETIC, symbols, False),
+        },
+    )
     if journal is not None:
         _refuse_existing(journal, "--journal")
     with progress("simulating") as advance:
@@ -157,6 +175,16 @@ def simulate(
                 seed_messages,
                 seed_book,
                 official_bbo=official_bbo,
+                orders=orders,
+                seed=seed,
+                batch=batch,
+                journal=journal,
+                progress=advance,
+            )
+        elif quotes is not None and trades is not None:
+            outcome = bootstrap.simulate_nbbo(
+                quotes,
+                trades,
                 orders=orders,
                 seed=seed,
                 batch=batch,
@@ -188,26 +216,13 @@ def simulate(
     _require(proved and outcome.verification.ok, "the journal does not prove the session")
 
 
-def _check_feed(
-    feed: Feed,
-    messages: Path | None,
-    seed_messages: Path | None,
-    seed_book: Path | None,
-    official_bbo: Path | None,
-    minutes: int | None,
-    symbols: str | None,
-) -> None:
-    """Each option belongs to one feed, and a recording needs its three files."""
-    recorded = {"--messages": messages, "--seed-messages": seed_messages, "--seed-book": seed_book}
-    generated: dict[str, object] = {"--minutes": minutes, "--symbols": symbols}
-    foreign = {**recorded, "--official-bbo": official_bbo} if feed is Feed.SYNTHETIC else generated
-    for option, value in foreign.items():
-        if value is not None:
-            raise _bad(option, f"does not go with --feed {feed}: {value}")
-    if feed is Feed.LOBSTER:
-        for option, value in recorded.items():
-            if value is None:
-                raise _bad(option, "--feed lobster needs this file; none was given")
+def _check_feed(feed: Feed, options: dict[str, tuple[Feed, object, bool]]) -> None:
+    """Each option belongs to one feed, and a recording needs its files: name, feed, value, whether needed."""
+    for name, (owner, value, needed) in options.items():
+        if owner is not feed and value is not None:
+            raise _bad(name, f"does not go with --feed {feed}: {value}")
+        if owner is feed and needed and value is None:
+            raise _bad(name, f"--feed {feed} needs this file; none was given")
 
 
 def _symbols(text: str | None) -> tuple[str, ...]:
