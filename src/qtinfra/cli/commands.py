@@ -221,6 +221,7 @@ def _check_feed(feed: Feed, options: dict[str, tuple[Feed, object, bool]]) -> No
     for name, (owner, value, needed) in options.items():
         if owner is not feed and value is not None:
             raise _bad(name, f"does not go with --feed {feed}: {value}")
+    for name, (owner, value, needed) in options.items():
         if owner is feed and needed and value is None:
             raise _bad(name, f"--feed {feed} needs this file; none was given")
 
