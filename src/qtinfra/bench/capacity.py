@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 
 import msgspec
@@ -92,9 +93,16 @@ class PauseWatch:
 
 
 def peak_rss_mb() -> float:
-    """Peak resident set of this process in megabytes (Linux counts it in kilobytes, macOS in bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+    """Peak resident set of this process in megabytes.
+
+    On Linux from /proc: `getrusage` there still counts the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = next(line for line in status.read_text("ascii").splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1_024 / 1e6
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 1e6 if sys.platform == "darwin" else used / 1e3
 
 
 def take_through(mix: Mix, orders: int, slices: int = 100) -> MemoryReport:

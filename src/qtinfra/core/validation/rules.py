@@ -19,7 +19,7 @@ WORKED_TYPES = (OrderType.LIMIT, OrderType.MARKET)
 WORKED_TIF = (TimeInForce.DAY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
 
 _MAX = Decimal(10) ** 18
-_MAX_NOTIONAL = Decimal(10) ** 29
+_MAX_NOTIONAL = Decimal(10) ** 20
 _MIN_STEP = Decimal("0.000000001")
 _MIN_EXPONENT = -9
 _MAX_DIGITS = 60  # of a number written with more places than it needs
