@@ -22,6 +22,7 @@ from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, Ve
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
+from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.runtime.inbox import Item
 from qtinfra.runtime.loop import Frame, ShardLoop
 
@@ -78,6 +79,7 @@ class Desk:
         self._clock = clock
         self._heard: list[VenueReport] = []
         self._disk = disk
+        self._heap = LongLivedHeap()
         self._syncing: tuple[Frame[None], Future[None]] | None = None
         self.loop: ShardLoop[None] = ShardLoop(
             Kernel(State()), journal, clock, market or standing_market(mix)
@@ -116,6 +118,7 @@ class Desk:
         if frame.stopped is not None:
             raise frame.stopped
         self.frames += 1
+        self._heap.note(len(frame.results))
         if self._disk is None:
             self.loop.append(frame)
             self.loop.release(frame, self._leave)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from qtinfra.core import events as ev
-from qtinfra.core.decimals import ZERO
+from qtinfra.core.decimals import ZERO, average
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderStatus, fix_status
 from qtinfra.core.reports import (
@@ -106,6 +106,41 @@ def execution_report(
     )
 
 
+def _plain_report(
+    order: Order,
+    exec_type: ExecType,
+    venue: str,
+    last_qty: Decimal = ZERO,
+    last_px: Decimal | None = None,
+    exec_id: str = "",
+    text: str = "",
+) -> ExecutionReport:
+    """`execution_report` for the three kinds that every order has, without keywords: they cost."""
+    cum_qty = order.cum_qty
+    return ExecutionReport(
+        order.account,
+        order.order_id,
+        order.cl_ord_id,
+        "",
+        exec_type,
+        fix_status(order),
+        order.status,
+        order.qty,
+        cum_qty,
+        order.leaves_qty,
+        average(order.notional, cum_qty) if cum_qty else ZERO,
+        last_qty,
+        last_px,
+        exec_id,
+        "",
+        None,
+        "",
+        text,
+        order.symbol,
+        venue,
+    )
+
+
 def _no_such_order(account: str, cl_ord_id: str) -> ExecutionReport:
     return _nothing(
         account, cl_ord_id, ExecType.ORDER_STATUS, REJ_UNKNOWN_ORDER, "unknown_order", "unknown order"
@@ -139,7 +174,7 @@ def _nothing(
 
 def _accepted(state: State, event: ev.OrderAccepted) -> list[Effect]:
     order = state.orders[event.order_id]
-    return [execution_report(order, ExecType.NEW if order.acked else ExecType.PENDING_NEW)]
+    return [_plain_report(order, ExecType.NEW if order.acked else ExecType.PENDING_NEW, "")]
 
 
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
@@ -309,21 +344,13 @@ def _restated(state: State, event: ev.OrderRestated | ev.OrderSuspended | ev.Ord
 def _child_acked(state: State, event: ev.ChildAcked) -> list[Effect]:
     if not event.first:
         return []
-    return [execution_report(state.orders[event.order_id], ExecType.NEW, venue=event.venue)]
+    return [_plain_report(state.orders[event.order_id], ExecType.NEW, event.venue)]
 
 
 def _filled(state: State, event: ev.OrderFilled) -> list[Effect]:
-    return [
-        execution_report(
-            state.orders[event.order_id],
-            ExecType.TRADE,
-            last_qty=event.qty,
-            last_px=event.px,
-            exec_id=event.exec_id,
-            text="late fill" if event.late else "",
-            venue=event.venue,
-        )
-    ]
+    text = "late fill" if event.late else ""
+    order = state.orders[event.order_id]
+    return [_plain_report(order, ExecType.TRADE, event.venue, event.qty, event.px, event.exec_id, text)]
 
 
 def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from qtinfra.core import events as ev
 from qtinfra.core.decimals import ZERO, canonical, quotient
-from qtinfra.core.extended_models import Execution, ExecutionState, KillScope, VenueStatus
+from qtinfra.core.extended_models import Execution, ExecutionState, VenueStatus
 from qtinfra.core.models import (
     Amend,
     Child,
@@ -25,6 +25,7 @@ from qtinfra.core.models import (
 )
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER
 from qtinfra.engine.invariants import invariant
+from qtinfra.engine.lookup import forget, kill_key
 from qtinfra.engine.settle import close, end_children, expose, heard, known, release, settle
 from qtinfra.engine.state import State
 from qtinfra.risk.limits import set_limit
@@ -66,6 +67,7 @@ def _epoch_started(state: State, event: ev.EpochStarted) -> None:
 
 
 def _reference_set(state: State, event: ev.ReferenceSet) -> None:
+    forget(state)
     for instrument in event.instruments:
         state.instruments[instrument.symbol] = instrument
     for account in event.accounts:
@@ -78,6 +80,7 @@ def _reference_set(state: State, event: ev.ReferenceSet) -> None:
 
 
 def _limit_set(state: State, event: ev.LimitSet) -> None:
+    forget(state)
     set_limit(state.limits, event.rule, event.account, event.symbol, event.value)
 
 
@@ -101,19 +104,17 @@ def _instrument_halted(state: State, event: ev.InstrumentHalted) -> None:
 
 
 def _venue_status_set(state: State, event: ev.VenueStatusSet) -> None:
+    forget(state)
     state.venue_status[event.venue] = event.status
 
 
-def kill_key(scope: KillScope, value: str) -> str:
-    """How an engaged kill switch is filed: "FIRM:" or "ACCOUNT:alpha"."""
-    return f"{scope}:" if scope is KillScope.FIRM else f"{scope}:{value}"
-
-
 def _kill_engaged(state: State, event: ev.KillSwitchEngaged) -> None:
+    forget(state)
     state.kills[kill_key(event.scope, event.value)] = event.reason
 
 
 def _kill_released(state: State, event: ev.KillSwitchReleased) -> None:
+    forget(state)
     state.kills.pop(kill_key(event.scope, event.value), None)
 
 

@@ -34,9 +34,10 @@ class Exposure(msgspec.Struct, gc=False):
     sell: Decimal = ZERO
 
 
-class State(msgspec.Struct):
+class State(msgspec.Struct, dict=True):
     """One shard's state after event `seq`.
 
+    Besides its fields, which are all that is encoded and hashed, it may carry what `engine.lookup` derives.
     `closed_days` has the last trading date that ended, by venue ("" for all at once).
     """
 

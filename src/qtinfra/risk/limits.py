@@ -26,16 +26,17 @@ def tightest(table: LimitTable, rule: str, account: str, symbol: str) -> Decimal
     by_account = table.get(rule)
     if by_account is None:
         return None
-    found: Decimal | None = None
-    for key in (account, ANY):
-        by_symbol = by_account.get(key)
-        if by_symbol is None:
-            continue
-        for name in (symbol, ANY):
-            value = by_symbol.get(name)
-            if value is not None and (found is None or value < found):
-                found = value
-    return found
+    own, all_accounts = by_account.get(account), by_account.get(ANY)
+    found = None if own is None else _tighter(own.get(symbol), own.get(ANY))
+    if all_accounts is None:
+        return found
+    return _tighter(found, _tighter(all_accounts.get(symbol), all_accounts.get(ANY)))
+
+
+def _tighter(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    if one is None:
+        return other
+    return one if other is None or one <= other else other
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):
@@ -45,6 +46,16 @@ class Limits(msgspec.Struct, frozen=True, gc=False):
     max_order_value: Decimal | None
     price_collar: Decimal | None
     position_limit: Decimal | None
+
+
+def tighter_limits(one: Limits, other: Limits) -> Limits:
+    """Of every limit the tighter one; of equal ones that of `one`."""
+    return Limits(
+        _tighter(one.max_order_qty, other.max_order_qty),
+        _tighter(one.max_order_value, other.max_order_value),
+        _tighter(one.price_collar, other.price_collar),
+        _tighter(one.position_limit, other.position_limit),
+    )
 
 
 def limits_for(table: LimitTable, account: str, symbol: str) -> Limits:

@@ -39,7 +39,7 @@ from qtinfra.core.market import MarketView
 from qtinfra.core.models import Child, ChildStatus, Order, Origin
 from qtinfra.engine.decide.amend import cancel_if_open
 from qtinfra.engine.decide.decision import Decision
-from qtinfra.engine.evolve import kill_key
+from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.state import State
 
 

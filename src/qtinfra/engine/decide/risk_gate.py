@@ -8,7 +8,7 @@ from qtinfra.core.decisions import RiskApproved, RiskRefused
 from qtinfra.core.extended_models import ANY, KillScope
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order, OrderSide, OrderType, TimeInForce
-from qtinfra.engine.evolve import kill_key
+from qtinfra.engine.lookup import kill_key, limits_of
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import CONTROLS, PERMISSIONS, RiskFacts, approve
 from qtinfra.risk.limits import limits_for
@@ -25,20 +25,22 @@ def engaged_kill(state: State, account: str, symbol: str, trader: str) -> str:
     """The kill switch that covers such an order, as filed; empty when none does."""
     if not state.kills:
         return ""
+    if _FIRM in state.kills:
+        return _FIRM
     known = state.accounts.get(account)
-    scopes = [
-        (KillScope.FIRM, ""),
-        (KillScope.ACCOUNT, account),
-        (KillScope.SYMBOL, symbol),
-        (KillScope.TRADER, trader),
-    ]
-    if known is not None:
-        scopes += [(KillScope.CLIENT, known.client), (KillScope.DESK, known.desk)]
-    for scope, value in scopes:
-        key = kill_key(scope, value)
-        if key in state.kills and (value or scope is KillScope.FIRM):
-            return key
+    for prefix, value in (
+        ("ACCOUNT:", account),
+        ("SYMBOL:", symbol),
+        ("TRADER:", trader),
+        ("CLIENT:", known.client if known is not None else ""),
+        ("DESK:", known.desk if known is not None else ""),
+    ):
+        if value and prefix + value in state.kills:
+            return prefix + value
     return ""
+
+
+_FIRM = kill_key(KillScope.FIRM, "")
 
 
 def gate(
@@ -57,7 +59,7 @@ def gate(
     min_qty: Decimal,
 ) -> RiskApproved | RiskRefused:
     """Run every control on a request that adds `adds` to what is open and makes `qty` in total."""
-    limits = limits_for(state.limits, account, symbol)
+    limits = limits_of(state, account, symbol)
     needs_price = limits.price_collar is not None or limits.max_order_value is not None
     open_now = state.open_quantity(account, symbol)
     facts = RiskFacts(

@@ -79,8 +79,13 @@ def record_venue_report(
 
 def _well_formed(report: VenueReport) -> bool:
     """Whether every number is finite and of a size that the books can hold exactly."""
-    numbers = (report.qty, report.px, report.cum_qty, report.leaves_qty, report.queue_ahead)
-    return all(number is None or in_range(number) for number in numbers)
+    return (
+        in_range(report.qty)
+        and (report.px is None or in_range(report.px))
+        and in_range(report.cum_qty)
+        and in_range(report.leaves_qty)
+        and in_range(report.queue_ahead)
+    )
 
 
 def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
