@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -218,7 +219,7 @@ def simulate(
 
 def _check_feed(feed: Feed, options: dict[str, tuple[Feed, object, bool]]) -> None:
     """Each option belongs to one feed, and a recording needs its files: name, feed, value, whether needed."""
-    for name, (owner, value, needed) in options.items():
+    for name, (owner, value, _) in options.items():
         if owner is not feed and value is not None:
             raise _bad(name, f"does not go with --feed {feed}: {value}")
     for name, (owner, value, needed) in options.items():
@@ -340,6 +341,47 @@ def export(
     if out.exists():
         raise _bad("--out", f"a new file is needed, and {out} exists")
     note(f"{bootstrap.export(journal, out)} records written to {out}")
+
+
+# --- speed -------------------------------------------------------------------------------------------------
+
+
+def _scale(value: str | float) -> float:
+    """A factor on every size: above 0, at most 10."""
+    try:
+        factor = float(value)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor <= 10:
+        raise typer.BadParameter(f"{value!r} is not a number above 0 and at most 10")
+    return factor
+
+
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Which benchmarks (default: all).")
+    ] = None,
+    scale: Annotated[
+        float,
+        typer.Option(help="Factor on every size; targets are judged from 1 on.", parser=_scale, metavar="X"),
+    ] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list instead of tables.")] = False,
+) -> None:
+    """Measure the order path, each part in turns with a control on the same input."""
+    from qtinfra.bench import BENCHES, run
+
+    chosen = names or []
+    for name in chosen:
+        if name not in BENCHES and name != "all":
+            raise _bad("NAME", f"no benchmark {name!r}; there are {', '.join(BENCHES)}")
+    from qtinfra.cli.benches import bench_facts, show_bench
+
+    results = run(chosen, scale=scale, progress=note)
+    if as_json:
+        print(json.dumps(bench_facts(results), ensure_ascii=False))
+    else:
+        show_bench(console(), results)
 
 
 # --- shared ------------------------------------------------------------------------------------------------
