@@ -39,11 +39,13 @@ from qtinfra.journal.export import export_lines, verify_export, write_export
 from qtinfra.journal.log import LogJournal
 from qtinfra.journal.sqlite import SqliteJournal
 from qtinfra.runtime.demo import CLOSE_NS, DemoResult, run_demo
+from qtinfra.runtime.nbbo_session import run_nbbo_session
 from qtinfra.runtime.recorded_session import run_recorded_session
 from qtinfra.runtime.replay import ReplayResult, replay_journal
 from qtinfra.runtime.session import Progress, SessionResult
 from qtinfra.runtime.synthetic_session import OPEN_NS, SECOND_NS, TRADE_DATE, run_synthetic_session
 from qtinfra.venues.simulated.flow import US_INSTRUMENTS, US_VENUES, SyntheticMarket
+from qtinfra.venues.simulated.nbbo import NbboMarket
 from qtinfra.venues.simulated.recorded import LobsterMarket
 
 #: What the synthetic market can trade.
@@ -214,6 +216,38 @@ def simulate_lobster(
                 seed=seed,
                 batch=batch,
                 official_bbo=str(official_bbo) if official_bbo is not None else None,
+                progress=progress,
+                on_durable=recorder.on_durable,
+            )
+        return SimulateOutcome(session, _verified(files))
+
+
+def simulate_nbbo(
+    quotes: Path,
+    trades: Path,
+    *,
+    orders: int,
+    seed: int,
+    batch: int,
+    journal: Path | None,
+    progress: Progress | None = None,
+) -> SimulateOutcome:
+    """Trade against a day of recorded best quotes and trades.
+
+    Raises:
+        RecordedDataError: a recorded file is malformed, or the files do not belong together.
+        OSError: a file cannot be read.
+    """
+    market = NbboMarket.from_files(quotes, trades)
+    with _place(journal) as files:
+        with recording(files, "simulate") as recorder:
+            session = run_nbbo_session(
+                market,
+                recorder.journal,
+                epoch=recorder.journal.epoch,
+                orders=orders,
+                seed=seed,
+                batch=batch,
                 progress=progress,
                 on_durable=recorder.on_durable,
             )

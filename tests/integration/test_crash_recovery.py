@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,11 @@ from qtinfra.core.commands import (
     ReplaceOrder,
     SubmitOrder,
 )
+from qtinfra.core.exceptions import FencedError
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import ExecutionReport
 from qtinfra.engine.state import state_hash
+from qtinfra.journal.sqlite import SqliteJournal
 from tests.support.crash_engine import ACCOUNTS, SYMBOLS, TRADE_DATE, VENUES, Reply, Request, Round
 from tests.support.reconcile import Ledger, Replayed, VenueRecord, reconcile, replay_all
 from tests.support.requirements import REPO_ROOT
@@ -279,9 +281,12 @@ class Crashes:
         disagreements: list[str] = []
         if settle or self._rng.random() < 0.85:
             self._engines.connect()
-            self._hear_until("started" if self._rng.random() < 0.3 else "ready")
-            self._load(self._rng.uniform(0.005, 0.060))
-            disagreements = self._settle() if settle else []
+            self.hear_until("started" if self._rng.random() < 0.3 else "ready")
+            seconds = self._rng.uniform(0.005, 0.060)
+            if settle:
+                disagreements = self.load_and_settle(seconds)
+            else:
+                self._load(seconds)
         else:
             self.early_kills += 1
             time.sleep(self._rng.uniform(0.0, 0.08))
@@ -290,7 +295,7 @@ class Crashes:
             self._venues.tick()  # the market goes on while no engine is there
         return disagreements
 
-    def _hear_until(self, kind: str) -> Reply:
+    def hear_until(self, kind: str) -> Reply:
         deadline = time.monotonic() + PATIENCE_S
         while (left := deadline - time.monotonic()) > 0:
             replies = self._engines.receive(left)
@@ -315,10 +320,11 @@ class Crashes:
             assert replies is not None, "the engine ended by itself"
             self.client.hear(replies)
 
-    def _settle(self) -> list[str]:
-        """Let everything in flight be answered, then compare the three records."""
+    def load_and_settle(self, seconds: float) -> list[str]:
+        """After some load let everything in flight be answered, then compare the three records."""
+        self._load(seconds)
         self._engines.send([Request(0)])
-        settled = self._hear_until("settled")
+        settled = self.hear_until("settled")
         if settled.kind == "stuck":
             return [f"does not settle: {settled.text}"]
         if self.client.unanswered:
@@ -370,4 +376,20 @@ def test_nothing_is_lost_or_doubled_when_the_engine_is_killed_at_random_moments(
 
 @pytest.mark.parametrize("bug", ["early_release", "blind_resend"])
 def test_the_reconciliation_finds_a_planted_bug(tmp_path: Path, bug: str) -> None:
-    assert crash(tmp_path, 60, every=6, bug=bug)[0] != []
+    disagreements, _ = crash(tmp_path, 60, every=6, bug=bug)
+    assert any("does not know" in text or "is lost" in text for text in disagreements), disagreements
+
+
+def test_a_second_engine_is_refused_while_the_first_lives_and_the_first_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with venue_process(SEED) as venues, engine_processes(tmp_path, venues) as engines:
+        crashes = Crashes(engines, venues, str(path), random.Random(SEED))
+        engines.fork(Round(0, snapshots=False))
+        engines.connect()
+        crashes.hear_until("ready")
+        with pytest.raises(FencedError, match="round 0"):
+            SqliteJournal.open(path, owner="another")
+        assert crashes.load_and_settle(0.02) == []
+        engines.kill()
+        with closing(SqliteJournal.open(path, owner="another")) as journal:
+            assert journal.epoch == 2

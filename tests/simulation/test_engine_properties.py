@@ -16,7 +16,7 @@ from qtinfra.core import commands as cmd
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import CommandQuarantined, OrderAccepted, ReplaceRequested
 from qtinfra.core.extended_models import AckPolicy, ChainedReplace, HaltPolicy, KillScope, LimitRule, Policies
-from qtinfra.core.models import ChildStatus, OrderSide, OrderStatus, OrderType, TimeInForce
+from qtinfra.core.models import ChildStatus, OrderSide, OrderStatus, OrderType, Origin, TimeInForce
 from qtinfra.core.reports import ReportKind
 from qtinfra.engine.kernel import Outcome
 from tests.simulation.world import Held, TruthfulVenue
@@ -108,6 +108,10 @@ class World:
         self.run(cmd.SubmitOrder(name, f"N{self.count}", symbol, OrderSide.BUY, kind, tif, qty, price))
 
     def _some_id(self, whim: int) -> tuple[str, str]:
+        working = [order for order in self.desk.state.orders.values() if order.open]
+        if working and whim % 3:
+            order = working[whim % len(working)]
+            return order.account, order.cl_ord_id
         ids = [(name, cl) for name, known in self.desk.state.client_ids.items() for cl in known]
         return ids[whim % len(ids)] if ids and whim % 29 else (ALPHA, "missing")
 
@@ -154,6 +158,36 @@ class World:
         found = self._some_held(whim)
         if found is not None:
             found[0].end(found[1], ReportKind.CANCELED)
+
+    def decline(self, whim: int) -> None:
+        found = self._some_held(whim)
+        if found is not None and not self._asked(found[1]):
+            found[0].decline(found[1], Decimal(whim % 60))
+
+    def _asked(self, held: Held) -> bool:
+        """Whether a replace is out whose numbers would cross a restatement."""
+        return bool(self.desk.state.children[held.first_id].replace_id)
+
+    def staff_replace(self, whim: int) -> None:
+        """Terms agreed by voice: only when nothing is under way, and the venue's clerk enters them too."""
+        held = [order for order in self.desk.state.orders.values() if order.open]
+        if not held or any(place.outbox or not place.reachable for place in self.venues.values()):
+            return
+        order = held[whim % len(held)]
+        if order.status not in (OrderStatus.ROUTED, OrderStatus.PARTIALLY_FILLED):
+            return
+        terms = cmd.ReplaceOrder(
+            order.account, "", order.cl_ord_id, Decimal(1 + whim % 160), origin=Origin.STAFF
+        )
+        self.desk.run(terms)
+        for child_id in order.children:
+            child, truth = self.desk.state.children[child_id], self._held(child_id)
+            if truth is not None:
+                truth.qty, truth.leaves = child.qty, child.leaves
+                truth.live = child.leaves > ZERO
+
+    def _held(self, child_id: str) -> Held | None:
+        return next((truth for known, truth in self._truths() if known == child_id), None)
 
     def bust_or_correct(self, whim: int) -> None:
         found = self._some_held(whim, live=False)
@@ -265,6 +299,8 @@ ACTS: tuple[Callable[[World, int], None], ...] = (
     World.trade,
     World.unsolicited,
     World.bust_or_correct,
+    World.decline,
+    World.staff_replace,
     World.break_line,
     World.set_line,
     World.resolve,
@@ -307,13 +343,12 @@ class EngineMachine(RuleBasedStateMachine):
 
 
 EngineMachine.TestCase.settings = settings(
-    max_examples=60,
-    stateful_step_count=30,
+    max_examples=150,
+    stateful_step_count=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
 
-
-class TestEngineUnderTruthfulVenues(EngineMachine.TestCase):  # type: ignore[misc, name-defined]
-    """Sound after every command, and settled when everything has been said."""
+#: Sound after every command, and settled when everything has been said.
+TestEngineUnderTruthfulVenues = EngineMachine.TestCase

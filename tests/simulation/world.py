@@ -175,6 +175,15 @@ class TruthfulVenue:
             held.live = held.leaves > ZERO
         self._say(ReportKind.CORRECT, held.cl_ord_id, ref_exec_id=item.exec_id, qty=qty, px=Decimal(51))
 
+    def decline(self, held: Held, qty: Decimal) -> None:
+        """Partial decline: the venue takes the order for less than was asked."""
+        if not held.live or not held.cum < qty < held.qty:
+            return
+        held.leaves -= min(held.leaves, held.qty - qty)
+        held.live = held.leaves > ZERO
+        held.qty = qty
+        self._say(ReportKind.RESTATED, held.cl_ord_id, qty=qty)
+
     # --- the line ---
 
     def next_report(self, whim: int) -> VenueReport | None:

@@ -67,6 +67,11 @@ def dec(value: Number) -> Decimal:
     return Decimal(value)
 
 
+def values(*items: object) -> tuple[object, ...]:
+    """Several things to compare at once, numbers of any kind among them."""
+    return items
+
+
 def instrument(
     symbol: str = SYMBOL, venues: Sequence[str] = ("XNAS",), lot: Number = 1, **changes: Any
 ) -> Instrument:
@@ -399,8 +404,9 @@ class Desk:
 
 
 def kinds(outcome: Outcome) -> list[str]:
-    """The names of the events of a record."""
-    return [type(event).__name__ for event in outcome.events]
+    """The names of the events of a record; that a venue's session begins is not told."""
+    names = [type(event).__name__ for event in outcome.events]
+    return [name for name in names if name != "VenueSessionStarted"]
 
 
 def only(outcome: Outcome, kind: type) -> Any:

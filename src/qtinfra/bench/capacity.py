@@ -8,17 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import median
 
 import msgspec
 
-from qtinfra.bench.harness import BenchResult, Laps, Progress, percentile, sized
+from qtinfra.bench.harness import BenchResult, Laps, Progress, frozen_heap, percentile, sized
 from qtinfra.bench.mix import Mix, make_mix, scaled_mix, setup_commands, standing_market, taking_orders
 from qtinfra.bench.street import ScriptedStreet
 from qtinfra.core.commands import AnyCommand, Inbound, RecordVenueReport, SubmitOrder
 from qtinfra.core.reports import VenueNewOrder, VenueReport
 from qtinfra.engine.kernel import Kernel, Outcome
 from qtinfra.engine.state import State
+from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.journal.codec import encode_entry
 
 _MILLION = 1_000_000
@@ -35,6 +37,7 @@ class Engine:
         self._market = standing_market(mix)
         self._street = ScriptedStreet()
         self._now_ns = 1
+        self._heap = LongLivedHeap()
         for command in setup_commands(mix, 1):
             self._execute(command)
 
@@ -51,6 +54,7 @@ class Engine:
     def _execute(self, command: AnyCommand) -> Outcome:
         self._now_ns += 1
         outcome = self.kernel.execute(Inbound(command, "bench"), self._now_ns, self._market)
+        self._heap.note(1)
         if outcome.entry is not None:
             self.journal_bytes += len(encode_entry(outcome.entry))
         return outcome
@@ -92,25 +96,32 @@ class PauseWatch:
 
 
 def peak_rss_mb() -> float:
-    """Peak resident set of this process in megabytes (Linux counts it in kilobytes, macOS in bytes)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+    """Peak resident set of this process in megabytes.
+
+    On Linux from /proc: `getrusage` there still counts the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = next(line for line in status.read_text("ascii").splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1_024 / 1e6
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / 1e6 if sys.platform == "darwin" else used / 1e3
 
 
 def take_through(mix: Mix, orders: int, slices: int = 100) -> MemoryReport:
     """Take so many orders through an engine in this process."""
     engine = Engine(mix)
     flow = taking_orders(mix, orders)
-    gc.collect()
-    base_mb, watch = peak_rss_mb(), PauseWatch()
-    gc.callbacks.append(watch)
     laps = Laps()
-    for size in _shares(orders, slices):
-        cpu, wall = time.process_time(), time.perf_counter()
-        for _ in range(size):
-            engine.order(next(flow))
-        laps.add(size, time.perf_counter() - wall, time.process_time() - cpu)
-    gc.callbacks.remove(watch)
+    with frozen_heap():
+        base_mb, watch = peak_rss_mb(), PauseWatch()
+        gc.callbacks.append(watch)
+        for size in _shares(orders, slices):
+            cpu, wall = time.process_time(), time.perf_counter()
+            for _ in range(size):
+                engine.order(next(flow))
+            laps.add(size, time.perf_counter() - wall, time.process_time() - cpu)
+        gc.callbacks.remove(watch)
     slice_us = [wall_s * 1e6 for wall_s in laps.wall]
     mean = sum(slice_us) / len(slice_us) / 1e6
     cpu_s = sum(laps.cpu) / len(laps.cpu) * orders
@@ -187,16 +198,14 @@ def bench_flatness(scale: float, progress: Progress) -> BenchResult:
     large = Engine(large_mix)
     for _ in range(large_orders):
         large.order(next(flow))
-    gc.collect()
-    gc.freeze()
     progress("flatness: in turns")
     ours, theirs = Laps(), Laps()
-    for number in range(rounds):
-        small = _small_engine(small_mix)
-        more = taking_orders(small_mix, step, seed=number, name="more")
-        theirs.run(lambda small=small, more=more: _take(small, more, step))  # type: ignore[misc]
-        ours.run(lambda: _take(large, flow, step))
-    gc.unfreeze()
+    with frozen_heap():
+        for number in range(rounds):
+            small = _small_engine(small_mix)
+            more = taking_orders(small_mix, step, seed=number, name="more")
+            theirs.run(lambda small=small, more=more: _take(small, more, step))  # type: ignore[misc]
+            ours.run(lambda: _take(large, flow, step))
     ratio = median(ours.cpu) / median(theirs.cpu)
     speed, base = ours.speed(), theirs.speed()
     ordered = sorted(wall * 1e6 for wall in ours.wall)

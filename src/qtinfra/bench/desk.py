@@ -1,13 +1,15 @@
-"""A whole order path in one process and one thread: bytes in, bytes out, durable in between.
+"""A whole order path in one process: bytes in, bytes out, durable in between.
 
-Each turn is one frame: new orders from bytes, and the reports that the venues gave to the orders of the turn
-before. What the frame decides is appended to the journal, and only then do messages reach the venues and
-replies their clients. An order is through after two turns.
+Each turn is one frame: new orders from bytes, and what the venues have said since the frame before. What the
+frame decides is appended to the journal, and only then do messages reach the venues and replies their
+clients. An order is through after two turns; with a thread for the disk, which syncs one frame while the next
+is computed as the live shard does, after four.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, Future
 
 import msgspec
 
@@ -20,6 +22,7 @@ from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, Ve
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
+from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.runtime.inbox import Item
 from qtinfra.runtime.loop import Frame, ShardLoop
 
@@ -55,6 +58,7 @@ class Desk:
         clock: UTC nanoseconds.
         street: the venues.
         epoch: of the journal's owner.
+        disk: where appends run while the next frame is computed; None appends in the caller's thread.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Desk:
         *,
         epoch: int,
         market: StandingMarket | None = None,
+        disk: Executor | None = None,
     ) -> None:
         self.mix = mix
         self.replies: list[bytes] = []
@@ -73,6 +78,9 @@ class Desk:
         self._street = street
         self._clock = clock
         self._heard: list[VenueReport] = []
+        self._disk = disk
+        self._heap = LongLivedHeap()
+        self._syncing: tuple[Frame[None], Future[None]] | None = None
         self.loop: ShardLoop[None] = ShardLoop(
             Kernel(State()), journal, clock, market or standing_market(mix)
         )
@@ -98,18 +106,30 @@ class Desk:
         items += [(Inbound(parse_new_order(data), "client", "", received_ns), None) for data in messages]
         return self._frame(items)
 
-    def settle(self) -> None:
-        """Turns without new orders until the venues have nothing more to say."""
-        while self._heard:
-            self.turn(())
+    def settle(self) -> list[Frame[None]]:
+        """Turns without new orders until nothing is under way any more; their frames."""
+        frames: list[Frame[None]] = []
+        while self._heard or self._syncing is not None:
+            frames.append(self.turn(()))
+        return frames
 
     def _frame(self, items: list[Item[None]]) -> Frame[None]:
         frame = self.loop.compute(items)
         if frame.stopped is not None:
             raise frame.stopped
-        self.loop.append(frame)
         self.frames += 1
-        self.loop.release(frame, self._leave)
+        self._heap.note(len(frame.results))
+        if self._disk is None:
+            self.loop.append(frame)
+            self.loop.release(frame, self._leave)
+            return frame
+        before, self._syncing = self._syncing, None
+        if before is not None:
+            before[1].result()
+        if frame.entries:
+            self._syncing = (frame, self._disk.submit(self.loop.append, frame))
+        if before is not None:
+            self.loop.release(before[0], self._leave)
         return frame
 
     def _leave(self, effect: object) -> None:

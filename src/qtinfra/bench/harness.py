@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import msgspec
 
+from qtinfra.infra.heap import prepare_heap
+
 T = TypeVar("T")
 
 #: One round of work; returns how many operations it did.
@@ -156,12 +158,13 @@ def sized(count: int, scale: float, least: int = 1) -> int:
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """What exists now is long-lived: the garbage collector leaves it alone, as a live shard would have it."""
-    gc.collect()
-    gc.freeze()
+    """What exists now is long-lived: the collector leaves it alone, as in a live process (`infra.heap`)."""
+    thresholds = gc.get_threshold()
+    prepare_heap()
     try:
         yield
     finally:
+        gc.set_threshold(*thresholds)
         gc.unfreeze()
 
 

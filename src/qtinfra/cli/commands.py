@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from qtinfra import __version__
 from qtinfra.cli.output import console, note, print_json, progress
+
+if TYPE_CHECKING:
+    from qtinfra.bootstrap import SimulateOutcome
 
 app = typer.Typer(
     add_completion=False,
@@ -29,6 +32,7 @@ class Feed(StrEnum):
 
     LOBSTER = "lobster"
     SYNTHETIC = "synthetic"
+    NBBO = "nbbo"
 
 
 def _file(text: str, *, must_exist: bool = True) -> typer.models.OptionInfo:
@@ -117,7 +121,10 @@ def demo(
 
 @app.command()
 def simulate(
-    feed: Annotated[Feed, typer.Option(help="A recorded order book, or a generated market.")],
+    feed: Annotated[
+        Feed,
+        typer.Option(help="Recorded order book, recorded quotes and trades, or generated market."),
+    ],
     messages: Annotated[Path | None, _file("lobster: the message file that is played.")] = None,
     seed_messages: Annotated[
         Path | None, _file("lobster: message file of the seed book; its first line counts.")
@@ -128,6 +135,8 @@ def simulate(
     official_bbo: Annotated[
         Path | None, _file("lobster: one-level orderbook file to compare the rebuilt best quotes with.")
     ] = None,
+    quotes: Annotated[Path | None, _file("nbbo: zip with a day's best bids and offers.")] = None,
+    trades: Annotated[Path | None, _file("nbbo: zip with the same day's trades.")] = None,
     minutes: Annotated[int | None, _whole(2, 390, "synthetic: length of the session (default 20).")] = None,
     symbols: Annotated[
         str | None, typer.Option(help="synthetic: symbols, separated by commas (default all six).")
@@ -145,34 +154,66 @@ def simulate(
     The journal is replayed, every decision is taken again from its recorded inputs, and the hash chain is
     verified against signed heads that stand in a file of their own.
     """
-    from qtinfra import bootstrap
-
-    _check_feed(feed, messages, seed_messages, seed_book, official_bbo, minutes, symbols)
+    files = FeedFiles(messages, seed_messages, seed_book, official_bbo, quotes, trades, minutes, symbols)
+    _check_feed(feed, files)
     if journal is not None:
         _refuse_existing(journal, "--journal")
+    _show_session(_run_feed(files, orders, seed, batch, journal), journal, as_json)
+
+
+class FeedFiles(NamedTuple):
+    """What the options say about the market; what belongs to another feed is None."""
+
+    messages: Path | None
+    seed_messages: Path | None
+    seed_book: Path | None
+    official_bbo: Path | None
+    quotes: Path | None
+    trades: Path | None
+    minutes: int | None
+    symbols: str | None
+
+
+def _run_feed(files: FeedFiles, orders: int, seed: int, batch: int, journal: Path | None) -> SimulateOutcome:
+    from qtinfra import bootstrap
+
+    messages, seed_messages, seed_book = files.messages, files.seed_messages, files.seed_book
     with progress("simulating") as advance:
         if messages is not None and seed_messages is not None and seed_book is not None:
-            outcome = bootstrap.simulate_lobster(
+            return bootstrap.simulate_lobster(
                 messages,
                 seed_messages,
                 seed_book,
-                official_bbo=official_bbo,
+                official_bbo=files.official_bbo,
                 orders=orders,
                 seed=seed,
                 batch=batch,
                 journal=journal,
                 progress=advance,
             )
-        else:
-            outcome = bootstrap.simulate_synthetic(
-                _symbols(symbols),
-                20 if minutes is None else minutes,
+        if files.quotes is not None and files.trades is not None:
+            return bootstrap.simulate_nbbo(
+                files.quotes,
+                files.trades,
                 orders=orders,
                 seed=seed,
                 batch=batch,
                 journal=journal,
                 progress=advance,
             )
+        return bootstrap.simulate_synthetic(
+            _symbols(files.symbols),
+            20 if files.minutes is None else files.minutes,
+            orders=orders,
+            seed=seed,
+            batch=batch,
+            journal=journal,
+            progress=advance,
+        )
+
+
+def _show_session(outcome: SimulateOutcome, journal: Path | None, as_json: bool) -> None:
+    """Print the session; a session that its journal does not prove is an error."""
     from qtinfra.cli.facts import simulate_facts
 
     facts = simulate_facts(outcome, journal)
@@ -188,26 +229,31 @@ def simulate(
     _require(proved and outcome.verification.ok, "the journal does not prove the session")
 
 
-def _check_feed(
-    feed: Feed,
-    messages: Path | None,
-    seed_messages: Path | None,
-    seed_book: Path | None,
-    official_bbo: Path | None,
-    minutes: int | None,
-    symbols: str | None,
-) -> None:
-    """Each option belongs to one feed, and a recording needs its three files."""
-    recorded = {"--messages": messages, "--seed-messages": seed_messages, "--seed-book": seed_book}
-    generated: dict[str, object] = {"--minutes": minutes, "--symbols": symbols}
-    foreign = {**recorded, "--official-bbo": official_bbo} if feed is Feed.SYNTHETIC else generated
-    for option, value in foreign.items():
-        if value is not None:
-            raise _bad(option, f"does not go with --feed {feed}: {value}")
-    if feed is Feed.LOBSTER:
-        for option, value in recorded.items():
-            if value is None:
-                raise _bad(option, "--feed lobster needs this file; none was given")
+_OPTIONS = {  # option -> the feed it belongs to, and whether that feed needs it
+    "messages": (Feed.LOBSTER, True),
+    "seed_messages": (Feed.LOBSTER, True),
+    "seed_book": (Feed.LOBSTER, True),
+    "official_bbo": (Feed.LOBSTER, False),
+    "quotes": (Feed.NBBO, True),
+    "trades": (Feed.NBBO, True),
+    "minutes": (Feed.SYNTHETIC, False),
+    "symbols": (Feed.SYNTHETIC, False),
+}
+
+
+def _check_feed(feed: Feed, files: FeedFiles) -> None:
+    """Each option belongs to one feed, and a recording needs its files."""
+    given = files._asdict()
+    for name, (owner, _) in _OPTIONS.items():
+        if owner is not feed and given[name] is not None:
+            raise _bad(_option(name), f"does not go with --feed {feed}: {given[name]}")
+    for name, (owner, needed) in _OPTIONS.items():
+        if owner is feed and needed and given[name] is None:
+            raise _bad(_option(name), f"--feed {feed} needs this file; none was given")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _symbols(text: str | None) -> tuple[str, ...]:

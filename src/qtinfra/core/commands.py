@@ -321,6 +321,13 @@ class ApproveOverride(Command, frozen=True, gc=False):
     staff: str
 
 
+class Unfreeze(Command, frozen=True, gc=False):
+    """Let an order or account work again that our own fault had frozen."""
+
+    subject: str
+    reason: str = ""
+
+
 AnyCommand = (
     SubmitOrder
     | ReplaceOrder
@@ -350,6 +357,7 @@ AnyCommand = (
     | EnableAlgo
     | RequestOverride
     | ApproveOverride
+    | Unfreeze
 )
 
 

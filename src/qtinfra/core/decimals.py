@@ -50,15 +50,12 @@ def canonical(value: Decimal) -> Decimal:
     """
     if not value:
         return ZERO
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int):
-        raise InvalidOperation(f"not a finite number: {value}")
-    if exponent == 0:
+    if value.same_quantum(ONE):
         return value
+    if not value.is_finite():
+        raise InvalidOperation(f"not a finite number: {value}")
     stripped = value.normalize(EXACT)
-    if stripped.as_tuple().exponent > 0:  # type: ignore[operator]
-        return stripped.quantize(ONE, context=EXACT)
-    return stripped
+    return stripped if EXACT.remainder(stripped, ONE) else stripped.quantize(ONE, context=EXACT)
 
 
 def parse_decimal(text: str) -> Decimal:

@@ -126,6 +126,13 @@ class CommandRefused(Event, frozen=True, gc=False):
     text: str
 
 
+class Unfrozen(Event, frozen=True, gc=False):
+    """A person has looked at what a fault had frozen; it may work again."""
+
+    subject: str
+    reason: str
+
+
 class CommandQuarantined(Event, frozen=True, gc=False):
     """Our own code failed on this command. What it concerns is frozen until a person has looked.
 
@@ -307,6 +314,8 @@ class AmendRefused(Event, frozen=True, gc=False):
     text: str
     clears: bool
     ts_ns: int
+    qty: Decimal | None = None
+    price: Decimal | None = None
 
 
 class OrderReplaced(Event, frozen=True, gc=False):
@@ -357,6 +366,12 @@ class VenueEvent(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=Fals
 
     venue: str
     seq: int
+
+
+class VenueSessionStarted(VenueEvent, frozen=True, gc=False):
+    """The venue began a new session: its report numbers start again from 1."""
+
+    session: str
 
 
 class ReportIgnored(VenueEvent, frozen=True, gc=False):
@@ -600,6 +615,7 @@ AnyEvent = (
     | DayOpened
     | CommandRefused
     | CommandQuarantined
+    | Unfrozen
     | BreakRaised
     | OrderAccepted
     | OrderRejected
@@ -618,6 +634,7 @@ AnyEvent = (
     | OrderRestated
     | OrderSuspended
     | OrderReinstated
+    | VenueSessionStarted
     | ReportIgnored
     | ChildAcked
     | ChildRejected

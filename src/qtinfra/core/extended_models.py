@@ -90,7 +90,6 @@ class Policies(msgspec.Struct, frozen=True, gc=False):
     ack: AckPolicy = AckPolicy.ON_VENUE
     chained_replace: ChainedReplace = ChainedReplace.REJECT
     halt: HaltPolicy = HaltPolicy.CANCEL
-    cancel_on_disconnect: bool = False
 
 
 class Account(msgspec.Struct, frozen=True, gc=False):

@@ -29,15 +29,32 @@ class ConsolidatedBook(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     def best_bid(self) -> Decimal | None:
         """The highest displayed bid of the live venues."""
-        return max((q.bids[0][0] for q in self.quotes if q.live and q.bids), default=None)
+        return self.touch()[0]
 
     def best_ask(self) -> Decimal | None:
         """The lowest displayed offer of the live venues."""
-        return min((q.asks[0][0] for q in self.quotes if q.live and q.asks), default=None)
+        return self.touch()[1]
+
+    def touch(self) -> tuple[Decimal | None, Decimal | None]:
+        """The highest bid and the lowest offer that live venues display; None for an empty side."""
+        bid: Decimal | None = None
+        ask: Decimal | None = None
+        for quote in self.quotes:
+            if not quote.live:
+                continue
+            if quote.bids:
+                price = quote.bids[0][0]
+                if bid is None or price > bid:
+                    bid = price
+            if quote.asks:
+                price = quote.asks[0][0]
+                if ask is None or price < ask:
+                    ask = price
+        return bid, ask
 
     def mid(self) -> Decimal | None:
         """Midpoint of the best bid and offer; None when a side is missing or the market is crossed."""
-        bid, ask = self.best_bid(), self.best_ask()
+        bid, ask = self.touch()
         if bid is None or ask is None or bid > ask:
             return None
         return (bid + ask) / 2
@@ -76,9 +93,11 @@ class RecordingMarket:
 
     def __init__(self, source: MarketView) -> None:
         self._source = source
-        self._used: dict[str, ConsolidatedBook] = {}
+        self._used: dict[str, ConsolidatedBook] | None = None
 
     def book(self, symbol: str) -> ConsolidatedBook | None:
+        if self._used is None:
+            self._used = {}
         known = self._used.get(symbol)
         if known is None:
             known = self._source.book(symbol)
@@ -91,7 +110,7 @@ class RecordingMarket:
         if not self._used:
             return ()
         used = tuple(self._used.values())
-        self._used = {}
+        self._used = None
         return used
 
 

@@ -265,13 +265,19 @@ class QueuedReplace(msgspec.Struct, frozen=True, gc=False):
 
 
 class Amend(msgspec.Struct, frozen=True, gc=False):
-    """A cancel or replace that was asked for under its own client id, whatever became of it."""
+    """A cancel or replace that was asked for under its own client id, whatever became of it.
+
+    `reject_reason` is CxlRejReason (FIX 102) once it was refused, -1 before; `code` and `text` are ours.
+    """
 
     cl_ord_id: str
     orig_cl_ord_id: str
     cancel: bool
     qty: Decimal | None = None
     price: Decimal | None = None
+    reject_reason: int = -1
+    code: str = ""
+    text: str = ""
 
 
 class Order(msgspec.Struct, gc=False):

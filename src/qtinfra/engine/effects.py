@@ -12,9 +12,9 @@ from typing import Any
 
 from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
-from qtinfra.core.decimals import ZERO, plain
+from qtinfra.core.decimals import ZERO, average, plain
 from qtinfra.core.extended_models import VenueStatus
-from qtinfra.core.models import ChildStatus, Order, OrderSide, OrderStatus, fix_status
+from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
     NO_ORDER,
     REJ_DUPLICATE_ORDER,
@@ -45,8 +45,27 @@ def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
     order = state.orders.get(answer.order_id)
     if order is None:
         return [_no_such_order(answer.account, answer.cl_ord_id)]
+    if isinstance(answer, ev.DuplicateAnswered):
+        for amend in order.amends:
+            if amend.cl_ord_id == answer.cl_ord_id and amend.reject_reason >= 0:
+                return [_refused_before(order, amend)]
     text = "nothing done" if not order.cum_qty else ""
     return [execution_report(order, ExecType.ORDER_STATUS, cl_ord_id=answer.cl_ord_id, text=text)]
+
+
+def _refused_before(order: Order, amend: Amend) -> OrderCancelReject:
+    """The first answer to a request that was refused."""
+    return OrderCancelReject(
+        order.account,
+        order.order_id,
+        amend.cl_ord_id,
+        order.cl_ord_id,
+        fix_status(order),
+        1 if amend.cancel else 2,
+        amend.reject_reason,
+        amend.code,
+        amend.text,
+    )
 
 
 def execution_report(
@@ -89,6 +108,41 @@ def execution_report(
     )
 
 
+def _plain_report(
+    order: Order,
+    exec_type: ExecType,
+    venue: str,
+    last_qty: Decimal = ZERO,
+    last_px: Decimal | None = None,
+    exec_id: str = "",
+    text: str = "",
+) -> ExecutionReport:
+    """`execution_report` for the three kinds that every order has, without keywords: they cost."""
+    cum_qty = order.cum_qty
+    return ExecutionReport(
+        order.account,
+        order.order_id,
+        order.cl_ord_id,
+        "",
+        exec_type,
+        fix_status(order),
+        order.status,
+        order.qty,
+        cum_qty,
+        order.leaves_qty,
+        average(order.notional, cum_qty) if cum_qty else ZERO,
+        last_qty,
+        last_px,
+        exec_id,
+        "",
+        None,
+        "",
+        text,
+        order.symbol,
+        venue,
+    )
+
+
 def _no_such_order(account: str, cl_ord_id: str) -> ExecutionReport:
     return _nothing(
         account, cl_ord_id, ExecType.ORDER_STATUS, REJ_UNKNOWN_ORDER, "unknown_order", "unknown order"
@@ -122,7 +176,7 @@ def _nothing(
 
 def _accepted(state: State, event: ev.OrderAccepted) -> list[Effect]:
     order = state.orders[event.order_id]
-    return [execution_report(order, ExecType.NEW if order.acked else ExecType.PENDING_NEW)]
+    return [_plain_report(order, ExecType.NEW if order.acked else ExecType.PENDING_NEW, "")]
 
 
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
@@ -342,21 +396,13 @@ def _peg_repriced(state: State, event: sp.PegRepriced) -> list[Effect]:
 def _child_acked(state: State, event: ev.ChildAcked) -> list[Effect]:
     if not event.first:
         return []
-    return [execution_report(state.orders[event.order_id], ExecType.NEW, venue=event.venue)]
+    return [_plain_report(state.orders[event.order_id], ExecType.NEW, event.venue)]
 
 
 def _filled(state: State, event: ev.OrderFilled) -> list[Effect]:
-    return [
-        execution_report(
-            state.orders[event.order_id],
-            ExecType.TRADE,
-            last_qty=event.qty,
-            last_px=event.px,
-            exec_id=event.exec_id,
-            text="late fill" if event.late else "",
-            venue=event.venue,
-        )
-    ]
+    text = "late fill" if event.late else ""
+    order = state.orders[event.order_id]
+    return [_plain_report(order, ExecType.TRADE, event.venue, event.qty, event.px, event.exec_id, text)]
 
 
 def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:

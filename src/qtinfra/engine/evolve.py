@@ -11,7 +11,7 @@ from typing import Any
 
 from qtinfra.core import events as ev
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.extended_models import Execution, ExecutionState, KillScope, VenueStatus
+from qtinfra.core.extended_models import Execution, ExecutionState, VenueStatus
 from qtinfra.core.models import (
     Amend,
     Child,
@@ -27,6 +27,7 @@ from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import with_risk
 from qtinfra.engine.invariants import invariant
+from qtinfra.engine.lookup import forget, kill_key
 from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, expose, heard, known, release, settle
 from qtinfra.engine.state import State
@@ -69,6 +70,7 @@ def _epoch_started(state: State, event: ev.EpochStarted) -> None:
 
 
 def _reference_set(state: State, event: ev.ReferenceSet) -> None:
+    forget(state)
     for instrument in event.instruments:
         state.instruments[instrument.symbol] = instrument
     for account in event.accounts:
@@ -81,6 +83,7 @@ def _reference_set(state: State, event: ev.ReferenceSet) -> None:
 
 
 def _limit_set(state: State, event: ev.LimitSet) -> None:
+    forget(state)
     set_limit(state.limits, event.rule, event.account, event.symbol, event.value)
 
 
@@ -104,19 +107,17 @@ def _instrument_halted(state: State, event: ev.InstrumentHalted) -> None:
 
 
 def _venue_status_set(state: State, event: ev.VenueStatusSet) -> None:
+    forget(state)
     state.venue_status[event.venue] = event.status
 
 
-def kill_key(scope: KillScope, value: str) -> str:
-    """How an engaged kill switch is filed: "FIRM:" or "ACCOUNT:alpha"."""
-    return f"{scope}:" if scope is KillScope.FIRM else f"{scope}:{value}"
-
-
 def _kill_engaged(state: State, event: ev.KillSwitchEngaged) -> None:
+    forget(state)
     state.kills[kill_key(event.scope, event.value)] = event.reason
 
 
 def _kill_released(state: State, event: ev.KillSwitchReleased) -> None:
+    forget(state)
     state.kills.pop(kill_key(event.scope, event.value), None)
 
 
@@ -143,6 +144,10 @@ def _quarantined(state: State, event: ev.CommandQuarantined) -> None:
             state.frozen[subject] = event.error
     if event.seq:
         state.inbound[event.venue] = event.seq
+
+
+def _unfrozen(state: State, event: ev.Unfrozen) -> None:
+    state.frozen.pop(event.subject, None)
 
 
 def _break_raised(state: State, event: ev.BreakRaised) -> None:
@@ -278,14 +283,44 @@ def _amend_refused(state: State, event: ev.AmendRefused) -> None:
     if event.order_id == NO_ORDER:
         return
     order = state.orders[event.order_id]
+    cancel = event.response_to == 1
+    refused = Amend(
+        event.cl_ord_id,
+        event.orig_cl_ord_id,
+        cancel,
+        event.qty,
+        event.price,
+        event.reason,
+        event.code,
+        event.text,
+    )
     if not event.clears:
-        cancel = event.response_to == 1
-        _remember_amend(state, order, Amend(event.cl_ord_id, event.orig_cl_ord_id, cancel))
-    elif event.response_to == 1:
+        if all(amend.cl_ord_id != event.cl_ord_id for amend in order.amends):
+            _remember_amend(state, order, refused)
+        settle(state, order, event.ts_ns)
+        return
+    _mark_refused(order, refused)
+    if cancel:
         order.pending_cancel = None
     else:
         order.pending_replace = None
     settle(state, order, event.ts_ns)
+
+
+def _mark_refused(order: Order, refused: Amend) -> None:
+    """The request that was sent on came back refused: remember why, for whoever asks again."""
+    for position, amend in enumerate(order.amends):
+        if amend.cl_ord_id == refused.cl_ord_id and amend.reject_reason < 0:
+            order.amends[position] = Amend(
+                amend.cl_ord_id,
+                amend.orig_cl_ord_id,
+                amend.cancel,
+                amend.qty,
+                amend.price,
+                refused.reject_reason,
+                refused.code,
+                refused.text,
+            )
 
 
 def _order_replaced(state: State, event: ev.OrderReplaced) -> None:
@@ -294,7 +329,9 @@ def _order_replaced(state: State, event: ev.OrderReplaced) -> None:
     order.price = event.price
     if event.cl_ord_id:
         order.cl_ord_id = event.cl_ord_id
-        _register(state, order, event.cl_ord_id)
+        if all(amend.cl_ord_id != event.cl_ord_id for amend in order.amends):
+            amend = Amend(event.cl_ord_id, event.orig_cl_ord_id, False, event.qty, event.price)
+            _remember_amend(state, order, amend)
     order.pending_replace = None
     settle(state, order, event.ts_ns)
 
@@ -373,6 +410,11 @@ def _order_reinstated(state: State, event: ev.OrderReinstated) -> None:
 
 
 # --- children and executions -----------------------------------------------------------------------------
+
+
+def _venue_session_started(state: State, event: ev.VenueSessionStarted) -> None:
+    state.sessions[event.venue] = event.session
+    state.inbound[event.venue] = 0
 
 
 def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
@@ -566,6 +608,7 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     ev.CommandRefused: _nothing,
     ev.DuplicateRefused: _nothing,
     ev.CommandQuarantined: _quarantined,
+    ev.Unfrozen: _unfrozen,
     ev.BreakRaised: _break_raised,
     ev.OrderAccepted: _order_accepted,
     ev.OrderRejected: _order_rejected,
@@ -583,6 +626,7 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     ev.OrderRestated: _order_restated,
     ev.OrderSuspended: _order_suspended,
     ev.OrderReinstated: _order_reinstated,
+    ev.VenueSessionStarted: _venue_session_started,
     ev.ReportIgnored: _report_ignored,
     ev.ChildAcked: _child_acked,
     ev.ChildRejected: _child_rejected,

@@ -6,9 +6,10 @@ It keeps no clock and does no I/O. The caller makes the record durable before it
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import getcontext, setcontext
 
 from qtinfra.core.commands import Command, Inbound, RecordVenueReport
-from qtinfra.core.decimals import exact
+from qtinfra.core.decimals import EXACT, exact
 from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
 from qtinfra.core.market import MarketView, RecordedMarket, RecordingMarket
 from qtinfra.core.reports import Effect
@@ -58,6 +59,7 @@ class Kernel:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self._context = EXACT.copy()
 
     def execute(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
         """Decide and apply one command.
@@ -70,8 +72,12 @@ class Kernel:
         Raises:
             KernelStoppedError: an event could not be applied; stop the shard.
         """
-        with exact():
+        before = getcontext()
+        setcontext(self._context)
+        try:
             return self._execute(inbound, now_ns, RecordingMarket(market))
+        finally:
+            setcontext(before)
 
     def _execute(self, inbound: Inbound, now_ns: int, market: RecordingMarket) -> Outcome:
         state = self.state
@@ -85,8 +91,7 @@ class Kernel:
         self._apply(inbound, now_ns, market, decision, events, effects)
         if state.specials:
             aftermath(state, decision.events, decision)
-        answers = list(decision.answers)
-        follow_ups = list(decision.follow_ups)
+        answers, follow_ups = decision.answers, decision.follow_ups
         steps = 0
         while follow_ups:
             steps += 1
@@ -118,15 +123,15 @@ class Kernel:
     ) -> None:
         state = self.state
         first = state.seq + 1 - len(events)
-        for event in decision.events:
-            try:
+        try:
+            for event in decision.events:
                 evolve(state, event)
-                effects.extend(effects_of(state, event))
-            except Exception as error:
-                poisoned = self._quarantine(inbound.command, "evolve", error).events
-                entry = self._entry(inbound, now_ns, market, first, poisoned)
-                raise KernelStoppedError(entry, error) from error
-            events.append(event)
+                effects += effects_of(state, event)
+        except Exception as error:
+            poisoned = self._quarantine(inbound.command, "evolve", error).events
+            entry = self._entry(inbound, now_ns, market, first, poisoned)
+            raise KernelStoppedError(entry, error) from error
+        events += decision.events
 
     def _entry(
         self,

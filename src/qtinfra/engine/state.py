@@ -45,9 +45,10 @@ class OrderList(msgspec.Struct, gc=False):
     orders: list[str]
 
 
-class State(msgspec.Struct):
+class State(msgspec.Struct, dict=True):
     """One shard's state after event `seq`.
 
+    Besides its fields, which are all that is encoded and hashed, it may carry what `engine.lookup` derives.
     `closed_days` has the last trading date that ended, by venue ("" for all at once). `specials` are the open
     orders with special terms, `watched` those that the market may move, by symbol, with the best price that a
     trailing stop has seen; `submitted_terms` the first terms of orders whose special terms have changed.
@@ -77,6 +78,7 @@ class State(msgspec.Struct):
     executions: dict[str, Execution] = {}
     exposure: dict[str, dict[str, Exposure]] = {}
     positions: PositionBook = msgspec.field(default_factory=PositionBook)
+    sessions: dict[str, str] = {}
     inbound: dict[str, int] = {}
     breaks: int = 0
     calendars: dict[str, VenueCalendar] = {}

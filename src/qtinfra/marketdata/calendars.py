@@ -5,7 +5,7 @@ The library is asked once, when reference data is made; what it said is journale
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -33,7 +33,7 @@ def build_calendar(mic: str, first: date, last: date) -> VenueCalendar:
         mic: ISO 10383 code of the venue.
 
     Raises:
-        ValueError: `last` is before `first`.
+        ValueError: `last` is before `first`, or the library does not reach that far.
         CalendarUnavailableError: the extra `calendars` is missing, or the MIC is unknown to the library.
     """
     if last < first:
@@ -41,8 +41,10 @@ def build_calendar(mic: str, first: date, last: date) -> VenueCalendar:
     library = _library()
     errors = library.errors
     try:
-        calendar = library.get_calendar(mic, start=first.isoformat(), end=last.isoformat())
-        sessions = _sessions(calendar)
+        # The library wants two days at least.
+        end = max(last, first + timedelta(days=1))
+        calendar = library.get_calendar(mic, start=first.isoformat(), end=end.isoformat())
+        sessions = _sessions(calendar, last)
     except errors.NoSessionsError:
         sessions = ()
     except errors.InvalidCalendarName as fault:
@@ -67,7 +69,7 @@ def _library() -> ModuleType:
         raise CalendarUnavailableError(message) from fault
 
 
-def _sessions(calendar: Any) -> tuple[TradingSession, ...]:
+def _sessions(calendar: Any, last: date) -> tuple[TradingSession, ...]:
     early = {day.date() for day in calendar.early_closes}
     return tuple(
         TradingSession(
@@ -78,6 +80,7 @@ def _sessions(calendar: Any) -> tuple[TradingSession, ...]:
             _breaks(calendar, day),
         )
         for day in calendar.sessions
+        if day.date() <= last
     )
 
 

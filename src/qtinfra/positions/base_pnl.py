@@ -216,7 +216,7 @@ class PnlLedger(msgspec.Struct, gc=False):
 
 def _worth_now(owner: AccountPnl, amount: Money, rates: FxRates) -> Decimal | MissingRate | None:
     """The amount in base when the policy converts at once; None when it waits for the end of the day."""
-    if owner.policy is RealisedAt.END_OF_DAY and amount.currency is not owner.base:
+    if owner.policy is RealisedAt.END_OF_DAY:
         return None
     worth = convert(rates, amount, owner.base)
     return worth if isinstance(worth, MissingRate) else worth.amount

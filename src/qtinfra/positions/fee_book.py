@@ -16,6 +16,7 @@ from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.models import AssetClass, Currency, OrderSide
 from qtinfra.positions.fees import (
     EMPTY_TICKET,
+    EVERY_CLIENT,
     Accrual,
     Charge,
     FeeSchedule,
@@ -76,9 +77,13 @@ class Recharge(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class FeeBook(msgspec.Struct, gc=False):
-    """Schedules by id, regulatory fees, tickets by order and ticket key, volumes by client and month."""
+    """Schedules by id, regulatory fees, tickets by order and ticket key, volumes by client and month.
+
+    `offers` has the ids of each client's schedules, so that finding one does not go through all clients'.
+    """
 
     schedules: dict[str, FeeSchedule] = {}
+    offers: dict[str, list[str]] = {}
     levies: list[RegulatoryFee] = []
     tickets: dict[str, dict[str, OpenTicket]] = {}
     volumes: dict[str, dict[str, Decimal]] = {}
@@ -89,12 +94,14 @@ class FeeBook(msgspec.Struct, gc=False):
         Raises:
             ValueError: the id is taken by other content, or the schedule contradicts itself.
         """
-        found = problems(schedule)
-        if self.schedules.get(schedule.schedule_id, schedule) != schedule:
+        name, found = schedule.schedule_id, problems(schedule)
+        if self.schedules.get(name, schedule) != schedule:
             found.append("another schedule has this id")
         if found:
-            raise ValueError(f"fee schedule {schedule.schedule_id!r}: {'; '.join(found)}")
-        self.schedules[schedule.schedule_id] = schedule
+            raise ValueError(f"fee schedule {name!r}: {'; '.join(found)}")
+        if name not in self.schedules:
+            self.schedules[name] = schedule
+            self.offers.setdefault(schedule.client, []).append(name)
 
     def add_levies(self, rows: Iterable[RegulatoryFee]) -> None:
         """Bring regulatory fees in; a row of the same name and date as an earlier one goes before it.
@@ -113,9 +120,7 @@ class FeeBook(msgspec.Struct, gc=False):
         Raises:
             ValueError: the quantity is not positive.
         """
-        schedule = schedule_for(
-            self.schedules.values(), execution.client, execution.currency, execution.trade_date
-        )
+        schedule = self._schedule(execution)
         if isinstance(schedule, NoFeeSchedule):
             return schedule
         ticket = self._ticket(schedule, execution)
@@ -130,9 +135,7 @@ class FeeBook(msgspec.Struct, gc=False):
         Raises:
             ValueError: the quantity is not positive; nothing is changed.
         """
-        schedule = schedule_for(
-            self.schedules.values(), execution.client, execution.currency, execution.trade_date
-        )
+        schedule = self._schedule(execution)
         if isinstance(schedule, NoFeeSchedule):
             return schedule
         ticket, placed = self._ticket(schedule, execution), self._placed(execution)
@@ -192,6 +195,11 @@ class FeeBook(msgspec.Struct, gc=False):
         kept = {client: {m: v for m, v in by.items() if m >= month} for client, by in self.volumes.items()}
         self.volumes = {client: by for client, by in kept.items() if by}
 
+    def _schedule(self, execution: Priced) -> FeeSchedule | NoFeeSchedule:
+        names = self.offers.get(execution.client, []) + self.offers.get(EVERY_CLIENT, [])
+        offered = [self.schedules[name] for name in names]
+        return schedule_for(offered, execution.client, execution.currency, execution.trade_date)
+
     def _ticket(self, schedule: FeeSchedule, execution: Priced) -> OpenTicket:
         """The open ticket that the execution belongs to, or a new one that is not in the book yet."""
         name = ticket_key(schedule, execution.trade_date, execution.key)
@@ -216,9 +224,10 @@ class FeeBook(msgspec.Struct, gc=False):
         return changed
 
     def _placed(self, execution: Priced) -> Priced:
-        return msgspec.structs.replace(
-            execution, volume_before=self.volume(execution.client, execution.month)
-        )
+        before = self.volume(execution.client, execution.month)
+        if before == execution.volume_before:
+            return execution
+        return msgspec.structs.replace(execution, volume_before=before)
 
     def _count(self, execution: Priced, change: Decimal) -> None:
         months = self.volumes.setdefault(execution.client, {})

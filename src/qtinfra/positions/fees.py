@@ -25,15 +25,18 @@ from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.models import SELL_SIDES, AssetClass, Currency, Money, OrderSide, minor_units
 
 COMMISSION = "COMMISSION"
+#: Stands for every client that has no schedule of its own.
+EVERY_CLIENT = "*"
 
 _BASIS_POINT = Decimal("0.0001")
-_ROUND = Context(prec=PRECISION, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
+_add, _subtract, _multiply = EXACT.add, EXACT.subtract, EXACT.multiply
+_quantize = Context(prec=PRECISION, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation]).quantize
 _UNITS = {places: Decimal(1).scaleb(-places) for places in (0, 2, 3)}
 
 
 def to_minor_unit(amount: Decimal, currency: Currency) -> Decimal:
     """The amount in whole minor units of the currency (ISO 4217: cents for USD, yen for JPY), half-even."""
-    rounded = amount.quantize(_UNITS[minor_units(currency)], context=_ROUND)
+    rounded = _quantize(amount, _UNITS[minor_units(currency)])
     return rounded if rounded else ZERO
 
 
@@ -190,7 +193,7 @@ def schedule_for(
     """
     best: FeeSchedule | None = None
     for schedule in schedules:
-        if schedule.currency is not currency or schedule.client not in (client, "*"):
+        if schedule.currency is not currency or schedule.client not in (client, EVERY_CLIENT):
             continue
         if schedule.effective_from > trade_date:
             continue
@@ -246,25 +249,33 @@ def accrue(
     if qty <= ZERO:
         raise ValueError(f"an execution needs a quantity: {qty}")
     line = _line(schedule, side, liquidity, asset_class)
-    unit_value = EXACT.abs(EXACT.multiply(px, multiplier))
-    value = EXACT.multiply(qty, unit_value)
+    unit_value = EXACT.abs(_multiply(px, multiplier))
+    value = _multiply(qty, unit_value)
     if len(line.tiers) == 1:
         return Accrual(value, _at(line.tiers[0], qty, unit_value), levies)
-    total, start, end = ZERO, volume_before, EXACT.add(volume_before, qty)
-    for tier, above in zip(line.tiers, (*line.tiers[1:], None), strict=True):
-        upper = end if above is None else min(end, above.floor)
-        lower = max(start, tier.floor)
-        if upper > lower:
-            total = EXACT.add(total, _at(tier, EXACT.subtract(upper, lower), unit_value))
-    return Accrual(value, total, levies)
+    return Accrual(value, _by_tier(line.tiers, volume_before, qty, unit_value), levies)
+
+
+def _by_tier(tiers: tuple[FeeTier, ...], start: Decimal, qty: Decimal, unit_value: Decimal) -> Decimal:
+    """What units `start` to `start + qty` of the month accrue, each at the rates of its tier."""
+    total, end = ZERO, _add(start, qty)
+    for index in range(len(tiers) - 1, -1, -1):
+        tier = tiers[index]
+        if tier.floor < end:
+            lower = max(start, tier.floor)
+            total = _add(total, _at(tier, _subtract(end, lower), unit_value))
+            if lower == start:
+                break
+            end = lower
+    return total
 
 
 def _at(tier: FeeTier, qty: Decimal, unit_value: Decimal) -> Decimal:
-    by_unit = EXACT.multiply(qty, tier.per_unit)
+    by_unit = _multiply(qty, tier.per_unit)
     if not tier.bps:
         return by_unit
-    by_value = EXACT.multiply(EXACT.multiply(qty, unit_value), EXACT.multiply(tier.bps, _BASIS_POINT))
-    return EXACT.add(by_unit, by_value)
+    by_value = _multiply(_multiply(qty, unit_value), _multiply(tier.bps, _BASIS_POINT))
+    return _add(by_unit, by_value)
 
 
 def _line(schedule: FeeSchedule, side: OrderSide, liquidity: Liquidity, asset_class: AssetClass) -> FeeLine:
@@ -308,8 +319,8 @@ def regulatory_fees(
 
 
 def _levy(row: RegulatoryFee, qty: Decimal, px: Decimal, multiplier: Decimal) -> Decimal:
-    value = EXACT.multiply(qty, EXACT.abs(EXACT.multiply(px, multiplier)))
-    amount = EXACT.add(EXACT.multiply(value, row.per_value), EXACT.multiply(qty, row.per_unit))
+    value = _multiply(qty, EXACT.abs(_multiply(px, multiplier)))
+    amount = _add(_multiply(value, row.per_value), _multiply(qty, row.per_unit))
     return amount if row.cap is None else min(amount, row.cap)
 
 
@@ -326,7 +337,7 @@ def ticket_commission(schedule: FeeSchedule, executions: int, value: Decimal, ac
     if schedule.maximum is not None:
         due = min(due, schedule.maximum)
     if schedule.maximum_bps is not None:
-        share = EXACT.multiply(value, EXACT.multiply(schedule.maximum_bps, _BASIS_POINT))
+        share = _multiply(value, _multiply(schedule.maximum_bps, _BASIS_POINT))
         due = min(due, share)
     return to_minor_unit(due, schedule.currency)
 
@@ -338,16 +349,16 @@ def charge(schedule: FeeSchedule, ticket: Ticket, accrual: Accrual) -> tuple[Tic
     (a minimum is not used up yet) or negative (a rebate; a maximum by value that a cheap execution lowers).
     """
     executions = ticket.executions + 1
-    value = EXACT.add(ticket.value, accrual.value)
-    accrued = EXACT.add(ticket.accrued, accrual.commission)
+    value = _add(ticket.value, accrual.value)
+    accrued = _add(ticket.accrued, accrual.commission)
     charged = ticket_commission(schedule, executions, value, accrued)
-    fees = [(COMMISSION, EXACT.subtract(charged, ticket.charged))]
+    fees = [(COMMISSION, _subtract(charged, ticket.charged))]
     levies = dict(ticket.levies)
     for name, amount in accrual.levies:
         before = levies.get(name, ZERO)
-        levies[name] = after = EXACT.add(before, amount)
+        levies[name] = after = _add(before, amount)
         owed, paid = to_minor_unit(after, schedule.currency), to_minor_unit(before, schedule.currency)
-        fees.append((name, EXACT.subtract(owed, paid)))
+        fees.append((name, _subtract(owed, paid)))
     grown = Ticket(executions, value, accrued, charged, tuple(levies.items()))
     return grown, Charge(schedule.currency, tuple(fee for fee in fees if fee[1]))
 
@@ -388,5 +399,5 @@ def commission(
 def _total(amounts: Iterable[Decimal]) -> Decimal:
     total = ZERO
     for amount in amounts:
-        total = EXACT.add(total, amount)
+        total = _add(total, amount)
     return canonical(total)

@@ -14,7 +14,7 @@ import msgspec
 
 from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.decisions import RiskApproved, RouteLeg, RoutePlan
-from qtinfra.core.market import ConsolidatedBook
+from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 
 RESTING = (TimeInForce.DAY, TimeInForce.GTC)
@@ -40,8 +40,7 @@ def plan_route(
     """
     if not venues:
         return RoutePlan((), "no venue")
-    bid = book.best_bid() if book is not None else None
-    ask = book.best_ask() if book is not None else None
+    bid, ask = book.touch() if book is not None else (None, None)
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
     taken = _displayed(order, book, venues, lot) if book is not None else []
@@ -68,22 +67,56 @@ def _displayed(
     order: RiskApproved, book: ConsolidatedBook, venues: tuple[VenueTerms, ...], lot: Decimal
 ) -> list[_Offer]:
     """What may be taken, best all-in price first; at equal cost the listing order decides."""
-    buying = order.side is OrderSide.BUY
     quotes = {quote.venue: quote for quote in book.quotes if quote.live}
+    enough = _one_venue(order, quotes, venues, lot)
+    if enough is not None:
+        return [enough]
+    buying, limit = order.side is OrderSide.BUY, order.price
     offers: list[_Offer] = []
     for rank, venue in enumerate(venues):
-        quote = quotes.get(venue.mic)
+        mic, fee = venue.mic, venue.take_fee
+        quote = quotes.get(mic)
         if quote is None:
             continue
         for price, size in quote.asks if buying else quote.bids:
-            if order.price is not None and (price > order.price if buying else price < order.price):
+            if limit is not None and (price > limit if buying else price < limit):
                 break
-            whole = size - size % lot
+            part = size % lot
+            whole = size - part if part or not size.same_quantum(lot) else size
             if whole > ZERO:
-                cost = price + venue.take_fee if buying else venue.take_fee - price
-                offers.append((cost, rank, price, whole, venue.mic))
+                offers.append((price + fee if buying else fee - price, rank, price, whole, mic))
     offers.sort()
     return offers
+
+
+def _one_venue(
+    order: RiskApproved, quotes: dict[str, VenueQuote], venues: tuple[VenueTerms, ...], lot: Decimal
+) -> _Offer | None:
+    """The best offer when it covers the whole order, as most do: found without listing the others.
+
+    None when it does not, when nothing is displayed within the limit, or when a best quote is not in whole
+    lots; then all offers have to be looked at.
+    """
+    if order.min_qty or order.tif is TimeInForce.FOK:
+        return None
+    buying, limit = order.side is OrderSide.BUY, order.price
+    best: _Offer | None = None
+    for rank, venue in enumerate(venues):
+        quote = quotes.get(venue.mic)
+        levels = quote and (quote.asks if buying else quote.bids)
+        if not levels:
+            continue
+        price, size = levels[0]
+        if limit is not None and (price > limit if buying else price < limit):
+            continue
+        cost = price + venue.take_fee if buying else venue.take_fee - price
+        if best is None or cost < best[0]:
+            best = (cost, rank, price, size, venue.mic)
+        if size < lot:
+            return None
+    if best is None or best[3] < order.qty or best[3] % lot or not best[3].same_quantum(lot):
+        return None
+    return best
 
 
 def _deepest(offers: list[_Offer], venues: tuple[VenueTerms, ...]) -> str:
@@ -102,6 +135,9 @@ def _sweep(
     order: RiskApproved, offers: list[_Offer], venues: tuple[VenueTerms, ...]
 ) -> tuple[tuple[RouteLeg, ...], str]:
     """Split the quantity over the offers; the rest is posted, or rides on the first leg."""
+    _, _, price, size, mic = offers[0]
+    if size >= order.qty:
+        return (_leg(order, mic, ZERO + order.qty, price, False),), "sweep 1"
     take: dict[str, Decimal] = {}
     worst: dict[str, Decimal] = {}
     left = order.qty

@@ -28,6 +28,7 @@ from qtinfra.core.reports import (
 )
 from qtinfra.engine.kernel import Kernel, Outcome
 from qtinfra.engine.state import State
+from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.runtime.inbox import Inbox
 from qtinfra.runtime.loop import Frame, ShardLoop
 from qtinfra.runtime.recovery import UNFIT
@@ -91,6 +92,7 @@ class LiveShard:
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._replica = Replica(state, snapshots) if snapshots is not None else None
         self._snapshot: asyncio.Task[None] | None = None
+        self._heap = LongLivedHeap()
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -229,6 +231,7 @@ class LiveShard:
 
     def _release(self, frame: Frame[Waiter]) -> None:
         self._loop.release(frame, self._send)
+        self._heap.note(len(frame.results))
         for outcome, _ in frame.results:
             waiter = self._taken.popleft()
             if waiter is not None and not waiter.done():

@@ -15,6 +15,8 @@ import msgspec
 from qtinfra.core.exceptions import QtInfraError
 from qtinfra.core.models import TimeInForce
 from qtinfra.core.reports import ExecType, ExecutionReport, OrderCancelReject
+from qtinfra.engine.invariants import InvariantBrokenError
+from qtinfra.engine.kernel import KernelStoppedError
 
 ClientReport = ExecutionReport | OrderCancelReject
 
@@ -90,6 +92,10 @@ class Rig(Protocol):
         ...
 
     def venue_stopped(self, cl_ord_id: str, qty: Decimal, px: Decimal) -> None: ...
+
+    def venue_done_for_day(self, cl_ord_id: str) -> None: ...
+
+    def venue_expired(self, cl_ord_id: str) -> None: ...
 
     def clock_close(self) -> None: ...
 
@@ -288,6 +294,8 @@ _VENUE: dict[str, Act] = {
     "restated": lambda rig, row, _: rig.venue_restated(
         row.cl_ord_id, _number(row, "qty"), _maybe(row, "px"), "corporate action" in row.note.lower()
     ),
+    "done_for_day": lambda rig, row, _: rig.venue_done_for_day(row.cl_ord_id),
+    "expired": lambda rig, row, _: rig.venue_expired(row.cl_ord_id),
     "stopped": lambda rig, row, _: rig.venue_stopped(row.cl_ord_id, _number(row, "qty"), _number(row, "px")),
 }
 _CLOCK: dict[str, Act] = {
@@ -307,6 +315,8 @@ ENGINE_FAULTS = (
     RuntimeError,
     TypeError,
     ValueError,
+    InvariantBrokenError,
+    KernelStoppedError,
 )
 
 

@@ -1,4 +1,4 @@
-"""Start-of-day positions and the folding of old trades: examples, then properties against the whole history."""
+"""Start-of-day positions and the folding of old trades: examples, then properties against all trades."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtinfra.core.decimals import ONE, ZERO, exact, quotient
-from qtinfra.positions.book import FoldedTradeError, Lot, Position, PositionBook, unrealised, violations
+from qtinfra.positions.book import (
+    FoldedTradeError,
+    Lot,
+    Position,
+    PositionBook,
+    Scaling,
+    unrealised,
+    violations,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -28,6 +36,10 @@ def day(number: int) -> str:
 
 def trade(book: PositionBook, key: str, qty: str, px: str, on: int = 8, fee: str = "0") -> None:
     book.apply("ACC", "SYM", key, D(qty), D(px), D(fee), day(on), ONE)
+
+
+def numbers(*values: int | str) -> tuple[Decimal, ...]:
+    return tuple(D(value) for value in values)
 
 
 def load(book: PositionBook, qty: str, px: str, cost: str | None = None) -> None:
@@ -67,11 +79,8 @@ def test_a_loaded_position_starts_both_cost_methods_and_has_earned_nothing() -> 
     book = PositionBook()
     load(book, "100", "10.50")
     position = only(book)
-    assert (position.qty, position.avg_cost, position.cost, position.fifo_cost) == (
-        100,
-        D("10.5"),
-        1050,
-        1050,
+    assert (position.qty, position.avg_cost, position.cost, position.fifo_cost) == numbers(
+        100, "10.5", 1050, 1050
     )
     assert position.realised == position.realised_fifo == position.fees == 0
     assert position.open_lots == [Lot(D(100), D("10.5"))]
@@ -82,7 +91,7 @@ def test_a_loaded_short_position_earns_when_it_is_bought_back_cheaper() -> None:
     book = PositionBook()
     load(book, "-100", "50")
     trade(book, "T1", "40", "45")
-    assert (only(book).qty, only(book).avg_cost, only(book).realised) == (-60, 50, 200)
+    assert (only(book).qty, only(book).avg_cost, only(book).realised) == numbers(-60, 50, 200)
 
 
 def test_what_was_loaded_is_the_oldest_lot() -> None:
@@ -90,13 +99,13 @@ def test_what_was_loaded_is_the_oldest_lot() -> None:
     load(book, "100", "10")
     trade(book, "T1", "100", "12")
     trade(book, "T2", "-150", "13")
-    assert (only(book).realised, only(book).realised_fifo) == (300, 350)
+    assert (only(book).realised, only(book).realised_fifo) == numbers(300, 350)
 
 
 def test_a_load_carries_the_exact_cost_where_the_average_was_rounded() -> None:
     book = PositionBook()
     load(book, "3", "33.33333333", cost="100")
-    assert (only(book).cost, only(book).fifo_cost, only(book).avg_cost) == (100, 100, D("33.33333333"))
+    assert (only(book).cost, only(book).fifo_cost, only(book).avg_cost) == numbers(100, 100, "33.33333333")
     trade(book, "T1", "-3", "40")
     assert only(book).realised == only(book).realised_fifo == 20
 
@@ -104,14 +113,14 @@ def test_a_load_carries_the_exact_cost_where_the_average_was_rounded() -> None:
 def test_the_multiplier_of_a_load_counts_in_its_cost() -> None:
     book = PositionBook()
     book.load("ACC", "SYM", D(2), D(4500), D(50))
-    assert (only(book).cost, only(book).avg_cost) == (450_000, 4500)
+    assert (only(book).cost, only(book).avg_cost) == numbers(450_000, 4500)
 
 
 def test_a_second_load_replaces_the_first_and_a_load_of_nothing_takes_it_back() -> None:
     book = PositionBook()
     load(book, "100", "10")
     load(book, "70", "11")
-    assert (only(book).qty, only(book).cost) == (70, 770)
+    assert (only(book).qty, only(book).cost) == numbers(70, 770)
     load(book, "0", "0")
     assert book == PositionBook()
     load(book, "0", "0")
@@ -156,11 +165,13 @@ def test_a_split_after_a_load_scales_it_whatever_is_busted_afterwards() -> None:
     trade(book, "T1", "50", "16")
     book.scale("ACC", "SYM", D(2), D(1))
     book.bust("ACC", "SYM", "T1")
-    assert (only(book).qty, only(book).avg_cost, only(book).scalings) == (200, 5, [])
+    assert (only(book).qty, only(book).avg_cost) == numbers(200, 5)
+    assert only(book).scalings == []
     book.scale("ACC", "SYM", D(1), D(4))
+    assert only(book).scalings == []
     trade(book, "T2", "10", "22")
     book.correct("ACC", "SYM", "T2", D(10), D(26))
-    assert (only(book).qty, only(book).cost) == (60, 1260)
+    assert (only(book).qty, only(book).cost) == numbers(60, 1260)
 
 
 # --- fees of single trades -------------------------------------------------------------------------------
@@ -218,7 +229,7 @@ def test_a_trade_still_listed_after_a_fold_can_be_busted_and_corrected() -> None
     trade(book, "T3", "-1", "100", on=2)
     book.fold_before(day(2))
     book.bust("ACC", "SYM", "T3")
-    assert (only(book).qty, only(book).cost, only(book).realised) == (3, 302, 0)
+    assert (only(book).qty, only(book).cost, only(book).realised) == numbers(3, 302, 0)
     with pytest.raises(FoldedTradeError):
         book.bust("ACC", "SYM", "T3")
 
@@ -235,12 +246,32 @@ def test_an_old_trade_that_arrived_behind_one_that_stays_stays_too() -> None:
         book.bust("ACC", "SYM", "LATE")
 
 
+def test_a_split_between_folded_trades_goes_with_them_and_a_later_one_keeps_its_place() -> None:
+    book = PositionBook()
+    trade(book, "T1", "100", "40", on=1)
+    book.scale("ACC", "SYM", D(2), D(1))
+    trade(book, "T2", "100", "20", on=2)
+    trade(book, "T3", "50", "22", on=3)
+    book.scale("ACC", "SYM", D(5), D(1))
+    trade(book, "T4", "10", "5", on=4)
+    assert book.fold_before(day(2)) == 1
+    assert only(book).scalings == [Scaling(2, D(5), ONE)]
+    assert book.fold_before(day(3)) == 1
+    assert only(book).scalings == [Scaling(1, D(5), ONE)]
+    book.correct("ACC", "SYM", "T3", D(60), D(20))
+    assert (only(book).qty, only(book).cost) == numbers((300 + 60) * 5 + 10, 4000 + 2000 + 1200 + 50)
+    book.bust("ACC", "SYM", "T3")
+    assert (only(book).qty, only(book).cost) == numbers(300 * 5 + 10, 4000 + 2000 + 50)
+    assert only(book).scalings == []
+
+
 def test_a_flat_position_keeps_what_it_has_earned_when_all_its_trades_have_left() -> None:
     book = PositionBook()
     trade(book, "T1", "100", "10", on=1)
     trade(book, "T2", "-100", "12", on=1)
     book.fold_before(day(9))
-    assert (only(book).qty, only(book).realised, only(book).trades) == (0, 200, [])
+    assert (only(book).qty, only(book).realised) == numbers(0, 200)
+    assert only(book).trades == []
 
 
 quantities = st.integers(-300, 300).filter(bool).map(D)

@@ -60,7 +60,8 @@ def test_reports_go_first_then_cancels_and_controls_then_orders() -> None:
 
 
 def test_a_link_that_is_up_again_is_said_after_the_reports_that_were_missed() -> None:
-    assert commands_of(filled_with([cancel("old"), REPORT, CONNECTED])) == [REPORT, CONNECTED, cancel("old")]
+    commands: list[AnyCommand] = [cancel("old"), REPORT, CONNECTED]
+    assert commands_of(filled_with(commands)) == [REPORT, CONNECTED, cancel("old")]
 
 
 def test_tokens_stay_with_their_commands_and_at_most_so_many_are_taken() -> None:
@@ -72,7 +73,7 @@ def test_tokens_stay_with_their_commands_and_at_most_so_many_are_taken() -> None
 
 
 def test_a_cancel_never_passes_its_own_order() -> None:
-    commands = [submit("B"), submit("A"), cancel("A")]
+    commands: list[AnyCommand] = [submit("B"), submit("A"), cancel("A")]
     assert commands_of(filled_with(commands)) == commands
 
 
@@ -213,3 +214,5 @@ def test_commands_of_one_order_leave_in_the_order_in_which_they_came(
         own = [number for number in taken if clients.order_of[number] == which]
         assert own == sorted(own)
     assert len(inbox) == 0
+    forgotten = (inbox._waiting._order_of, inbox._waiting._ids, inbox._waiting._accounts)
+    assert forgotten == ({}, {}, {})

@@ -100,12 +100,13 @@ def test_a_snapshot_that_this_version_cannot_read_is_passed_over(state: bytes) -
     assert recover(journal) == expected
 
 
-def test_a_snapshot_whose_state_is_of_another_sequence_is_passed_over() -> None:
+@pytest.mark.parametrize("state", [State(seq=3), State(shard=9)])
+def test_a_snapshot_whose_state_is_of_another_sequence_or_shard_is_passed_over(state: State) -> None:
     journal = MemoryJournal.fresh()
     begun(journal)
     expected = recover(journal)
-    wrong = snapshot_of(State(), journal.head.hash)
-    journal.save_snapshot(msgspec.structs.replace(wrong, seq=journal.head.seq))
+    wrong = snapshot_of(state, journal.head.hash)
+    journal.save_snapshot(msgspec.structs.replace(wrong, seq=journal.head.seq, shard=0))
     assert recover(journal) == expected
 
 

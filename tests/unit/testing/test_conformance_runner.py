@@ -112,6 +112,12 @@ class ListRig:
     def venue_stopped(self, cl_ord_id: str, qty: Decimal, px: Decimal) -> None:
         self._take("venue stopped", cl_ord_id, qty, px)
 
+    def venue_done_for_day(self, cl_ord_id: str) -> None:
+        self._take("venue done_for_day", cl_ord_id)
+
+    def venue_expired(self, cl_ord_id: str) -> None:
+        self._take("venue expired", cl_ord_id)
+
     def clock_close(self) -> None:
         self._take("clock close")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from decimal import Decimal
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtinfra.venues.simulated.book import BookOrder, Grid, OrderBook, TickLevel, Trade
+from qtinfra.venues.simulated.selfmatch import Prevented, SmpMode
 
 pytestmark = pytest.mark.unit
 
@@ -18,6 +20,8 @@ Depth = tuple[tuple[TickLevel, ...], tuple[TickLevel, ...]]
 
 
 class Book(Protocol):
+    prevented: list[Prevented]
+
     def add(self, order: BookOrder) -> list[Trade]: ...
     def cancel(self, order_id: int) -> BookOrder: ...
     def amend(self, order_id: int, units: int, price: int) -> list[Trade]: ...
@@ -33,10 +37,11 @@ class NaiveBook:
 
     def __init__(self) -> None:
         self.resting: list[BookOrder] = []
+        self.prevented: list[Prevented] = []
 
     def _best_first(self, buy: bool) -> list[BookOrder]:
-        def worse(order: BookOrder) -> int:
-            return -(order.price or 0) if buy else (order.price or 0)
+        def worse(order: BookOrder) -> tuple[int, bool]:
+            return -(order.price or 0) if buy else (order.price or 0), order.hidden
 
         return sorted((order for order in self.resting if order.buy is buy), key=worse)
 
@@ -51,20 +56,51 @@ class NaiveBook:
             raise ValueError(order.order_id)
         if order.price is not None and order.price <= 0:
             raise ValueError(order.order_id)
-        trades = []
-        makers = self._opposite(order)
-        if sum(maker.leaves for maker in makers) < order.minimum:
-            return []
-        for maker in makers:
-            units = min(maker.leaves, order.leaves)
-            if units:
-                maker.leaves -= units
-                order.leaves -= units
-                trades.append(Trade(maker.order_id, order.order_id, maker.price or 0, units))
-        self.resting = [other for other in self.resting if other.leaves]
-        if order.leaves and order.rests and order.price is not None:
+        self.prevented = []
+        if order.minimum:
+            trial, terms = deepcopy(self), deepcopy(order)
+            if sum(trade.units for trade in trial._match(terms)) < order.minimum:
+                return []
+        trades = self._match(order)
+        if order.leaves and order.rests and order.price is not None and not order.blocked:
+            order.reserve = max(0, order.leaves - order.display) if order.display else 0
             self.resting.append(order)
         return trades
+
+    def _match(self, order: BookOrder) -> list[Trade]:
+        trades = []
+        while order.leaves and not order.blocked and self._opposite(order):
+            maker = self._opposite(order)[0]
+            if order.smp and maker.smp == order.smp:
+                self._prevent(order, maker)
+                continue
+            units = min(maker.leaves - maker.reserve, order.leaves)
+            maker.leaves -= units
+            order.leaves -= units
+            trades.append(Trade(maker.order_id, order.order_id, maker.price or 0, units))
+            if maker.leaves == maker.reserve:
+                self.resting.remove(maker)
+                if maker.reserve:
+                    maker.reserve -= min(maker.display, maker.reserve)
+                    self.resting.append(maker)
+        return trades
+
+    def _prevent(self, taker: BookOrder, maker: BookOrder) -> None:
+        mode, both = taker.mode, min(taker.leaves, maker.leaves)
+        maker_loses = {SmpMode.CANCEL_NEWEST: 0, SmpMode.DECREMENT: both}.get(mode, maker.leaves)
+        taker_loses = {SmpMode.CANCEL_OLDEST: 0, SmpMode.DECREMENT: both}.get(mode, taker.leaves)
+        ends = maker_loses == maker.leaves, taker_loses == taker.leaves
+        ids = maker.order_id, taker.order_id
+        self.prevented.append(Prevented(*ids, maker_loses, taker_loses, *ends))
+        if ends[0]:
+            self.resting.remove(maker)
+        else:
+            maker.leaves -= maker_loses
+            maker.reserve = max(0, maker.reserve - maker_loses)
+        if ends[1]:
+            taker.blocked = True
+        else:
+            taker.leaves -= taker_loses
 
     def cancel(self, order_id: int) -> BookOrder:
         found = [order for order in self.resting if order.order_id == order_id]
@@ -80,7 +116,9 @@ class NaiveBook:
         if units <= 0 or price <= 0:
             raise ValueError(order_id)
         order = found[0]
+        self.prevented = []
         if order.price == price and units <= order.leaves:
+            order.reserve = max(0, order.reserve - (order.leaves - units))
             order.leaves = units
             return []
         self.cancel(order_id)
@@ -93,26 +131,26 @@ class NaiveBook:
     def _side(self, buy: bool, levels: int, own: bool) -> tuple[TickLevel, ...]:
         totals: dict[int, int] = {}
         for order in self._best_first(buy):
-            if own or not order.own:
-                totals[order.price or 0] = totals.get(order.price or 0, 0) + order.leaves
+            if (own or not order.own) and not order.hidden:
+                totals[order.price or 0] = totals.get(order.price or 0, 0) + order.leaves - order.reserve
         return tuple(totals.items())[:levels]
 
     def best_bid(self) -> int | None:
-        return next((order.price for order in self._best_first(True)), None)
+        return next((order.price for order in self._best_first(True) if not order.hidden), None)
 
     def best_ask(self) -> int | None:
-        return next((order.price for order in self._best_first(False)), None)
+        return next((order.price for order in self._best_first(False) if not order.hidden), None)
 
     def ahead(self, order_id: int) -> tuple[int, int]:
         mine = next((order for order in self.resting if order.order_id == order_id), None)
         if mine is None:
             raise KeyError(order_id)
-        before = [
-            order
-            for order in self.resting[: self.resting.index(mine)]
-            if order.buy is mine.buy and order.price == mine.price
-        ]
-        return len(before), sum(order.leaves for order in before)
+        level = [o for o in self.resting if o.buy is mine.buy and o.price == mine.price]
+        earlier = [o for o in self.resting[: self.resting.index(mine)] if o in level]
+        same = [o for o in earlier if o.hidden is mine.hidden]
+        shown = [o for o in level if not o.hidden] if mine.hidden else []
+        units = sum(o.leaves - o.reserve for o in same) + sum(o.leaves for o in shown)
+        return len(same) + len(shown), units
 
     def better_than(self, buy: bool, price: int) -> list[BookOrder]:
         orders = self._best_first(buy)
@@ -303,6 +341,73 @@ class BookCases:
         assert [order.order_id for order in book.better_than(False, 103)] == [2, 3, 1]
         assert book.better_than(False, 101) == []
 
+    def test_an_iceberg_shows_its_slice_only(self) -> None:
+        book = self.filled_with([BookOrder(1, False, 100, 100, display=30), sell(2, 5, 100)])
+        assert book.depth(5)[1] == ((100, 35),)
+
+    def test_a_new_slice_of_an_iceberg_goes_behind_what_is_displayed(self) -> None:
+        book = self.filled_with([BookOrder(1, False, 25, 100, display=10), sell(2, 10, 100)])
+        assert book.add(buy(3, 12, 100)) == [Trade(1, 3, 100, 10), Trade(2, 3, 100, 2)]
+        assert book.ahead(1) == (1, 8)
+        assert book.add(buy(4, 20, 100)) == [Trade(2, 4, 100, 8), Trade(1, 4, 100, 10), Trade(1, 4, 100, 2)]
+        assert book.depth(5)[1] == ((100, 3),)
+
+    def test_one_order_can_take_an_iceberg_whole_and_fill_or_kill_counts_its_reserve(self) -> None:
+        book = self.filled_with([BookOrder(1, False, 25, 100, display=10)])
+        trades = book.add(buy(2, 25, 100, minimum=25, rests=False))
+        assert [trade.units for trade in trades] == [10, 10, 5]
+        assert book.depth(5) == ((), ())
+
+    def test_a_smaller_iceberg_gives_up_reserve_first_and_keeps_its_place(self) -> None:
+        book = self.filled_with([BookOrder(1, False, 25, 100, display=10), sell(2, 10, 100)])
+        book.amend(1, 12, 100)
+        assert book.depth(5)[1] == ((100, 20),)
+        book.amend(1, 4, 100)
+        assert (book.depth(5)[1], book.ahead(1)) == (((100, 14),), (0, 0))
+
+    def test_a_hidden_order_is_not_displayed_and_trades_after_what_is(self) -> None:
+        hidden = BookOrder(1, False, 10, 100, hidden=True)
+        book = self.filled_with([hidden, BookOrder(2, False, 20, 100, display=5)])
+        assert (book.depth(5)[1], book.best_ask(), book.ahead(1)) == (((100, 5),), 100, (1, 20))
+        trades = book.add(buy(3, 25, 100))
+        assert [(trade.maker, trade.units) for trade in trades] == [(2, 5)] * 4 + [(1, 5)]
+
+    def test_a_hidden_order_inside_the_spread_trades_first_at_its_better_price(self) -> None:
+        book = self.filled_with([sell(1, 10, 102), BookOrder(2, False, 10, 101, hidden=True)])
+        assert book.best_ask() == 102
+        assert book.add(buy(3, 15, 102)) == [Trade(2, 3, 101, 10), Trade(1, 3, 102, 5)]
+
+    @pytest.mark.parametrize(
+        ("mode", "traded", "left", "taker_left"),
+        [
+            (SmpMode.CANCEL_NEWEST, [], ((100, 6), (101, 10)), 0),
+            (SmpMode.CANCEL_OLDEST, [(2, 10)], (), 0),
+            (SmpMode.CANCEL_BOTH, [], ((101, 10),), 0),
+            (SmpMode.DECREMENT, [(2, 4)], ((101, 6),), 0),
+        ],
+    )
+    def test_no_trade_prints_between_orders_of_one_id(
+        self, mode: SmpMode, traded: list[tuple[int, int]], left: tuple[TickLevel, ...], taker_left: int
+    ) -> None:
+        book = self.filled_with([BookOrder(1, False, 6, 100, smp="F"), sell(2, 10, 101)])
+        trades = book.add(BookOrder(3, True, 10, 101, smp="F", mode=mode))
+        assert [(trade.maker, trade.units) for trade in trades] == traded
+        bids, asks = book.depth(5)
+        assert (asks, sum(units for _, units in bids)) == (left, taker_left)
+        assert [(done.maker, done.taker) for done in book.prevented] == [(1, 3)]
+
+    def test_a_decrement_that_ends_the_newer_order_leaves_the_rest_of_the_older(self) -> None:
+        book = self.filled_with([BookOrder(1, False, 30, 100, display=5, smp="F")])
+        assert book.add(BookOrder(2, True, 10, 100, smp="F", mode=SmpMode.DECREMENT)) == []
+        assert book.prevented == [Prevented(1, 2, 10, 10, False, True)]
+        assert (book.depth(5), book.cancel(1).leaves) == (((), ((100, 5),)), 20)
+
+    def test_a_minimum_does_not_count_units_of_the_same_id(self) -> None:
+        book = self.filled_with([BookOrder(1, False, 6, 100, smp="F"), sell(2, 4, 100)])
+        order = BookOrder(3, True, 6, 100, False, 6, smp="F", mode=SmpMode.CANCEL_OLDEST)
+        assert book.add(order) == []
+        assert book.depth(5)[1] == ((100, 10),)
+
 
 class TestOrderBook(BookCases):
     def make(self) -> Book:
@@ -314,16 +419,24 @@ class TestNaiveBook(BookCases):
         return NaiveBook()
 
 
-Command = tuple[str, int, bool, int, int | None, bool, int, bool]
+#: Verb, id, side, units, price, rests, minimum, own; display, hidden, id and mode of self-match prevention.
+Command = tuple[str, int, bool, int, int | None, bool, int, bool, tuple[int, bool, str, SmpMode]]
 
 VERBS = st.sampled_from(["add"] * 6 + ["cancel", "amend", "amend"])
 LIMITS = st.integers(1, 4)
 
 
-def command(verb: str, is_buy: bool, price: int | None, terms: tuple[int, int, bool, int, bool]) -> Command:
+def command(
+    verb: str,
+    is_buy: bool,
+    price: int | None,
+    terms: tuple[int, int, bool, int, bool],
+    special: tuple[int, bool, str, SmpMode],
+) -> Command:
     """Bids mostly below offers, so that queues build up between the trades."""
     order_id, units, rests, minimum, own = terms
-    return verb, order_id, is_buy, units, price if is_buy or price is None else price + 2, rests, minimum, own
+    limit = price if is_buy or price is None else price + 2
+    return verb, order_id, is_buy, units, limit, rests, minimum, own, special
 
 
 COMMANDS = st.lists(
@@ -339,6 +452,12 @@ COMMANDS = st.lists(
             st.sampled_from([0] * 5 + [1, 4, 9]),
             st.booleans(),
         ),
+        st.tuples(
+            st.sampled_from([0, 0, 0, 1, 2, 5]),
+            st.sampled_from([False, False, False, True]),
+            st.sampled_from(["", "", "F", "G"]),
+            st.sampled_from(list(SmpMode)),
+        ),
     ),
     min_size=10,
     max_size=60,
@@ -347,10 +466,13 @@ COMMANDS = st.lists(
 
 def play(book: Book, command: Command) -> list[Trade] | str | int:
     """The command's result, or the kind of its error."""
-    verb, order_id, is_buy, units, price, rests, minimum, own = command
+    verb, order_id, is_buy, units, price, rests, minimum, own, (display, hidden, smp, mode) = command
+    shown = 0 if hidden else display
+    minimum = min(minimum, units)
     try:
         if verb == "add":
-            return book.add(BookOrder(order_id, is_buy, units, price, rests, minimum, own))
+            order = BookOrder(order_id, is_buy, units, price, rests, minimum, own, shown, hidden, smp, mode)
+            return book.add(order)
         if verb == "cancel":
             return book.cancel(order_id).leaves
         return book.amend(order_id, units, price or 3)
@@ -372,6 +494,11 @@ def test_random_commands_give_the_trades_depth_and_queues_of_the_naive_book(comm
     for command in commands:
         assert play(book, command) == play(naive, command)
         assert book.depth(99) == naive.depth(99)
+        assert book.prevented == naive.prevented
+        for buys in (True, False):
+            assert [(o.order_id, o.leaves, o.reserve) for o in book.resting(buys)] == [
+                (o.order_id, o.leaves, o.reserve) for o in naive._best_first(buys)
+            ]
         assert book.depth(2, own=False) == naive.depth(2, own=False)
         assert [position(book, n) for n in range(13)] == [position(naive, n) for n in range(13)]
 
@@ -380,16 +507,21 @@ def test_random_commands_give_the_trades_depth_and_queues_of_the_naive_book(comm
 @given(COMMANDS)
 def test_no_unit_is_lost_and_the_book_is_never_crossed(commands: list[Command]) -> None:
     book = OrderBook()
+
+    def open_units() -> int:
+        return sum(order.leaves for buys in (True, False) for order in book.resting(buys))
+
     for command in commands:
-        resting = sum(units for side in book.depth(99) for _, units in side)
+        resting = open_units()
         result = play(book, command)
         if isinstance(result, list) and command[0] == "add":
             traded = sum(trade.units for trade in result)
-            after = sum(units for side in book.depth(99) for _, units in side)
+            lost = sum(done.maker_units for done in book.prevented)
             order = book.order(command[1])
-            assert after == resting - traded + (order.leaves if order is not None else 0)
+            assert open_units() == resting - traded - lost + (order.leaves if order is not None else 0)
         bid, ask = book.best_bid(), book.best_ask()
         assert bid is None or ask is None or bid < ask
+        assert not book.crossed
 
 
 def test_the_counters_follow_the_trades() -> None:

@@ -3,7 +3,8 @@
 Stages follow each other. A message that fails a form stage (size to JSON) is not read further, so that error
 stands alone. All later stages are checked together and everything found is reported, sorted by stage and then
 by the order of the fields in the message's definition; errors about unknown fields keep the message's order.
-The first error gives the code and the HTTP status of the whole answer.
+Errors between fields are looked for when each field is right by itself. The first error gives the code and
+the HTTP status of the whole answer.
 
     size         413  body_too_large          (nesting_depth, if the limit is passed before the size limit)
     encoding     400  invalid_encoding

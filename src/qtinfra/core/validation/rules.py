@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.commands import SubmitOrder
-from qtinfra.core.decimals import NUMBER_GRAMMAR, ZERO, is_multiple, plain
+from qtinfra.core.decimals import NUMBER_GRAMMAR, ONE, ZERO, is_multiple, plain
 from qtinfra.core.decisions import Refusal
 from qtinfra.core.extended_models import Account, Instrument
 from qtinfra.core.models import OrderType, TimeInForce
@@ -19,7 +19,9 @@ WORKED_TYPES = (OrderType.LIMIT, OrderType.MARKET)
 WORKED_TIF = (TimeInForce.DAY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
 
 _MAX = Decimal(10) ** 18
-_MAX_NOTIONAL = Decimal(10) ** 29
+_MIN = -_MAX
+_CENT = Decimal("0.01")
+_MAX_NOTIONAL = Decimal(10) ** 20
 _MIN_STEP = Decimal("0.000000001")
 _MIN_EXPONENT = -9
 _MAX_DIGITS = 60  # of a number written with more places than it needs
@@ -28,7 +30,11 @@ _ID_LIMIT = 64
 
 def in_range(value: Decimal) -> bool:
     """Whether a number is finite, with at most 18 digits before the point and 9 after; its sign is free."""
-    if not value.is_finite() or value >= _MAX or value <= -_MAX:
+    if not value:
+        return True
+    if value.same_quantum(ONE) or value.same_quantum(_CENT):
+        return _MIN < value < _MAX
+    if not value.is_finite() or value >= _MAX or value <= _MIN:
         return False
     digits, exponent = value.as_tuple()[1:]
     if isinstance(exponent, int) and exponent >= _MIN_EXPONENT:
@@ -38,6 +44,8 @@ def in_range(value: Decimal) -> bool:
 
 def check_number(field: str, value: Decimal) -> Refusal | None:
     """A quantity or price: finite, positive, at most 18 digits before the point and 9 after."""
+    if in_range(value) and value > ZERO:
+        return None
     if not value.is_finite():
         return Refusal("number_out_of_range", f"{field} must be a finite number", field, "finite", str(value))
     if value <= ZERO:
@@ -50,6 +58,8 @@ def check_number(field: str, value: Decimal) -> Refusal | None:
 
 def check_client_id(value: str) -> Refusal | None:
     """A client order id: 1 to 64 printable ASCII characters."""
+    if 0 < len(value) <= _ID_LIMIT and value.isascii() and value.isprintable():
+        return None
     if not value or len(value) > _ID_LIMIT:
         text = f"client_order_id must have 1 to {_ID_LIMIT} characters"
         return Refusal("max_length", text, "client_order_id", str(_ID_LIMIT), str(len(value)))

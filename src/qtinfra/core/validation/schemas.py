@@ -171,7 +171,7 @@ class WireModel(BaseModel):
         message, errors = wire.decode_object(data)
         stand_ins = {name: value for name, value in (given or {}).items() if value is not None}
         try:
-            model = cls.model_validate(stand_ins | message)
+            model = cls.model_validate(stand_ins | _encodable(message))
         except ValidationError as fault:
             found = [error for detail in fault.errors() for error in _in_our_words(detail, cls.immutable)]
             missing = _none_of(cls.one_of, message)
@@ -180,6 +180,11 @@ class WireModel(BaseModel):
             if not errors:
                 return model
         raise MessageRefused(in_order(errors, tuple(cls.model_fields)))
+
+
+def _encodable(message: Mapping[str, object]) -> dict[str, object]:
+    """The message with lone surrogates in names escaped: Pydantic cannot report such a name as unknown."""
+    return {name.encode("utf-8", "backslashreplace").decode(): value for name, value in message.items()}
 
 
 def _none_of(names: tuple[str, ...], message: Mapping[str, object]) -> list[FieldError]:

@@ -270,8 +270,9 @@ def read_fields(
     Raises:
         MessageRefused: with everything found, in order.
     """
-    message, errors = decode_object(data)
+    message, twice = decode_object(data)
     values: dict[str, object] = {}
+    errors: list[FieldError] = []
     known = {field.name: field for field in fields}
     for name, raw in message.items():
         field = known.get(name)
@@ -287,11 +288,12 @@ def read_fields(
         if name not in message and stand_in is not None:
             values[name] = stand_in
     errors += [missing_field(f.name) for f in fields if f.required and f.name not in message | values]
+    if not errors:
+        errors += notional_errors(values) + date_errors(values)
     if one_of and not any(name in message for name in one_of):
         errors.append(missing_field(one_of[0]))
-    errors += notional_errors(values) + date_errors(values)
-    if errors:
-        raise MessageRefused(in_order(errors, tuple(known)))
+    if errors or twice:
+        raise MessageRefused(in_order(twice + errors, tuple(known)))
     return values
 
 

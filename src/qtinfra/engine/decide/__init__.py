@@ -42,6 +42,7 @@ _DECIDE: dict[type, Decide] = {
     cmd.EnableAlgo: risk_desk.enable_algo,
     cmd.RequestOverride: risk_desk.request_override,
     cmd.ApproveOverride: risk_desk.approve_override,
+    cmd.Unfreeze: control.unfreeze,
 }
 
 

@@ -441,5 +441,7 @@ def _refuse(
             refusal.text if refusal is not None else f"{code}: the order is {order.status}",
             False,
             now_ns,
+            command.qty if isinstance(command, ReplaceOrder) else None,
+            command.price if isinstance(command, ReplaceOrder) else None,
         )
     )

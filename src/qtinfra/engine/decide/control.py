@@ -15,6 +15,7 @@ from qtinfra.core.commands import (
     SetReference,
     SetVenueStatus,
     StartEpoch,
+    Unfreeze,
 )
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import (
@@ -31,6 +32,7 @@ from qtinfra.core.events import (
     OrderSuspended,
     ReferenceSet,
     SymbolRestricted,
+    Unfrozen,
     VenueStatusSet,
 )
 from qtinfra.core.extended_models import (
@@ -48,7 +50,7 @@ from qtinfra.core.models import Child, ChildStatus, Order, Origin
 from qtinfra.engine.decide.amend import cancel_if_open
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.risk_desk import is_risk_staff, wrong_count, wrong_limit
-from qtinfra.engine.evolve import kill_key
+from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.state import State
 
 
@@ -246,6 +248,15 @@ def _killed(state: State, order: Order, account: Account, command: EngageKillSwi
         KillScope.ALGO: order.special.algo if order.special is not None else "",
     }
     return subject[scope] == value
+
+
+def unfreeze(state: State, command: Unfreeze, now_ns: int, market: MarketView, out: Decision) -> None:
+    del now_ns, market
+    if command.subject not in state.frozen:
+        text = "nothing of this name is frozen"
+        _refuse(out, "not_frozen", "subject", "", command.subject, text)
+        return
+    out.add(Unfrozen(command.subject, command.reason))
 
 
 def release_kill_switch(

@@ -13,8 +13,8 @@ from qtinfra.core.market import ConsolidatedBook, MarketView
 from qtinfra.core.models import AssetClass, Order, OrderSide, OrderType, TimeInForce
 from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.decide.decision import Decision
-from qtinfra.engine.evolve import kill_key
 from qtinfra.engine.evolve_risk import open_price, scope_keys
+from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.risk_state import MAX_PROFILES
 from qtinfra.engine.state import State
 from qtinfra.positions.fx import Conversion, conversion

@@ -6,13 +6,12 @@ from decimal import Decimal
 
 from qtinfra.core.decisions import RiskApproved, RiskRefused
 from qtinfra.core.events import ChildOrder, OrderRouted
-from qtinfra.core.extended_models import KillScope
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import child_terms
 from qtinfra.engine.decide.risk_gate import reapprove
-from qtinfra.engine.evolve import kill_key
+from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
 from qtinfra.router.sor import VenueTerms, plan_route
 
@@ -22,13 +21,8 @@ MAX_ROUTE_ATTEMPTS = 16
 
 def eligible_venues(state: State, symbol: str, refused: list[str]) -> tuple[VenueTerms, ...]:
     """Venues that list the symbol, are connected, not killed, and have not refused this order."""
-    found = []
-    for mic in state.instruments[symbol].listings:
-        if mic in refused or not state.connected(mic) or kill_key(KillScope.VENUE, mic) in state.kills:
-            continue
-        venue = state.venues[mic]
-        found.append(VenueTerms(mic, venue.take_fee, venue.make_fee))
-    return tuple(found)
+    venues = open_venues(state, symbol)
+    return tuple(venue for venue in venues if venue.mic not in refused) if refused else venues
 
 
 def route(

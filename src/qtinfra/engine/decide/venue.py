@@ -23,6 +23,7 @@ from qtinfra.core.events import (
     OrderRestated,
     OrderStopped,
     ReportIgnored,
+    VenueSessionStarted,
 )
 from qtinfra.core.extended_models import Liquidity, Venue
 from qtinfra.core.market import MarketView
@@ -48,9 +49,14 @@ Handler = Callable[[Situation, VenueReport], None]
 def record_venue_report(
     state: State, command: RecordVenueReport, now_ns: int, market: MarketView, out: Decision
 ) -> None:
-    """Apply one report. A number that was seen before changes nothing; an unknown order raises a break."""
+    """Apply one report. A number that was seen before changes nothing; an unknown order raises a break.
+
+    A new session of the venue counts its reports from 1 again.
+    """
     report = command.report
-    if report.seq and report.seq <= state.inbound.get(report.venue, 0):
+    if report.session != state.sessions.get(report.venue, "") and report.session:
+        out.add(VenueSessionStarted(report.venue, 0, report.session))
+    elif report.seq and report.seq <= state.inbound.get(report.venue, 0):
         return
     if report.kind is ReportKind.MASS_STATUS_END:
         out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "end of mass status"))
@@ -74,8 +80,13 @@ def record_venue_report(
 
 def _well_formed(report: VenueReport) -> bool:
     """Whether every number is finite and of a size that the books can hold exactly."""
-    numbers = (report.qty, report.px, report.cum_qty, report.leaves_qty, report.queue_ahead)
-    return all(number is None or in_range(number) for number in numbers)
+    return (
+        in_range(report.qty)
+        and (report.px is None or in_range(report.px))
+        and in_range(report.cum_qty)
+        and in_range(report.leaves_qty)
+        and in_range(report.queue_ahead)
+    )
 
 
 def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
@@ -110,7 +121,8 @@ def _pending(at: Situation, report: VenueReport) -> None:
 def _reject(at: Situation, report: VenueReport) -> None:
     if at.child.status not in (ChildStatus.SENT, ChildStatus.UNKNOWN):
         _ignore(report, "rejected after it was accepted", at.out)
-        if at.child.status is ChildStatus.REJECTED:
+        accepted = at.child.status in (ChildStatus.LIVE, ChildStatus.FILLED) or at.child.venue_order_id
+        if not accepted and not at.child.cum:
             return
         text = f"{report.venue} rejects an order that it had accepted: {report.reason}"
         at.out.add(BreakRaised("late_reject", at.order.order_id, report.cl_ord_id, text))
@@ -302,7 +314,7 @@ def _replaced(at: Situation, report: VenueReport) -> None:
     unasked = pending is None and not by_engine
     if not at.child.replace_id or report.cl_ord_id != at.child.replace_id or unasked:
         _ignore(report, "nothing pending under this id", at.out)
-        if report.cl_ord_id != at.child.cl_ord_id:
+        if at.child.working and report.cl_ord_id != at.child.cl_ord_id:
             text = f"{report.venue} replaced an order on a request that had been answered"
             at.out.add(BreakRaised("unexpected_replace", at.order.order_id, report.cl_ord_id, text))
         return

@@ -1,8 +1,8 @@
 """Call auctions: the price at which most trades, and who trades at it.
 
 The price is the one that (1) executes most units, (2) leaves the smallest imbalance, (3) leaves no limit
-order over that is priced better than it, (4) is nearest to the reference price; the lower of two equally near.
-At the price, market orders trade first, then better limits, then who came first.
+order over that is priced better than it, (4) is nearest to the reference price, the lower of two
+equally near. At the price, market orders trade first, then better limits, then who came first.
 
 Source: Nasdaq Equity 4, Rule 4754(b)(2): (A) maximise shares, (B) minimise imbalance, (C) the entered price
 at which shares will remain unexecuted, (D) nearest to the benchmark.

@@ -297,19 +297,23 @@ class OrderBook:
 
     def units_at(self, buy: bool, price: int, *, own: bool = True) -> int:
         """Units displayed at one price."""
-        level = (self._bids if buy else self._asks).levels.get(_key(buy, price, False))
+        side = self._bids if buy else self._asks
+        level = side.levels.get(2 * price + 1 if buy else 1 - 2 * price)
         if level is None:
             return 0
         return level.units if own else level.units - level.own
 
     def better_than(self, buy: bool, price: int) -> list[BookOrder]:
         """Resting orders of one side that are priced strictly better, best first, in time order."""
+        side, bound = self._bids if buy else self._asks, _key(buy, price, False)
         found: list[BookOrder] = []
-        for order in self.resting(buy):
-            limit = order.price or 0
-            if limit <= price if buy else limit >= price:
+        for key in reversed(side.keys):
+            if key <= bound:
                 break
-            found.append(order)
+            order = side.levels[key].head
+            while order is not None:
+                found.append(order)
+                order = order.behind
         return found
 
     def order(self, order_id: int) -> BookOrder | None:
@@ -457,8 +461,9 @@ class OrderBook:
         if level is None:
             level = side.levels[key] = Level(price, order.hidden)
             insort(side.keys, key)
-        order.reserve = max(0, order.leaves - order.display) if order.display else 0
-        level.reserve += order.reserve
+        if order.display:
+            order.reserve = max(0, order.leaves - order.display)
+            level.reserve += order.reserve
         self._append(order, level)
         self._orders[order.order_id] = order
 
@@ -471,9 +476,10 @@ class OrderBook:
             tail.behind = order
             order.before = tail
         level.tail = order
-        level.units += order.shown
+        shown = order.leaves - order.reserve
+        level.units += shown
         if order.own:
-            level.own += order.shown
+            level.own += shown
         order.level = level
 
     def _unlink(self, order: BookOrder, level: Level) -> None:
@@ -486,12 +492,14 @@ class OrderBook:
             level.tail = before
         else:
             behind.before = before
-        level.units -= order.shown
-        level.reserve -= order.reserve
+        shown = order.leaves - order.reserve
+        level.units -= shown
         if order.own:
-            level.own -= order.shown
+            level.own -= shown
+        if order.reserve:
+            level.reserve -= order.reserve
+            order.reserve = 0
         order.before = order.behind = order.level = None
-        order.reserve = 0
         if level.head is None:
             (self._bids if order.buy else self._asks).drop(_key(order.buy, level.price, level.dark))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 
 import msgspec
 from msgspec.structs import replace
@@ -20,11 +21,34 @@ from qtinfra.venues.simulated.terms import PegTerms, peg_price
 DISPLAYED_LEVELS = 5
 
 
+class HaltEntry(StrEnum):
+    """New orders while a symbol is halted: refused, or queued for the re-opening auction."""
+
+    REJECT = "reject"
+    QUEUE = "queue"
+
+
+class AuctionTimes(msgspec.Struct, frozen=True, gc=False):
+    """From these moments (UTC nanoseconds) on, orders for an auction can be neither entered nor changed.
+
+    None: until the auction itself. NYSE's for the close is 10 minutes before it (NYSE Rule 7.35B).
+    """
+
+    on_open_cutoff_ns: int | None = None
+    on_close_cutoff_ns: int | None = None
+
+    def over(self, tif: TimeInForce, now_ns: int) -> bool:
+        """Whether the cut-off of the auction has come."""
+        opening = tif is TimeInForce.AT_OPEN
+        cutoff_ns = self.on_open_cutoff_ns if opening else self.on_close_cutoff_ns
+        return cutoff_ns is not None and now_ns >= cutoff_ns
+
+
 class Market(msgspec.Struct, eq=False):
     """One symbol's state.
 
     Attributes:
-        halted: nothing trades. `call`: orders are collected for the opening. `close_held`: the closing is over.
+        halted: nothing trades. `call`: orders are collected for the opening. `close_held`: the closing was.
         stops: trigger price in ticks and entry by entry id, in order of arrival.
         pegs: what pegged orders follow and their entries by entry id, whether or not they rest now.
         on_auction: orders for the opening and the closing, in order of arrival.

@@ -3,8 +3,8 @@
 Our side speaks `submit` and gets reports; the other side is the market that drives it (`background_*`).
 What an exchange would call its order database is `orders()`: the venue's own record, for reconciliation.
 
-Beside displayed limit, market, IOC and FOK orders it takes icebergs and hidden orders (see `book`), stops that
-the last trade here triggers, pegs that follow the best displayed prices of orders that are not pegged
+Beside displayed limit, market, IOC and FOK orders it takes icebergs and hidden orders (see `book`), stops
+that the last trade here triggers, pegs that follow the best displayed prices of orders that are not pegged
 themselves, and, where it holds auctions, orders for the opening and the closing (see `auction`). In a call
 before an auction, and in a halt if the venue queues then, limit orders rest without trading.
 """
@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from enum import StrEnum
 
-import msgspec
 from msgspec.structs import replace
 
 from qtinfra.core.decimals import EXACT
@@ -34,7 +32,7 @@ from qtinfra.core.reports import (
 )
 from qtinfra.venues.simulated import auction, reasons
 from qtinfra.venues.simulated.book import BookOrder, OrderBook, Trade
-from qtinfra.venues.simulated.market import DISPLAYED_LEVELS, Market
+from qtinfra.venues.simulated.market import DISPLAYED_LEVELS, AuctionTimes, HaltEntry, Market
 from qtinfra.venues.simulated.orders import (
     ExecutionRecord,
     Listing,
@@ -54,23 +52,6 @@ __all__ = [
     "MatchingVenue",
     "OrderRecord",
 ]
-
-
-class HaltEntry(StrEnum):
-    """New orders while a symbol is halted: refused, or queued for the re-opening auction."""
-
-    REJECT = "reject"
-    QUEUE = "queue"
-
-
-class AuctionTimes(msgspec.Struct, frozen=True, gc=False):
-    """From these moments (UTC nanoseconds) on, orders for an auction can be neither entered nor changed.
-
-    None: until the auction itself. NYSE's for the close is 10 minutes before it (NYSE Rule 7.35B).
-    """
-
-    on_open_cutoff_ns: int | None = None
-    on_close_cutoff_ns: int | None = None
 
 
 class MatchingVenue:
@@ -176,17 +157,17 @@ class MatchingVenue:
         market = self._markets[symbol]
         if order.order_id <= 0:
             raise ValueError("ids of other people's orders are positive")
-        collecting = self._collecting(market)
-        if not self._open or (market.halted and not collecting):
+        if not self._open or (market.halted and not self._queues_in_halts):
             return []
-        if collecting:
+        if market.call or market.halted:
             if order.price is not None and order.rests:
                 market.book.enqueue(order)
                 market.changed_ns = now_ns
             return []
         market.changed_ns = now_ns
-        reports = self._report_trades(market, market.book.add(order), now_ns)
-        return reports + self._follow(market, now_ns)
+        trades = market.book.add(order)
+        reports = self._report_trades(market, trades, now_ns) if trades or market.book.prevented else []
+        return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
 
     def background_cancel(self, symbol: str, order_id: int, now_ns: int) -> bool:
         """Somebody else's order leaves; False when it no longer rests. `requote` lets pegs follow."""
@@ -322,13 +303,10 @@ class MatchingVenue:
 
     def _cut_off(self, tif: TimeInForce, market: Market, now_ns: int) -> bool:
         """Whether orders for the auction can no longer be entered, changed or cancelled."""
-        times = self._auctions
-        if tif not in ON_AUCTION or times is None:
+        if tif not in ON_AUCTION or self._auctions is None:
             return False
-        opening = tif is TimeInForce.AT_OPEN
-        over = not market.call if opening else market.close_held
-        cutoff_ns = times.on_open_cutoff_ns if opening else times.on_close_cutoff_ns
-        return over or (cutoff_ns is not None and now_ns >= cutoff_ns)
+        held = not market.call if tif is TimeInForce.AT_OPEN else market.close_held
+        return held or self._auctions.over(tif, now_ns)
 
     # --- our orders ---------------------------------------------------------------------------------------
 

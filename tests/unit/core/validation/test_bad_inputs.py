@@ -1,7 +1,7 @@
 """The rows of the bad-input list that concern the order message, each named by its id, on both readers.
 
-A row about POST /orders is sent through the parser and through the documented schema: both must refuse it with
-the same code and the same HTTP status.
+A row about POST /orders is sent through the parser and through the documented schema: both must refuse it
+with the same errors.
 """
 
 import json

@@ -1,0 +1,52 @@
+"""What decisions look up again and again, derived from the state and remembered until it changes.
+
+None of this is state: it is not encoded, not hashed, and built again from the state whenever it is missing.
+`evolve` calls `forget` on every event that may change it.
+"""
+
+from __future__ import annotations
+
+from qtinfra.core.extended_models import KillScope
+from qtinfra.engine.state import State
+from qtinfra.router.sor import VenueTerms
+
+_KEY = "lookup"
+
+
+class Lookup:
+    """Derived tables: the venues by symbol that may take an order."""
+
+    __slots__ = ("venues",)
+
+    def __init__(self) -> None:
+        self.venues: dict[str, tuple[VenueTerms, ...]] = {}
+
+
+def _lookup(state: State) -> Lookup:
+    known: Lookup | None = state.__dict__.get(_KEY)
+    if known is None:
+        known = state.__dict__[_KEY] = Lookup()
+    return known
+
+
+def forget(state: State) -> None:
+    """The state changed in a way that these tables depend on."""
+    state.__dict__.pop(_KEY, None)
+
+
+def kill_key(scope: KillScope, value: str) -> str:
+    """How an engaged kill switch is filed: "FIRM:" or "ACCOUNT:alpha"."""
+    return f"{scope}:" if scope is KillScope.FIRM else f"{scope}:{value}"
+
+
+def open_venues(state: State, symbol: str) -> tuple[VenueTerms, ...]:
+    """Venues that list the symbol, are connected and not killed, the primary listing first."""
+    venues = _lookup(state).venues
+    known = venues.get(symbol)
+    if known is None:
+        known = venues[symbol] = tuple(
+            VenueTerms(mic, state.venues[mic].take_fee, state.venues[mic].make_fee)
+            for mic in state.instruments[symbol].listings
+            if state.connected(mic) and kill_key(KillScope.VENUE, mic) not in state.kills
+        )
+    return known
