@@ -1,4 +1,4 @@
-"""The scripts as a user runs them: from another folder, with the packages of requirements.txt and no others."""
+"""The scripts as a user runs them: from another folder, with the packages of requirements.txt only."""
 
 import os
 import re

@@ -138,7 +138,7 @@ MUTATIONS: dict[str, Plant] = {
     "a late fill is dropped": _late_fill_dropped,
     "a correction keeps the old price": _correction_keeps_the_price,
     "a client id may come again with other content": lambda planted: planted.setattr(
-        submit, "_same_content", lambda order, command: True
+        submit, "same_content", lambda state, order, command: True
     ),
     "the reason of a refused replace is wrong": lambda planted: planted.setattr(
         venue, "_cxl_reason", lambda report, child: 99

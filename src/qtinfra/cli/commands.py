@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from qtinfra import __version__
 from qtinfra.cli.output import console, note, print_json, progress
+
+if TYPE_CHECKING:
+    from qtinfra.bootstrap import SimulateOutcome
 
 app = typer.Typer(
     add_completion=False,
@@ -152,56 +155,66 @@ def simulate(
     The journal is replayed, every decision is taken again from its recorded inputs, and the hash chain is
     verified against signed heads that stand in a file of their own.
     """
-    from qtinfra import bootstrap
-
-    _check_feed(
-        feed,
-        {
-            "--messages": (Feed.LOBSTER, messages, True),
-            "--seed-messages": (Feed.LOBSTER, seed_messages, True),
-            "--seed-book": (Feed.LOBSTER, seed_book, True),
-            "--official-bbo": (Feed.LOBSTER, official_bbo, False),
-            "--quotes": (Feed.NBBO, quotes, True),
-            "--trades": (Feed.NBBO, trades, True),
-            "--minutes": (Feed.SYNTHETIC, minutes, False),
-            "--symbols": (Feed.SYNTHETIC, symbols, False),
-        },
-    )
+    files = FeedFiles(messages, seed_messages, seed_book, official_bbo, quotes, trades, minutes, symbols)
+    _check_feed(feed, files)
     if journal is not None:
         _refuse_existing(journal, "--journal")
+    _show_session(_run_feed(files, orders, seed, batch, journal), journal, as_json)
+
+
+class FeedFiles(NamedTuple):
+    """What the options say about the market; what belongs to another feed is None."""
+
+    messages: Path | None
+    seed_messages: Path | None
+    seed_book: Path | None
+    official_bbo: Path | None
+    quotes: Path | None
+    trades: Path | None
+    minutes: int | None
+    symbols: str | None
+
+
+def _run_feed(files: FeedFiles, orders: int, seed: int, batch: int, journal: Path | None) -> SimulateOutcome:
+    from qtinfra import bootstrap
+
+    messages, seed_messages, seed_book = files.messages, files.seed_messages, files.seed_book
     with progress("simulating") as advance:
         if messages is not None and seed_messages is not None and seed_book is not None:
-            outcome = bootstrap.simulate_lobster(
+            return bootstrap.simulate_lobster(
                 messages,
                 seed_messages,
                 seed_book,
-                official_bbo=official_bbo,
+                official_bbo=files.official_bbo,
                 orders=orders,
                 seed=seed,
                 batch=batch,
                 journal=journal,
                 progress=advance,
             )
-        elif quotes is not None and trades is not None:
-            outcome = bootstrap.simulate_nbbo(
-                quotes,
-                trades,
+        if files.quotes is not None and files.trades is not None:
+            return bootstrap.simulate_nbbo(
+                files.quotes,
+                files.trades,
                 orders=orders,
                 seed=seed,
                 batch=batch,
                 journal=journal,
                 progress=advance,
             )
-        else:
-            outcome = bootstrap.simulate_synthetic(
-                _symbols(symbols),
-                20 if minutes is None else minutes,
-                orders=orders,
-                seed=seed,
-                batch=batch,
-                journal=journal,
-                progress=advance,
-            )
+        return bootstrap.simulate_synthetic(
+            _symbols(files.symbols),
+            20 if files.minutes is None else files.minutes,
+            orders=orders,
+            seed=seed,
+            batch=batch,
+            journal=journal,
+            progress=advance,
+        )
+
+
+def _show_session(outcome: SimulateOutcome, journal: Path | None, as_json: bool) -> None:
+    """Print the session; a session that its journal does not prove is an error."""
     from qtinfra.cli.facts import simulate_facts
 
     facts = simulate_facts(outcome, journal)
@@ -217,14 +230,31 @@ def simulate(
     _require(proved and outcome.verification.ok, "the journal does not prove the session")
 
 
-def _check_feed(feed: Feed, options: dict[str, tuple[Feed, object, bool]]) -> None:
-    """Each option belongs to one feed, and a recording needs its files: name, feed, value, whether needed."""
-    for name, (owner, value, _) in options.items():
-        if owner is not feed and value is not None:
-            raise _bad(name, f"does not go with --feed {feed}: {value}")
-    for name, (owner, value, needed) in options.items():
-        if owner is feed and needed and value is None:
-            raise _bad(name, f"--feed {feed} needs this file; none was given")
+_OPTIONS = {  # option -> the feed it belongs to, and whether that feed needs it
+    "messages": (Feed.LOBSTER, True),
+    "seed_messages": (Feed.LOBSTER, True),
+    "seed_book": (Feed.LOBSTER, True),
+    "official_bbo": (Feed.LOBSTER, False),
+    "quotes": (Feed.NBBO, True),
+    "trades": (Feed.NBBO, True),
+    "minutes": (Feed.SYNTHETIC, False),
+    "symbols": (Feed.SYNTHETIC, False),
+}
+
+
+def _check_feed(feed: Feed, files: FeedFiles) -> None:
+    """Each option belongs to one feed, and a recording needs its files."""
+    given = files._asdict()
+    for name, (owner, _) in _OPTIONS.items():
+        if owner is not feed and given[name] is not None:
+            raise _bad(_option(name), f"does not go with --feed {feed}: {given[name]}")
+    for name, (owner, needed) in _OPTIONS.items():
+        if owner is feed and needed and given[name] is None:
+            raise _bad(_option(name), f"--feed {feed} needs this file; none was given")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _symbols(text: str | None) -> tuple[str, ...]:

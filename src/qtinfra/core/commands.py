@@ -7,10 +7,22 @@ from enum import StrEnum
 
 import msgspec
 
-from qtinfra.core.decimals import ZERO
-from qtinfra.core.extended_models import Account, Instrument, KillScope, LimitRule, Venue, VenueStatus
+from qtinfra.core.calendar import VenueCalendar
+from qtinfra.core.decimals import ONE, ZERO
+from qtinfra.core.extended_models import (
+    Account,
+    Instrument,
+    KillScope,
+    LimitRule,
+    Locate,
+    PartyKind,
+    RiskPolicy,
+    Venue,
+    VenueStatus,
+)
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, Origin, TimeInForce
 from qtinfra.core.reports import VenueReport
+from qtinfra.core.special import Link, SpecialTerms
 
 
 class Command(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -33,10 +45,14 @@ class SubmitOrder(Command, frozen=True, gc=False):
     trader: str = ""
     origin: Origin = Origin.CLIENT
     poss_resend: bool = False
+    special: SpecialTerms | None = None
 
 
 class ReplaceOrder(Command, frozen=True, gc=False):
-    """New total quantity and price for an order; None keeps what it has."""
+    """New total quantity, price and special terms for an order; None keeps what it has.
+
+    Of the special terms those that are set replace the order's; marks, links and locates stay.
+    """
 
     account: str
     cl_ord_id: str
@@ -44,6 +60,7 @@ class ReplaceOrder(Command, frozen=True, gc=False):
     qty: Decimal | None = None
     price: Decimal | None = None
     origin: Origin = Origin.CLIENT
+    special: SpecialTerms | None = None
 
 
 class CancelOrder(Command, frozen=True, gc=False):
@@ -75,10 +92,14 @@ class RecordVenueReport(Command, frozen=True, gc=False):
 
 
 class TimerKind(StrEnum):
-    """DAY_CLOSE ends the trading day at a venue; DAY_OPEN begins trading date `trade_date`."""
+    """DAY_CLOSE ends the trading day at a venue; DAY_OPEN begins trading date `trade_date`.
+
+    EXPIRY ends what is due now by the journaled calendars and the orders' own times.
+    """
 
     DAY_CLOSE = "DAY_CLOSE"
     DAY_OPEN = "DAY_OPEN"
+    EXPIRY = "EXPIRY"
 
 
 class TimerFired(Command, frozen=True, gc=False):
@@ -109,17 +130,29 @@ class SetLimit(Command, frozen=True, gc=False):
     """Set one limit; `value` None removes it. "*" stands for every account or symbol.
 
     The value is a quantity (max_order_qty, position_limit), an amount in the instrument's currency
-    (max_order_value) or a fraction of the reference price (price_collar: 0.1 is ten percent).
+    (max_order_value) or in the base currency (max_order_value_base, gross_exposure, net_exposure,
+    credit_threshold, capital), a fraction of the reference price (price_collar, period_collar: 0.1 is ten
+    percent) or of the capital (concentration), or a number of messages or orders (max_messages,
+    max_book_messages, duplicate_flow, algo_executions).
+
+    `account` names an account; for exposure and credit also "CLIENT:<id>" or "FIRM:<id>", and for
+    algo_executions "ALGO:<id>", each with "*" for every one of them. `author` and `reason` say who set it
+    and why.
     """
 
     rule: LimitRule
     value: Decimal | None
     account: str = "*"
     symbol: str = "*"
+    author: str = ""
+    reason: str = ""
 
 
 class RestrictSymbol(Command, frozen=True, gc=False):
-    """Put a symbol on an account's restricted list, or take it off. "*" is every account."""
+    """Put a symbol on an account's restricted list, or take it off. "*" is every account.
+
+    `account` may also be "CLIENT:<id>", "DESK:<id>" or "TRADER:<id>".
+    """
 
     symbol: str
     account: str = "*"
@@ -170,6 +203,124 @@ class ResolveUnknown(Command, frozen=True, gc=False):
     reason: str = ""
 
 
+class SubmitList(Command, frozen=True, gc=False):
+    """Orders that hang together, accepted all or none; one account, one symbol.
+
+    OCO: two or more of one quantity. BRACKET: the entry first, then its exits on the other side.
+    """
+
+    link: Link
+    orders: tuple[SubmitOrder, ...]
+
+
+class MarketMoved(Command, frozen=True, gc=False):
+    """The market of a symbol has changed: triggers, trailing stops and pegs are looked at.
+
+    Nothing is journaled unless something follows.
+
+    Attributes:
+        last_px: price of the last trade, where one is known.
+    """
+
+    symbol: str
+    last_px: Decimal | None = None
+
+
+class SetCalendar(Command, frozen=True, gc=False):
+    """The sessions of a venue, in place of those known before."""
+
+    calendar: VenueCalendar
+
+
+class ActionKind(StrEnum):
+    """What an issuer does that changes open orders (FINRA Rule 5330)."""
+
+    CASH_DIVIDEND = "CASH_DIVIDEND"
+    SPLIT = "SPLIT"
+    REVERSE_SPLIT = "REVERSE_SPLIT"
+
+
+class CorporateAction(Command, frozen=True, gc=False):
+    """Adjust the open orders of a symbol before trading on the ex-date.
+
+    Attributes:
+        action_id: unique for ever; the same one again changes nothing.
+        ex_date: ISO 8601.
+        amount: of a cash dividend, in the instrument's currency per unit.
+        ratio_num, ratio_den: of a split, new units for old: 2/1 for two-for-one, 1/10 for a reverse split.
+    """
+
+    action_id: str
+    symbol: str
+    kind: ActionKind
+    ex_date: str
+    amount: Decimal = ZERO
+    ratio_num: Decimal = ONE
+    ratio_den: Decimal = ONE
+
+
+class SetRiskPolicy(Command, frozen=True, gc=False):
+    """How the pre-trade controls work; replaces the whole policy."""
+
+    policy: RiskPolicy
+    author: str = ""
+    reason: str = ""
+
+
+class ApproveParty(Command, frozen=True, gc=False):
+    """Approve a trader, account, algo or risk officer by id, or take the approval back."""
+
+    kind: PartyKind
+    party: str
+    approved: bool = True
+    author: str = ""
+
+
+class GrantLocate(Command, frozen=True, gc=False):
+    """Shares located for short sales of one account; its id is never used again."""
+
+    locate: Locate
+
+
+class SetPriceTest(Command, frozen=True, gc=False):
+    """Put the short-sale price test of 17 CFR 242.201 on a symbol, or lift it."""
+
+    symbol: str
+    active: bool
+    reason: str = ""
+
+
+class EnableAlgo(Command, frozen=True, gc=False):
+    """A designated person re-enables an algo that the execution throttle has disabled; it counts anew."""
+
+    algo: str
+    staff: str
+    reason: str = ""
+
+
+class RequestOverride(Command, frozen=True, gc=False):
+    """Ask that one order may pass a soft limit, up to `value`, until `expires_ns`.
+
+    `account` is the account, client or firm whose limit it is, as in SetLimit.
+    """
+
+    override_id: str
+    rule: LimitRule
+    account: str
+    symbol: str
+    value: Decimal
+    expires_ns: int
+    staff: str
+    reason: str = ""
+
+
+class ApproveOverride(Command, frozen=True, gc=False):
+    """The second person's yes to an override; the first cannot give it."""
+
+    override_id: str
+    staff: str
+
+
 class Unfreeze(Command, frozen=True, gc=False):
     """Let an order or account work again that our own fault had frozen."""
 
@@ -195,6 +346,17 @@ AnyCommand = (
     | EngageKillSwitch
     | ReleaseKillSwitch
     | ResolveUnknown
+    | SubmitList
+    | MarketMoved
+    | SetCalendar
+    | CorporateAction
+    | SetRiskPolicy
+    | ApproveParty
+    | GrantLocate
+    | SetPriceTest
+    | EnableAlgo
+    | RequestOverride
+    | ApproveOverride
     | Unfreeze
 )
 

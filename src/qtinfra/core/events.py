@@ -16,11 +16,25 @@ from qtinfra.core.extended_models import (
     KillScope,
     LimitRule,
     Liquidity,
+    Locate,
+    PartyKind,
+    RiskPolicy,
     Venue,
     VenueStatus,
 )
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, Origin, TimeInForce
+from qtinfra.core.special import SpecialTerms
+from qtinfra.core.special_events import (
+    CalendarSet,
+    CorporateActionTaken,
+    OrderAdjusted,
+    OrderHeld,
+    OrderTriggered,
+    PegRepriced,
+    TermsReplaced,
+    WatermarkMoved,
+)
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -40,6 +54,7 @@ class ReferenceSet(Event, frozen=True, gc=False):
     accounts: tuple[Account, ...]
     venues: tuple[Venue, ...]
     prices: tuple[tuple[str, Decimal], ...]
+    ts_ns: int = 0
 
 
 class LimitSet(Event, frozen=True, gc=False):
@@ -47,6 +62,8 @@ class LimitSet(Event, frozen=True, gc=False):
     value: Decimal | None
     account: str
     symbol: str
+    author: str = ""
+    reason: str = ""
 
 
 class SymbolRestricted(Event, frozen=True, gc=False):
@@ -59,6 +76,7 @@ class FxRateSet(Event, frozen=True, gc=False):
     base: Currency
     quote: Currency
     rate: Decimal
+    ts_ns: int = 0
 
 
 class InstrumentHalted(Event, frozen=True, gc=False):
@@ -142,7 +160,10 @@ class BreakRaised(Event, frozen=True, gc=False):
 
 
 class OrderAccepted(Event, frozen=True, gc=False):
-    """Rules and risk passed; the order exists."""
+    """Rules and risk passed; the order exists.
+
+    `reference` is the price that the controls measured it against, and the value of an order without a limit.
+    """
 
     order_id: str
     account: str
@@ -158,6 +179,8 @@ class OrderAccepted(Event, frozen=True, gc=False):
     trader: str
     origin: Origin
     ts_ns: int
+    special: SpecialTerms | None = None
+    reference: Decimal | None = None
 
 
 class OrderRejected(Event, frozen=True, gc=False):
@@ -183,6 +206,7 @@ class OrderRejected(Event, frozen=True, gc=False):
     observed: str
     text: str
     fix_reason: int
+    special: SpecialTerms | None = None
 
 
 class DuplicateRefused(Event, frozen=True, gc=False):
@@ -492,6 +516,70 @@ class OrderRestated(VenueEvent, frozen=True, gc=False):
     ts_ns: int
 
 
+# --- risk controls ---------------------------------------------------------------------------------------
+
+
+class RiskPolicySet(Event, frozen=True, gc=False):
+    policy: RiskPolicy
+    author: str
+    reason: str
+
+
+class PartyApproved(Event, frozen=True, gc=False):
+    kind: PartyKind
+    party: str
+    approved: bool
+    author: str
+
+
+class LocateGranted(Event, frozen=True, gc=False):
+    locate: Locate
+
+
+class PriceTestSet(Event, frozen=True, gc=False):
+    symbol: str
+    active: bool
+    reason: str
+
+
+class AlgoDisabled(Event, frozen=True, gc=False):
+    """The execution throttle has stopped the algo (RTS 6 Art. 15(3)); only staff let it go on."""
+
+    algo: str
+    reason: str
+    ts_ns: int
+
+
+class AlgoEnabled(Event, frozen=True, gc=False):
+    algo: str
+    staff: str
+    reason: str
+
+
+class OverrideRequested(Event, frozen=True, gc=False):
+    override_id: str
+    rule: LimitRule
+    account: str
+    symbol: str
+    value: Decimal
+    expires_ns: int
+    staff: str
+    reason: str
+
+
+class OverrideApproved(Event, frozen=True, gc=False):
+    override_id: str
+    staff: str
+
+
+class OverrideUsed(Event, frozen=True, gc=False):
+    """The order of this client id passed a soft limit by the override, which is now used up."""
+
+    override_id: str
+    account: str
+    cl_ord_id: str
+
+
 # --- answers: they go out when what they rest on is durable, and are never journaled ----------------------
 
 
@@ -559,6 +647,23 @@ AnyEvent = (
     | ChildUnknown
     | ChildConfirmed
     | OrderStopped
+    | CalendarSet
+    | OrderHeld
+    | OrderTriggered
+    | WatermarkMoved
+    | PegRepriced
+    | TermsReplaced
+    | CorporateActionTaken
+    | OrderAdjusted
+    | RiskPolicySet
+    | PartyApproved
+    | LocateGranted
+    | PriceTestSet
+    | AlgoDisabled
+    | AlgoEnabled
+    | OverrideRequested
+    | OverrideApproved
+    | OverrideUsed
 )
 
 

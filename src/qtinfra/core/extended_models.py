@@ -176,6 +176,17 @@ class LimitRule(StrEnum):
     MAX_ORDER_VALUE = "max_order_value"
     PRICE_COLLAR = "price_collar"
     POSITION_LIMIT = "position_limit"
+    MAX_ORDER_VALUE_BASE = "max_order_value_base"
+    PERIOD_COLLAR = "period_collar"
+    CAPITAL = "capital"
+    CONCENTRATION = "concentration"
+    GROSS_EXPOSURE = "gross_exposure"
+    NET_EXPOSURE = "net_exposure"
+    CREDIT_THRESHOLD = "credit_threshold"
+    MAX_MESSAGES = "max_messages"
+    MAX_BOOK_MESSAGES = "max_book_messages"
+    DUPLICATE_FLOW = "duplicate_flow"
+    ALGO_EXECUTIONS = "algo_executions"
 
 
 class KillScope(StrEnum):
@@ -188,7 +199,67 @@ class KillScope(StrEnum):
     ACCOUNT = "ACCOUNT"
     SYMBOL = "SYMBOL"
     VENUE = "VENUE"
+    ALGO = "ALGO"
 
 
 #: Stands for "every account" or "every symbol" in a limit or a restriction.
 ANY = "*"
+
+
+class RestrictedPolicy(StrEnum):
+    """Open orders in a symbol that comes onto the restricted list: flagged to a person, or cancelled."""
+
+    FLAG = "flag"
+    CANCEL = "cancel"
+
+
+class PartyKind(StrEnum):
+    """Who must have been approved before (17 CFR 240.15c3-5(c)(2)(iii)).
+
+    RISK_STAFF are the designated persons who set limits, release algos and grant overrides.
+    """
+
+    TRADER = "TRADER"
+    ACCOUNT = "ACCOUNT"
+    ALGO = "ALGO"
+    RISK_STAFF = "RISK_STAFF"
+
+
+class RiskPolicy(msgspec.Struct, frozen=True, gc=False):
+    """How the pre-trade controls of a shard work, besides their limits.
+
+    Attributes:
+        base_currency: the one currency of exposure, credit, capital and `max_order_value_base`.
+        restricted_orders: what happens to open orders when their symbol is restricted.
+        approved_only: kinds of parties that may act only once they are approved.
+        short_sale: sells of shares and ETFs follow Regulation SHO (marking, locates, price test).
+        message_window_ns, duplicate_window_ns, drift_window_ns: the periods that the message rate,
+            duplicate flow and the period collar look back.
+        reference_max_age_ns: a journaled reference price older than this is stale; 0 for never. Quotes of
+            a live feed do not age.
+        fx_max_age_ns: the same for a rate.
+    """
+
+    base_currency: Currency = Currency.USD
+    restricted_orders: RestrictedPolicy = RestrictedPolicy.FLAG
+    approved_only: tuple[PartyKind, ...] = ()
+    short_sale: bool = False
+    message_window_ns: int = 1_000_000_000
+    duplicate_window_ns: int = 500_000_000
+    drift_window_ns: int = 60_000_000_000
+    reference_max_age_ns: int = 0
+    fx_max_age_ns: int = 0
+
+
+class Locate(msgspec.Struct, frozen=True, gc=False):
+    """Shares that may be borrowed to deliver on a short sale (17 CFR 242.203(b)(1)).
+
+    `trade_date` (ISO 8601) is the only day it is good for; empty for any day.
+    """
+
+    locate_id: str
+    account: str
+    symbol: str
+    qty: Decimal
+    source: str = ""
+    trade_date: str = ""

@@ -8,6 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from qtinfra.core.decimals import ZERO, average, canonical
+from qtinfra.core.special import SpecialTerms
 
 #: A quantity in units of the instrument (shares, contracts); never negative unless said.
 Quantity = Decimal
@@ -285,6 +286,7 @@ class Order(msgspec.Struct, gc=False):
     `cum_qty` is the sum of unbusted executions, `notional` the sum of their price times quantity,
     `unallocated` what no venue holds, `reserved` what risk counts as open. `closed` is the status that ended
     it, if one did; a filled order is not closed by it, since a bust or a larger replace opens it again.
+    `special` has the terms of an order that is not plain, as they count now.
     """
 
     order_id: str
@@ -325,6 +327,7 @@ class Order(msgspec.Struct, gc=False):
     children: list[str] = []
     refused_venues: list[str] = []
     executions: list[str] = []
+    special: SpecialTerms | None = None
 
     @property
     def filled(self) -> bool:

@@ -10,6 +10,8 @@ from decimal import Decimal
 from qtinfra.core.decimals import ZERO, exact, plain
 from qtinfra.core.extended_models import ExecutionState
 from qtinfra.core.models import ChildStatus, Order, order_status
+from qtinfra.engine.audit_risk import audit_risk
+from qtinfra.engine.audit_special import audit_special
 from qtinfra.engine.state import State
 
 
@@ -19,7 +21,13 @@ def audit(state: State) -> list[str]:
         found: list[str] = []
         for order in state.orders.values():
             found.extend(f"order {order.order_id}: {text}" for text in audit_order(state, order))
-        return found + _audit_exposure(state) + _audit_positions(state)
+        return [
+            *found,
+            *_audit_exposure(state),
+            *_audit_positions(state),
+            *audit_special(state),
+            *audit_risk(state),
+        ]
 
 
 def audit_order(state: State, order: Order) -> list[str]:

@@ -11,9 +11,10 @@ from decimal import Decimal
 from typing import Any
 
 from qtinfra.core import events as ev
-from qtinfra.core.decimals import ZERO, average
+from qtinfra.core import special_events as sp
+from qtinfra.core.decimals import ZERO, average, plain
 from qtinfra.core.extended_models import VenueStatus
-from qtinfra.core.models import Amend, ChildStatus, Order, OrderStatus, fix_status
+from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
     NO_ORDER,
     REJ_DUPLICATE_ORDER,
@@ -29,6 +30,7 @@ from qtinfra.core.reports import (
     VenueReplace,
     VenueStatusRequest,
 )
+from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.state import State
 
 
@@ -206,6 +208,8 @@ def _command_refused(state: State, event: ev.CommandRefused) -> list[Effect]:
 
 def _routed(state: State, event: ev.OrderRouted) -> list[Effect]:
     order = state.orders[event.order_id]
+    if order.special is not None:
+        return [special_order(order, order.special, child) for child in event.children]
     return [
         VenueNewOrder(
             child.venue,
@@ -338,6 +342,54 @@ def _restated(state: State, event: ev.OrderRestated | ev.OrderSuspended | ev.Ord
     return [execution_report(order, ExecType.RESTATED, text=event.reason)]
 
 
+# --- orders with special terms ---------------------------------------------------------------------------
+
+
+def special_order(order: Order, terms: SpecialTerms, child: ev.ChildOrder) -> VenueNewOrder:
+    """A child as its venue gets it: with the special terms when the venue takes the order's type.
+
+    A peg's offset points towards the own side with us; at a venue it is added to the price.
+    """
+    whole = child.order_type is order.order_type
+    buying = order.side is OrderSide.BUY
+    return VenueNewOrder(
+        child.venue,
+        child.child_id,
+        order.symbol,
+        order.side,
+        child.order_type,
+        child.tif,
+        child.qty,
+        child.price,
+        child.min_qty,
+        order.account,
+        display_qty=terms.display_qty or ZERO if whole else ZERO,
+        stop_px=terms.stop_px if whole else None,
+        peg=terms.peg or "" if whole else "",
+        peg_offset=(-terms.peg_offset if buying else terms.peg_offset) if whole else ZERO,
+        smp_id=terms.smp_id,
+    )
+
+
+def _triggered(state: State, event: sp.OrderTriggered) -> list[Effect]:
+    text = f"triggered at {plain(event.stop_px)}: {event.by} {plain(event.px)}"
+    return [execution_report(state.orders[event.order_id], ExecType.RESTATED, code="triggered", text=text)]
+
+
+def _adjusted(state: State, event: sp.OrderAdjusted) -> list[Effect]:
+    """Restated with ExecRestatementReason (FIX 378) 0: GT corporate action."""
+    order = state.orders[event.order_id]
+    text = f"corporate action {event.action_id}"
+    return [execution_report(order, ExecType.RESTATED, reason=0, code="corporate_action", text=text)]
+
+
+def _peg_repriced(state: State, event: sp.PegRepriced) -> list[Effect]:
+    return [
+        VenueReplace(child.venue, leg.cl_ord_id, child.cl_ord_id, leg.qty, leg.price)
+        for leg, child in ((leg, state.children[leg.child_id]) for leg in event.legs)
+    ]
+
+
 # --- children and executions -----------------------------------------------------------------------------
 
 
@@ -443,6 +495,9 @@ _EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
     ev.ChildUnknown: _child_unknown,
     ev.ChildConfirmed: _child_confirmed,
     ev.VenueStatusSet: _venue_status,
+    sp.OrderTriggered: _triggered,
+    sp.OrderAdjusted: _adjusted,
+    sp.PegRepriced: _peg_repriced,
     ev.BreakRaised: _break,
     ev.CommandQuarantined: _quarantined,
 }

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from qtinfra.core import events as ev
-from qtinfra.core.decimals import ZERO, canonical, quotient
+from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import Execution, ExecutionState, VenueStatus
 from qtinfra.core.models import (
     Amend,
@@ -24,8 +24,11 @@ from qtinfra.core.models import (
     signed,
 )
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER
+from qtinfra.engine.evolve_held import HELD, admit
+from qtinfra.engine.evolve_risk import with_risk
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.lookup import forget, kill_key
+from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, expose, heard, known, release, settle
 from qtinfra.engine.state import State
 from qtinfra.risk.limits import set_limit
@@ -175,6 +178,7 @@ def _new_order(event: ev.OrderAccepted | ev.OrderRejected) -> Order:
         unallocated=event.qty,
         submitted_qty=event.qty,
         submitted_price=event.price,
+        special=event.special,
     )
 
 
@@ -185,6 +189,8 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
     _register(state, order, event.cl_ord_id)
     expose(state, order, event.qty)
     state.open_orders[event.order_id] = True
+    if event.special is not None:
+        admit(state, order, event.special)
 
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
@@ -365,7 +371,7 @@ def _order_restated(state: State, event: ev.OrderRestated) -> None:
     _inbound(state, event)
     order = state.orders[event.order_id]
     if event.ratio_num != event.ratio_den:
-        _scale(state, order, event.ratio_num, event.ratio_den)
+        scale_order(state, order, event.ratio_num, event.ratio_den)
     else:
         _resize(state, order, event.qty - order.qty, event.child_id)
     order.qty = event.qty
@@ -389,39 +395,6 @@ def _resize(state: State, order: Order, change: Decimal, child_id: str) -> None:
         change -= part
         if child_id:
             change, child_id = min(ZERO, change + order.unallocated), ""
-
-
-def _scale(state: State, order: Order, num: Decimal, den: Decimal) -> None:
-    """A corporate action: quantities times num/den, notional unchanged."""
-    cum = ZERO
-    for key in order.executions:
-        execution = state.executions[key]
-        execution.qty = _scaled(execution.qty, num, den)
-        execution.px = _scaled(execution.px, den, num)
-        if execution.state is not ExecutionState.BUSTED:
-            cum += execution.qty
-    order.cum_qty = cum
-    order.min_qty = _scaled(order.min_qty, num, den)
-    order.day_base_cum = _scaled(order.day_base_cum, num, den)
-    for child_id in order.children:
-        child = state.children[child_id]
-        child.cum = sum(
-            (
-                state.executions[key].qty
-                for key in order.executions
-                if state.executions[key].child_id == child_id
-                and state.executions[key].state is not ExecutionState.BUSTED
-            ),
-            ZERO,
-        )
-        child.qty = _scaled(child.qty, num, den)
-        child.leaves = _scaled(child.leaves, num, den)
-        if child.price is not None:
-            child.price = _scaled(child.price, den, num)
-
-
-def _scaled(value: Decimal, num: Decimal, den: Decimal) -> Decimal:
-    return canonical(quotient(value * num, den))
 
 
 def _order_suspended(state: State, event: ev.OrderSuspended) -> None:
@@ -666,4 +639,6 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     ev.ChildUnknown: _child_unknown,
     ev.ChildConfirmed: _child_confirmed,
     ev.OrderStopped: _order_stopped,
+    **HELD,
 }
+_EVOLVE.update(with_risk(_EVOLVE))

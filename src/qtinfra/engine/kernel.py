@@ -15,6 +15,7 @@ from qtinfra.core.market import MarketView, RecordedMarket, RecordingMarket
 from qtinfra.core.reports import Effect
 from qtinfra.engine.decide import decide
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.effects import effects_of, effects_of_answer
 from qtinfra.engine.evolve import evolve
 from qtinfra.engine.state import State
@@ -88,6 +89,8 @@ class Kernel:
         except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
             decision = self._quarantine(inbound.command, "decide", error)
         self._apply(inbound, now_ns, market, decision, events, effects)
+        if state.specials:
+            aftermath(state, decision.events, decision)
         answers, follow_ups = decision.answers, decision.follow_ups
         steps = 0
         while follow_ups:
@@ -101,6 +104,8 @@ class Kernel:
                 step = self._quarantine(inbound.command, "follow-up", error)
                 follow_ups.clear()
             self._apply(inbound, now_ns, market, step, events, effects)
+            if state.specials:
+                aftermath(state, step.events, step)
             follow_ups.extend(step.follow_ups)
         for answer in answers:
             effects.extend(effects_of_answer(state, answer))

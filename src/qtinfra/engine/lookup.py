@@ -6,24 +6,20 @@ None of this is state: it is not encoded, not hashed, and built again from the s
 
 from __future__ import annotations
 
-from qtinfra.core.extended_models import ANY, KillScope
+from qtinfra.core.extended_models import KillScope
 from qtinfra.engine.state import State
-from qtinfra.risk.limits import Limits, limits_for, tighter_limits
 from qtinfra.router.sor import VenueTerms
 
 _KEY = "lookup"
-_NOBODY = "\x00"  # an account that no limit names
 
 
 class Lookup:
-    """Derived tables: eligible venues by symbol, limits by symbol for all and by account for all symbols."""
+    """Derived tables: the venues by symbol that may take an order."""
 
-    __slots__ = ("by_account", "by_symbol", "venues")
+    __slots__ = ("venues",)
 
     def __init__(self) -> None:
         self.venues: dict[str, tuple[VenueTerms, ...]] = {}
-        self.by_symbol: dict[str, Limits] = {}
-        self.by_account: dict[str, Limits | None] = {}
 
 
 def _lookup(state: State) -> Lookup:
@@ -54,27 +50,3 @@ def open_venues(state: State, symbol: str) -> tuple[VenueTerms, ...]:
             if state.connected(mic) and kill_key(KillScope.VENUE, mic) not in state.kills
         )
     return known
-
-
-def limits_of(state: State, account: str, symbol: str) -> Limits:
-    """The limits of one account and symbol: `limits_for`, put together from two remembered halves."""
-    tables = _lookup(state)
-    every = tables.by_symbol.get(symbol)
-    if every is None:
-        every = tables.by_symbol[symbol] = limits_for(state.limits, _NOBODY, symbol)
-    if account in tables.by_account:
-        own = tables.by_account[account]
-    else:
-        own = tables.by_account[account] = _own_limits(state, account)
-    return limits_for(state.limits, account, symbol) if own is None else tighter_limits(own, every)
-
-
-def _own_limits(state: State, account: str) -> Limits | None:
-    """The account's limits for all symbols; None when it has one for a single symbol."""
-    found = []
-    for rule in ("max_order_qty", "max_order_value", "price_collar", "position_limit"):
-        own = state.limits.get(rule, {}).get(account, {})
-        if any(symbol != ANY for symbol in own):
-            return None
-        found.append(own.get(ANY))
-    return Limits(*found)

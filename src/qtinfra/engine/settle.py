@@ -49,6 +49,22 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
         state.open_orders.pop(order.order_id, None)
     if reserved != order.reserved:
         expose(state, order, reserved)
+    if order.special is not None:
+        _track(state, order)
+
+
+def _track(state: State, order: Order) -> None:
+    """An order with special terms is looked after as long as it is open."""
+    order_id = order.order_id
+    if order.open:
+        state.specials[order_id] = True
+        return
+    state.specials.pop(order_id, None)
+    waiting = state.watched.get(order.symbol)
+    if waiting is not None:
+        waiting.pop(order_id, None)
+        if not waiting:
+            del state.watched[order.symbol]
 
 
 def _held(state: State, order: Order) -> Decimal:

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import msgspec
 
+from qtinfra.core.calendar import VenueCalendar
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import (
     ANY,
@@ -23,6 +24,8 @@ from qtinfra.core.extended_models import (
     VenueStatus,
 )
 from qtinfra.core.models import Child, Order, Origin
+from qtinfra.core.special import Link, SpecialTerms
+from qtinfra.engine.risk_state import RiskState
 from qtinfra.positions.book import PositionBook
 from qtinfra.risk.limits import LimitTable
 
@@ -34,11 +37,21 @@ class Exposure(msgspec.Struct, gc=False):
     sell: Decimal = ZERO
 
 
+class OrderList(msgspec.Struct, gc=False):
+    """Orders that hang together. `qty` is what the list may execute; a bracket's first order is its entry."""
+
+    link: Link
+    qty: Decimal
+    orders: list[str]
+
+
 class State(msgspec.Struct, dict=True):
     """One shard's state after event `seq`.
 
     Besides its fields, which are all that is encoded and hashed, it may carry what `engine.lookup` derives.
-    `closed_days` has the last trading date that ended, by venue ("" for all at once).
+    `closed_days` has the last trading date that ended, by venue ("" for all at once). `specials` are the open
+    orders with special terms, `watched` those that the market may move, by symbol, with the best price that a
+    trailing stop has seen; `submitted_terms` the first terms of orders whose special terms have changed.
     """
 
     shard: int = 0
@@ -68,6 +81,13 @@ class State(msgspec.Struct, dict=True):
     sessions: dict[str, str] = {}
     inbound: dict[str, int] = {}
     breaks: int = 0
+    calendars: dict[str, VenueCalendar] = {}
+    specials: dict[str, bool] = {}
+    watched: dict[str, dict[str, Decimal | None]] = {}
+    lists: dict[str, OrderList] = {}
+    submitted_terms: dict[str, SpecialTerms | None] = {}
+    corporate_actions: dict[str, bool] = {}
+    risk: RiskState = msgspec.field(default_factory=RiskState)
 
     def find_order(self, account: str, cl_ord_id: str) -> Order | None:
         """The order that any of its client ids names: the first, a replace's, a cancel's."""

@@ -1,180 +1,195 @@
-"""The pre-trade controls. At the limit passes, one unit over fails.
+"""The pre-trade controls in one place. At the limit passes, one unit over fails.
 
 Each control is one function from the facts to a refusal or None; `CONTROLS` lists them in the order in
-which they run, and the first refusal counts.
+which they run, and the first refusal counts. A soft limit gives way to an override that two persons
+granted for one order, in its scope, up to its value, before it expires (RTS 6 Art. 15(6)).
 
 Sources: 17 CFR 240.15c3-5 (market access), Commission Delegated Regulation (EU) 2017/589 (RTS 6) Art. 12
-and 15.
+and 15, 17 CFR 242.200-203 (Regulation SHO).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 
-import msgspec
-
-from qtinfra.core.decimals import ONE, plain
 from qtinfra.core.decisions import Refusal, RiskApproved, RiskRefused
-from qtinfra.core.models import OrderSide, OrderType, TimeInForce
-from qtinfra.core.reports import REJ_EXCEEDS_LIMIT
-from qtinfra.risk.limits import Limits
+from qtinfra.core.extended_models import ANY, LimitRule
+from qtinfra.risk.exposure import (
+    check_concentration,
+    check_credit,
+    check_gross_exposure,
+    check_net_exposure,
+    check_position_limit,
+)
+from qtinfra.risk.facts import Control, RiskFacts, RiskProfile, Waivers
+from qtinfra.risk.flow import check_algo_executions, check_book_messages, check_duplicates, check_messages
+from qtinfra.risk.ledger import Override
+from qtinfra.risk.permission import check_approved, check_frozen, check_kill_switch, check_restricted
+from qtinfra.risk.price import check_period_collar, check_price_collar
+from qtinfra.risk.short_sale import check_locate, check_price_test, check_short_mark
+from qtinfra.risk.size import check_max_order_qty, check_max_order_value, check_max_order_value_base
 
-
-class RiskFacts(msgspec.Struct, gc=False):
-    """Everything the controls read about one request.
-
-    Attributes:
-        qty: quantity that the order would have open and executed (the new total for a replace).
-        adds: quantity that the request adds to what is open already.
-        reference: price the collar and the value of a market order are measured against; None if unknown.
-        multiplier: currency value per unit and price point.
-        position: net position, bought positive.
-        open_buy, open_sell: quantity open in the account's other orders of the symbol, and in this one
-            before the request.
-        killed: the engaged kill switch that covers the order, as "SCOPE:value"; empty if none.
-        restricted: whether the symbol is on a restricted list of the account.
-        frozen: why the account is frozen; empty if it is not.
-    """
-
-    account: str
-    symbol: str
-    side: OrderSide
-    order_type: OrderType
-    tif: TimeInForce
-    qty: Decimal
-    adds: Decimal
-    price: Decimal | None
-    min_qty: Decimal
-    reference: Decimal | None
-    multiplier: Decimal
-    position: Decimal
-    open_buy: Decimal
-    open_sell: Decimal
-    limits: Limits
-    killed: str = ""
-    restricted: bool = False
-    frozen: str = ""
-
-
-Control = Callable[[RiskFacts], Refusal | None]
-
-
-def check_frozen(facts: RiskFacts) -> Refusal | None:
-    """An account whose state our own fault made doubtful takes no new orders until a person has looked."""
-    if not facts.frozen:
-        return None
-    return Refusal("frozen", f"frozen after a fault: {facts.frozen}", "account", "", facts.account)
-
-
-def check_kill_switch(facts: RiskFacts) -> Refusal | None:
-    """No new flow under an engaged kill switch (RTS 6 Art. 12)."""
-    if not facts.killed:
-        return None
-    return Refusal("kill_switch", f"kill switch {facts.killed} is engaged", "", facts.killed, facts.symbol)
-
-
-def check_restricted(facts: RiskFacts) -> Refusal | None:
-    """No orders in a restricted symbol (17 CFR 240.15c3-5(c)(2)(ii))."""
-    if not facts.restricted:
-        return None
-    return Refusal("restricted_symbol", f"{facts.symbol} is restricted", "symbol", "", facts.symbol)
-
-
-def check_max_order_qty(facts: RiskFacts) -> Refusal | None:
-    """Quantity of one order (RTS 6 Art. 15(1)(c))."""
-    limit = facts.limits.max_order_qty
-    if limit is None or facts.qty <= limit:
-        return None
-    return _over("max_order_qty", "quantity", limit, facts.qty)
-
-
-def check_max_order_value(facts: RiskFacts) -> Refusal | None:
-    """Value of one order in the instrument's currency (RTS 6 Art. 15(1)(b)); fails closed without a price."""
-    limit = facts.limits.max_order_value
-    if limit is None:
-        return None
-    price = facts.price if facts.price is not None else facts.reference
-    if price is None:
-        return _stale("max_order_value")
-    value = facts.qty * price * facts.multiplier
-    return None if value <= limit else _over("max_order_value", "quantity", limit, value)
-
-
-def check_price_collar(facts: RiskFacts) -> Refusal | None:
-    """A limit price within a fraction of the reference on the aggressive side (RTS 6 Art. 15(1)(a)).
-
-    Only the side that could do harm is bounded: a buy may not be too high, a sell not too low. A market
-    order needs a live reference. Without one the control fails closed.
-    """
-    collar = facts.limits.price_collar
-    if collar is None:
-        return None
-    if facts.reference is None:
-        return _stale("price_collar")
-    if facts.price is None:
-        return None
-    if facts.side is OrderSide.BUY:
-        bound = facts.reference * (ONE + collar)
-        return None if facts.price <= bound else _over("price_collar", "price", bound, facts.price)
-    bound = facts.reference * (ONE - collar)
-    return None if facts.price >= bound else _over("price_collar", "price", bound, facts.price)
-
-
-def check_position_limit(facts: RiskFacts) -> Refusal | None:
-    """Net position if everything open on this side were executed (17 CFR 240.15c3-5(c)(1)(i)).
-
-    Open orders count at once, on their own side only: orders of the other side may never trade. An order
-    that only takes the position towards zero is within any limit that the position itself is within.
-    """
-    limit = facts.limits.position_limit
-    if limit is None:
-        return None
-    if facts.side is OrderSide.BUY:
-        worst = facts.position + facts.open_buy + facts.adds
-        exceeded = worst > limit
-    else:
-        worst = facts.position - facts.open_sell - facts.adds
-        exceeded = worst < -limit
-    return _over("position_limit", "quantity", limit, abs(worst)) if exceeded else None
-
-
-def _over(code: str, field: str, limit: Decimal, observed: Decimal) -> Refusal:
-    text = f"{code}: {plain(observed)} is beyond the limit {plain(limit)}"
-    return Refusal(code, text, field, plain(limit), plain(observed), REJ_EXCEEDS_LIMIT)
-
-
-def _stale(rule: str) -> Refusal:
-    text = f"{rule} needs a reference price and there is no live one"
-    return Refusal("stale_reference", text, "price", rule, "none", REJ_EXCEEDS_LIMIT)
-
+__all__ = [
+    "CONTROLS",
+    "PERMISSIONS",
+    "SOFT",
+    "Control",
+    "RiskFacts",
+    "RiskPassed",
+    "RiskProfile",
+    "approve",
+    "controls_for",
+    "may_pass",
+    "signature",
+]
 
 #: Controls on who may trade and what: they bind every child and every re-route as well.
-PERMISSIONS: tuple[Control, ...] = (check_frozen, check_kill_switch, check_restricted)
+PERMISSIONS: tuple[Control, ...] = (check_frozen, check_kill_switch, check_restricted, check_approved)
+
+_SHORT_SALE: tuple[Control, ...] = (check_short_mark, check_locate, check_price_test)
+#: Controls that look at several scopes, each of which an override may lift by itself.
+_SCOPED: tuple[Control, ...] = (check_gross_exposure, check_net_exposure, check_credit)
 
 #: All controls on a new order or a replace, in order.
 CONTROLS: tuple[Control, ...] = (
     *PERMISSIONS,
+    check_algo_executions,
+    check_messages,
+    check_book_messages,
+    check_duplicates,
     check_max_order_qty,
     check_max_order_value,
+    check_max_order_value_base,
     check_price_collar,
+    check_period_collar,
+    *_SHORT_SALE,
     check_position_limit,
+    check_concentration,
+    *_SCOPED,
+)
+
+#: Limits that an override may lift. Kills, restrictions, approvals and short-sale rules never give way.
+SOFT: tuple[LimitRule, ...] = (
+    LimitRule.MAX_ORDER_QTY,
+    LimitRule.MAX_ORDER_VALUE,
+    LimitRule.MAX_ORDER_VALUE_BASE,
+    LimitRule.PRICE_COLLAR,
+    LimitRule.PERIOD_COLLAR,
+    LimitRule.POSITION_LIMIT,
+    LimitRule.CONCENTRATION,
+    LimitRule.GROSS_EXPOSURE,
+    LimitRule.NET_EXPOSURE,
+    LimitRule.CREDIT_THRESHOLD,
 )
 
 
-def approve(facts: RiskFacts, controls: tuple[Control, ...] = CONTROLS) -> RiskApproved | RiskRefused:
+class RiskPassed(RiskApproved, frozen=True, gc=False):
+    """An approval with what it rests on: the reference price, and the overrides that it uses up."""
+
+    reference: Decimal | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def signature(profile: RiskProfile) -> tuple[bool, ...]:
+    """Which controls can refuse under a profile: one whose limit is not set never does."""
+    limits = profile.limits
+    return (
+        profile.frozen != "",
+        profile.restricted or bool(profile.restricted_for),
+        limits.messages is not None,
+        limits.book_messages is not None,
+        limits.duplicates is not None,
+        limits.max_order_qty is not None,
+        limits.max_order_value is not None,
+        limits.max_order_value_base is not None,
+        limits.price_collar is not None,
+        limits.period_collar is not None,
+        limits.position_limit is not None,
+        limits.concentration is not None,
+        limits.gross != (),
+        limits.net != (),
+        limits.credit != (),
+        profile.short_sale,
+    )
+
+
+_SIGNED: tuple[Control, ...] = (
+    check_frozen,
+    check_restricted,
+    check_messages,
+    check_book_messages,
+    check_duplicates,
+    check_max_order_qty,
+    check_max_order_value,
+    check_max_order_value_base,
+    check_price_collar,
+    check_period_collar,
+    check_position_limit,
+    check_concentration,
+    *_SCOPED,
+)
+
+
+def controls_for(signed: tuple[bool, ...], *, approvals: bool, kills: bool) -> tuple[Control, ...]:
+    """The controls of a signature.
+
+    Args:
+        approvals: whether the policy wants any party approved.
+        kills: whether any kill switch is engaged.
+    """
+    without = [control for needed, control in zip(signed, _SIGNED, strict=False) if not needed]
+    without += [] if signed[-1] else _SHORT_SALE
+    without += [] if approvals else [check_approved]
+    without += [] if kills else [check_kill_switch]
+    return tuple(control for control in CONTROLS if control not in without)
+
+
+def approve(facts: RiskFacts, controls: tuple[Control, ...] = CONTROLS) -> RiskPassed | RiskRefused:
     """Run the controls; the approval is for `adds`, the quantity that the request would send."""
     for control in controls:
         refusal = control(facts)
-        if refusal is not None:
+        if refusal is not None and (facts.waivers is None or not _lifted(facts, control, refusal)):
             return RiskRefused(refusal)
-    return RiskApproved(
-        facts.account,
-        facts.symbol,
+    return RiskPassed(
+        facts.profile.account,
+        facts.profile.symbol,
         facts.side,
         facts.order_type,
         facts.tif,
         facts.adds,
         facts.price,
         facts.min_qty,
+        facts.reference,
+        facts.waivers.used if facts.waivers is not None else (),
     )
+
+
+def _lifted(facts: RiskFacts, control: Control, refusal: Refusal | None) -> bool:
+    """Whether overrides lift everything that the control has against the request; they are noted as used."""
+    waivers = facts.waivers
+    while refusal is not None and waivers is not None:
+        scope = facts.scope if control in _SCOPED else facts.profile.account
+        found = _find_override(facts, waivers, refusal, scope)
+        if found is None:
+            return False
+        waivers.used = (*waivers.used, found)
+        waivers.waived = (*waivers.waived, (refusal.code, scope))
+        refusal = control(facts) if control in _SCOPED else None
+    return True
+
+
+def _find_override(facts: RiskFacts, waivers: Waivers, refusal: Refusal, scope: str) -> str | None:
+    for override_id, override in waivers.known.items():
+        if override_id in waivers.used or override.account != scope:
+            continue
+        if override.symbol in (ANY, facts.profile.symbol) and may_pass(override, refusal, facts.now_ns):
+            return override_id
+    return None
+
+
+def may_pass(override: Override, refusal: Refusal, now_ns: int) -> bool:
+    """Whether an override covers a refusal: approved, in time, of the rule, and not beyond its value."""
+    if not override.approved_by or now_ns > override.expires_ns or override.rule != refusal.code:
+        return False
+    limit, observed = Decimal(refusal.limit), Decimal(refusal.observed)
+    return observed <= override.value if observed > limit else observed >= override.value

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from qtinfra.core.commands import AnyCommand, Inbound, RecordVenueReport, SetVenueStatus
+from qtinfra.core.commands import AnyCommand, Inbound, MarketMoved, RecordVenueReport, SetVenueStatus
 from qtinfra.core.events import AnyEvent, Entry, OrderFilled
 from qtinfra.core.extended_models import Liquidity, VenueStatus
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
@@ -282,6 +282,8 @@ class Simulation:
         reports = self._market.step()
         if reports:
             self._hear(reports)
+        for symbol in tuple(self.kernel.state.watched):
+            self.submit(MarketMoved(symbol), "market")
 
     def _deliver(self, now_ns: int) -> None:
         due = heapq.heappop(self._queue)

@@ -9,7 +9,6 @@ from qtinfra.core.commands import (
     EngageKillSwitch,
     Inbound,
     ReleaseKillSwitch,
-    SetLimit,
     SetReference,
     SetVenueStatus,
     StartEpoch,
@@ -19,21 +18,18 @@ from qtinfra.core.extended_models import (
     Account,
     Instrument,
     KillScope,
-    LimitRule,
     Venue,
     VenueStatus,
 )
 from qtinfra.core.market import NO_MARKET
 from qtinfra.core.models import AssetClass, Currency
 from qtinfra.engine.kernel import Kernel
-from qtinfra.engine.lookup import limits_of, open_venues
+from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State, decode_state, encode_state, state_hash
-from qtinfra.risk.limits import limits_for
 
 pytestmark = pytest.mark.unit
 
 MICS = ("XAAA", "XBBB")
-RULES = tuple(LimitRule)
 
 
 @pytest.fixture
@@ -75,31 +71,8 @@ def test_new_fees_and_listings_count_from_the_next_order_on(kernel: Kernel) -> N
     assert open_venues(kernel.state, "TEST")[0].take_fee == 1
 
 
-@pytest.mark.parametrize("account", ["a", "b", "*"])
-@pytest.mark.parametrize("symbol", ["TEST", "*"])
-@pytest.mark.parametrize("rule", RULES)
-def test_remembered_limits_are_those_of_the_table_after_every_change(
-    kernel: Kernel, rule: LimitRule, account: str, symbol: str
-) -> None:
-    steps = [
-        SetLimit(rule, Decimal("0.5")),
-        SetLimit(rule, Decimal("0.4"), account, symbol),
-        SetLimit(rule, Decimal("0.3"), "a"),
-        SetLimit(rule, None, account, symbol),
-        SetLimit(rule, None),
-    ]
-    for step in steps:
-        kernel.execute(Inbound(step), 1, NO_MARKET)
-        for name in ("a", "b", "unheard-of"):
-            for traded in ("TEST", "OTHER"):
-                expected = limits_for(kernel.state.limits, name, traded)
-                assert limits_of(kernel.state, name, traded) == expected
-                assert limits_of(kernel.state, name, traded) == expected
-
-
 def test_what_is_remembered_is_neither_encoded_nor_hashed(kernel: Kernel) -> None:
     before = state_hash(kernel.state)
     open_venues(kernel.state, "TEST")
-    limits_of(kernel.state, "a", "TEST")
     assert state_hash(kernel.state) == before
     assert decode_state(encode_state(kernel.state)) == kernel.state

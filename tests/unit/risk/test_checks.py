@@ -1,205 +1,216 @@
-"""The pre-trade controls, each on its own facts."""
+"""Each control by itself: at the limit passes, one unit over fails, and the refusal names limit and value."""
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from qtinfra.core.decimals import ONE, ZERO
-from qtinfra.core.decisions import RiskApproved, RiskRefused
+from qtinfra.core.decisions import Refusal
 from qtinfra.core.extended_models import LimitRule
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
-from qtinfra.risk.checks import (
-    CONTROLS,
-    PERMISSIONS,
-    RiskFacts,
-    approve,
-    check_frozen,
-    check_kill_switch,
-    check_max_order_qty,
-    check_max_order_value,
+from qtinfra.risk import checks
+from qtinfra.risk.exposure import (
+    check_concentration,
+    check_credit,
+    check_gross_exposure,
+    check_net_exposure,
     check_position_limit,
-    check_price_collar,
-    check_restricted,
 )
-from qtinfra.risk.limits import Limits, LimitTable, limits_for, set_limit, tightest
-from tests.support.builders import ALPHA, SYMBOL, dec
+from qtinfra.risk.facts import Control, Rate, RiskFacts, RiskProfile
+from qtinfra.risk.flow import check_duplicates
+from qtinfra.risk.ledger import Amounts, Cell, Override
+from qtinfra.risk.limits import Limits, ScopeLimit, limits_for, set_limit, tightest
+from qtinfra.risk.price import check_period_collar, check_price_collar
+from qtinfra.risk.size import check_max_order_qty, check_max_order_value, check_max_order_value_base
 
-pytestmark = pytest.mark.unit
-
-NONE = Limits(None, None, None, None)
-FACTS = RiskFacts(
-    ALPHA,
-    SYMBOL,
-    OrderSide.BUY,
-    OrderType.LIMIT,
-    TimeInForce.DAY,
-    dec(100),
-    dec(100),
-    dec(50),
-    ZERO,
-    dec(50),
-    ONE,
-    ZERO,
-    ZERO,
-    ZERO,
-    NONE,
-)
-sizes = st.integers(0, 10_000).map(Decimal)
+BUY, SELL = OrderSide.BUY, OrderSide.SELL
+D = Decimal
 
 
-def test_without_limits_everything_passes_and_the_approval_is_for_what_is_added() -> None:
-    verdict = approve(replace(FACTS, adds=dec(30)))
-    assert isinstance(verdict, RiskApproved)
-    assert verdict.qty == 30
+def scope(value: int, **sums: int) -> tuple[ScopeLimit, ...]:
+    home = Amounts(**{name: D(amount) for name, amount in sums.items()})
+    return (ScopeLimit("FIRM:firm", D(value), home, {}),)
 
 
-@given(sizes, sizes)
-def test_the_quantity_limit_bounds_the_order_and_nothing_below(limit: Decimal, qty: Decimal) -> None:
-    refusal = check_max_order_qty(replace(FACTS, qty=qty, limits=replace(NONE, max_order_qty=limit)))
-    assert (refusal is None) is (qty <= limit)
-    if refusal is not None:
-        assert (refusal.code, refusal.limit, refusal.observed) == ("max_order_qty", str(limit), str(qty))
-
-
-def test_the_value_counts_the_multiplier_and_a_market_order_at_the_reference() -> None:
-    limits = replace(NONE, max_order_value=dec(500_000))
-    assert check_max_order_value(replace(FACTS, multiplier=dec(100), limits=limits)) is None
-    over = check_max_order_value(replace(FACTS, multiplier=dec("100.01"), limits=limits))
-    assert over is not None and over.code == "max_order_value"
-    market = replace(FACTS, price=None, reference=dec(6_000), limits=limits)
-    assert check_max_order_value(market) is not None
-    assert check_max_order_value(replace(market, reference=dec(5_000))) is None
-    stale = check_max_order_value(replace(market, reference=None))
-    assert stale is not None and stale.code == "stale_reference"
-
-
-@given(st.integers(1, 100_000), st.integers(0, 100), st.integers(1, 200_000))
-def test_the_collar_bounds_only_the_side_that_could_do_harm(
-    cents: int, percent: int, price_cents: int
-) -> None:
-    reference, collar = Decimal(cents) / 100, Decimal(percent) / 100
-    price = Decimal(price_cents) / 100
-    facts = replace(FACTS, price=price, reference=reference, limits=replace(NONE, price_collar=collar))
-    assert (check_price_collar(facts) is None) is (price <= reference * (1 + collar))
-    selling = replace(facts, side=OrderSide.SELL_SHORT)
-    assert (check_price_collar(selling) is None) is (price >= reference * (1 - collar))
-
-
-def test_the_collar_lets_a_market_order_pass_only_with_a_reference() -> None:
-    facts = replace(FACTS, price=None, limits=replace(NONE, price_collar=dec("0.1")))
-    assert check_price_collar(facts) is None
-    stale = check_price_collar(replace(facts, reference=None))
-    assert stale is not None and stale.code == "stale_reference"
-
-
-@given(st.integers(-5_000, 5_000).map(Decimal), sizes, sizes, sizes, sizes)
-def test_the_position_limit_bounds_the_worst_case_of_the_own_side(
-    position: Decimal, bought: Decimal, sold: Decimal, adds: Decimal, limit: Decimal
-) -> None:
-    facts = replace(
-        FACTS,
-        adds=adds,
-        position=position,
-        open_buy=bought,
-        open_sell=sold,
-        limits=replace(NONE, position_limit=limit),
+def profile(limits: Limits, currency: str = "", rate: Rate | None = None, **cell: int) -> RiskProfile:
+    return RiskProfile(
+        "alpha",
+        "ACME",
+        limits,
+        checks.CONTROLS,
+        D(1),
+        currency,
+        {} if rate is None else {currency: rate},
+        Cell(**{name: D(amount) for name, amount in cell.items()}),
+        "BOOK:ACME",
+        False,
+        False,
+        False,
+        {},
+        "",
+        "",
+        "",
     )
-    assert (check_position_limit(facts) is None) is (position + bought + adds <= limit)
-    selling = replace(facts, side=OrderSide.SELL)
-    assert (check_position_limit(selling) is None) is (position - sold - adds >= -limit)
 
 
-def test_an_order_towards_zero_passes_though_the_limit_was_lowered_below_the_position() -> None:
-    facts = replace(
-        FACTS, side=OrderSide.SELL, position=dec(500), limits=replace(NONE, position_limit=dec(100))
+def facts(
+    limits: Limits, qty: int = 10, price: int | None = 50, side: OrderSide = BUY, **more: object
+) -> RiskFacts:
+    """An order of ten at fifty: value 500."""
+    place = more.pop("place", None)
+    at = place if isinstance(place, RiskProfile) else profile(limits)
+    kind = OrderType.MARKET if price is None else OrderType.LIMIT
+    limit = None if price is None else D(price)
+    found = RiskFacts(
+        at, limits, side, side is BUY, kind, TimeInForce.DAY, D(qty), D(qty), limit, D(0), 0, D(0), D(0), D(0)
     )
-    assert check_position_limit(facts) is None
+    if limit is not None:
+        found.order_value = found.value = found.base_value = D(qty) * limit
+        found.worst = abs(at.cell.held + at.cell.buy + found.value)
+    for name, value in more.items():
+        setattr(found, name, value)
+    return found
+
+
+Case = tuple[Control, Callable[[int], RiskFacts], str]
+
+CASES: list[Case] = [
+    (check_max_order_qty, lambda slack: facts(Limits(max_order_qty=D(10 + slack))), "max_order_qty"),
+    (check_max_order_value, lambda slack: facts(Limits(max_order_value=D(500 + slack))), "max_order_value"),
+    (
+        check_max_order_value_base,
+        lambda slack: facts(
+            Limits(max_order_value_base=D(1000 + slack)), place=profile(Limits(), "EUR", Rate(D(2)))
+        ),
+        "max_order_value_base",
+    ),
+    (
+        check_price_collar,
+        lambda slack: facts(Limits(price_collar=D(0)), reference=D(50 + slack)),
+        "price_collar",
+    ),
+    (
+        check_period_collar,
+        lambda slack: facts(Limits(period_collar=D(0)), drift_low=D(50 + slack)),
+        "period_collar",
+    ),
+    (
+        check_position_limit,
+        lambda slack: facts(Limits(position_limit=D(17 + slack)), position=D(3), open_buy=D(4)),
+        "position_limit",
+    ),
+    (
+        check_position_limit,
+        lambda slack: facts(Limits(position_limit=D(11 + slack)), side=SELL, position=D(3), open_sell=D(4)),
+        "position_limit",
+    ),
+    (
+        check_concentration,
+        lambda slack: facts(Limits(concentration=D(600 + slack)), place=profile(Limits(), buy=100)),
+        "concentration",
+    ),
+    (
+        check_gross_exposure,
+        lambda slack: facts(Limits(gross=scope(700 + slack, gross=200))),
+        "gross_exposure",
+    ),
+    (check_net_exposure, lambda slack: facts(Limits(net=scope(700 + slack, long=200))), "net_exposure"),
+    (
+        check_net_exposure,
+        lambda slack: facts(Limits(net=scope(700 + slack, short=200)), side=SELL),
+        "net_exposure",
+    ),
+    (check_credit, lambda slack: facts(Limits(credit=scope(700 + slack, used=200))), "credit_threshold"),
+    (check_duplicates, lambda slack: facts(Limits(duplicates=2 + slack), duplicates=1), "duplicate_flow"),
+]
+
+
+@pytest.mark.parametrize(("control", "with_slack", "code"), CASES)
+def test_at_the_limit_passes_and_a_unit_over_fails(
+    control: Control, with_slack: Callable[[int], RiskFacts], code: str
+) -> None:
+    assert control(with_slack(0)) is None
+    assert control(with_slack(1)) is None
+    refused = control(with_slack(-1))
+    assert isinstance(refused, Refusal)
+    assert refused.code == code
+    assert D(refused.limit) != D(refused.observed)
 
 
 @pytest.mark.parametrize(
-    ("change", "control", "code"),
+    ("control", "limits"),
     [
-        ({"frozen": "KeyError"}, check_frozen, "frozen"),
-        ({"killed": "FIRM:"}, check_kill_switch, "kill_switch"),
-        ({"restricted": True}, check_restricted, "restricted_symbol"),
+        (check_max_order_value, Limits(max_order_value=D(1))),
+        (check_max_order_value_base, Limits(max_order_value_base=D(1))),
+        (check_price_collar, Limits(price_collar=D(1))),
+        (check_period_collar, Limits(period_collar=D(1))),
+        (check_concentration, Limits(concentration=D(1))),
+        (check_gross_exposure, Limits(gross=scope(1))),
+        (check_net_exposure, Limits(net=scope(1))),
+        (check_credit, Limits(credit=scope(1))),
     ],
 )
-def test_permissions_refuse_and_bind_children_alike(
-    change: dict[str, object], control: object, code: str
+def test_without_a_price_a_control_fails_closed_except_for_what_reduces_the_position(
+    control: Control, limits: Limits
 ) -> None:
-    assert control in PERMISSIONS and control in CONTROLS
-    verdict = approve(replace(FACTS, **change), PERMISSIONS)
-    assert isinstance(verdict, RiskRefused)
-    assert verdict.refusal.code == code
-    assert isinstance(approve(FACTS, PERMISSIONS), RiskApproved)
+    refused = control(facts(limits, price=None))
+    assert refused is not None
+    assert refused.code == "stale_reference"
+    assert control(facts(limits, price=None, side=SELL, position=D(10))) is None
+    assert control(facts(limits, price=None, side=SELL, position=D(9))) is not None
+    assert control(facts(limits, price=None, position=D(-10))) is None
+    assert control(facts(limits, price=None, position=D(-10), open_buy=D(1))) is not None
 
 
-def test_the_first_refusal_in_the_order_of_the_controls_counts() -> None:
-    everything = replace(
-        FACTS,
-        frozen="fault",
-        killed="FIRM:",
-        restricted=True,
-        limits=Limits(ZERO, ZERO, ZERO, ZERO),
-        price=dec(51),
-    )
-    found = []
-    for change in (
-        {},
-        {"frozen": ""},
-        {"killed": ""},
-        {"restricted": False},
-        {"limits": Limits(None, ZERO, ZERO, ZERO)},
-        {"limits": Limits(None, None, ZERO, ZERO)},
-        {"limits": Limits(None, None, None, ZERO)},
-    ):
-        everything = replace(everything, **change)
-        verdict = approve(everything)
-        assert isinstance(verdict, RiskRefused)
-        found.append(verdict.refusal.code)
-    assert found == [
-        "frozen",
-        "kill_switch",
-        "restricted_symbol",
-        "max_order_qty",
-        "max_order_value",
-        "price_collar",
-        "position_limit",
-    ]
+@pytest.mark.parametrize(("rate", "now_ns", "code"), [(None, 0, "stale_fx"), (Rate(D(2), 5), 6, "stale_fx")])
+def test_without_a_fresh_rate_a_base_limit_fails_closed(rate: Rate | None, now_ns: int, code: str) -> None:
+    limits = Limits(max_order_value_base=D(10**6))
+    refused = check_max_order_value_base(facts(limits, place=profile(limits, "EUR", rate), now_ns=now_ns))
+    assert refused is not None
+    assert refused.code == code
 
 
-# --- limits as data ---
+def test_every_control_names_its_source() -> None:
+    for control in checks.CONTROLS:
+        text = f"{control.__doc__}"
+        assert any(source in text for source in ("RTS 6", "CFR", "fault", "capital", "Bound per")), control
 
 
-def test_the_tightest_of_the_limits_that_apply_counts() -> None:
-    table: LimitTable = {}
-    for account, symbol, value in (
-        ("*", "*", 900),
-        ("*", SYMBOL, 700),
-        (ALPHA, "*", 800),
-        (ALPHA, SYMBOL, 950),
-    ):
-        set_limit(table, LimitRule.MAX_ORDER_QTY, account, symbol, dec(value))
-    assert tightest(table, "max_order_qty", ALPHA, SYMBOL) == 700
-    assert tightest(table, "max_order_qty", ALPHA, "OTHER") == 800
-    assert tightest(table, "max_order_qty", "other", "OTHER") == 900
-    assert limits_for(table, ALPHA, SYMBOL) == Limits(dec(700), None, None, None)
+def test_the_tightest_limit_of_account_symbol_and_everybody_counts() -> None:
+    table: dict[str, dict[str, dict[str, Decimal]]] = {}
+    rule = LimitRule.MAX_ORDER_QTY
+    for name, symbol, value in (("*", "*", 9), ("alpha", "*", 7), ("*", "ACME", 8), ("alpha", "ACME", 10)):
+        set_limit(table, rule, name, symbol, D(value))
+    assert tightest(table, rule.value, "alpha", "ACME") == 7
+    set_limit(table, rule, "alpha", "*", None)
+    assert limits_for(table, "alpha", "ACME").max_order_qty == 8
+    assert limits_for(table, "beta", "OTHER").max_order_qty == 9
+    set_limit(table, rule, "beta", "ACME", D(5))
+    assert limits_for(table, "beta", "ACME").max_order_qty == 5
 
 
-def test_a_limit_is_removed_with_none_and_the_wider_ones_count_again() -> None:
-    table: LimitTable = {}
-    set_limit(table, LimitRule.POSITION_LIMIT, "*", "*", dec(10))
-    set_limit(table, LimitRule.POSITION_LIMIT, ALPHA, SYMBOL, dec(5))
-    set_limit(table, LimitRule.POSITION_LIMIT, ALPHA, SYMBOL, None)
-    assert limits_for(table, ALPHA, SYMBOL).position_limit == 10
-    set_limit(table, LimitRule.POSITION_LIMIT, "*", "*", None)
-    assert limits_for(table, ALPHA, SYMBOL).position_limit is None
-
-
-def test_a_limit_of_zero_is_a_limit() -> None:
-    table: LimitTable = {}
-    set_limit(table, LimitRule.MAX_ORDER_QTY, "*", "*", ZERO)
-    assert limits_for(table, ALPHA, SYMBOL).max_order_qty == 0
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"approved_by": ""}, False),
+        ({"expires_ns": 9}, False),
+        ({"rule": "max_order_value"}, False),
+        ({"value": D(119)}, False),
+    ],
+)
+def test_an_override_covers_a_refusal_only_within_all_of_its_terms(
+    changes: dict[str, object], expected: bool
+) -> None:
+    terms: dict[str, object] = {
+        "rule": "max_order_qty",
+        "account": "alpha",
+        "symbol": "*",
+        "value": D(120),
+        "expires_ns": 10,
+        "requested_by": "ann",
+        "approved_by": "bea",
+        **changes,
+    }
+    refusal = Refusal("max_order_qty", "", "quantity", "100", "120")
+    assert checks.may_pass(Override(**terms), refusal, 10) is expected  # type: ignore[arg-type]

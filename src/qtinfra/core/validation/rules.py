@@ -14,7 +14,7 @@ from qtinfra.core.extended_models import Account, Instrument
 from qtinfra.core.models import OrderType, TimeInForce
 from qtinfra.core.reports import REJ_UNKNOWN_SYMBOL
 
-#: What the engine works today; the rest of the vocabulary is refused by name.
+#: What an order may be without special terms; `validation.special` has the rules for the rest.
 WORKED_TYPES = (OrderType.LIMIT, OrderType.MARKET)
 WORKED_TIF = (TimeInForce.DAY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
 
@@ -125,11 +125,11 @@ def check_new(
 def _check_kind(order: SubmitOrder) -> Refusal | None:
     if order.order_type not in WORKED_TYPES:
         allowed = ", ".join(WORKED_TYPES)
-        text = f"order type {order.order_type} is not worked yet"
+        text = f"a {order.order_type} order needs special terms"
         return Refusal("unsupported_order_type", text, "order_type", allowed, order.order_type)
     if order.tif not in WORKED_TIF:
         allowed = ", ".join(WORKED_TIF)
-        text = f"time in force {order.tif} is not worked yet"
+        text = f"time in force {order.tif} needs special terms"
         return Refusal("unsupported_time_in_force", text, "time_in_force", allowed, order.tif)
     if not in_range(order.min_qty) or order.min_qty < ZERO or order.min_qty > order.qty:
         text = "min_quantity must lie between 0 and quantity"

@@ -7,7 +7,7 @@ from typing import Any
 
 from qtinfra.core import commands as cmd
 from qtinfra.core.market import MarketView
-from qtinfra.engine.decide import amend, clock, control, submit, venue
+from qtinfra.engine.decide import amend, clock, control, corporate, held, lists, risk_desk, submit, venue
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.state import State
 
@@ -31,6 +31,17 @@ _DECIDE: dict[type, Decide] = {
     cmd.EngageKillSwitch: control.engage_kill_switch,
     cmd.ReleaseKillSwitch: control.release_kill_switch,
     cmd.ResolveUnknown: venue.resolve_unknown,
+    cmd.SubmitList: lists.submit_list,
+    cmd.MarketMoved: held.market_moved,
+    cmd.SetCalendar: corporate.set_calendar,
+    cmd.CorporateAction: corporate.corporate_action,
+    cmd.SetRiskPolicy: risk_desk.set_risk_policy,
+    cmd.ApproveParty: risk_desk.approve_party,
+    cmd.GrantLocate: risk_desk.grant_locate,
+    cmd.SetPriceTest: risk_desk.set_price_test,
+    cmd.EnableAlgo: risk_desk.enable_algo,
+    cmd.RequestOverride: risk_desk.request_override,
+    cmd.ApproveOverride: risk_desk.approve_override,
     cmd.Unfreeze: control.unfreeze,
 }
 

@@ -40,6 +40,14 @@ from qtinfra.core.reports import (
 )
 from qtinfra.core.validation.rules import check_client_id, check_instrument, check_terms
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.replacing import (
+    announce_terms,
+    check_special_replace,
+    child_change,
+    held_by_venue,
+    keeps_to_itself,
+    terms_change,
+)
 from qtinfra.engine.decide.risk_gate import gate
 from qtinfra.engine.decide.routing import place_increase
 from qtinfra.engine.state import State
@@ -147,7 +155,8 @@ def replace_order(
 
 
 def _chain(state: State, order: Order, command: ReplaceOrder, now_ns: int, out: Decision) -> None:
-    if state.policies(order.account).chained_replace is ChainedReplace.REJECT:
+    special = command.special is not None
+    if special or state.policies(order.account).chained_replace is ChainedReplace.REJECT:
         _refuse(order, command, REPLACE, CXL_ALREADY_PENDING, "replace_pending", now_ns, out)
         return
     qty, price = _terms(order, command)
@@ -167,15 +176,24 @@ def begin_replace(
 ) -> None:
     """Check a replace against the order as it stands and send it on, apply it, or refuse it."""
     qty, price = _terms(order, command)
-    refusal = _check_replace(state, order, qty, price, market)
+    refusal = _check_replace(state, order, qty, price, now_ns, market)
+    special = order.special is not None or command.special is not None
+    if refusal is None and special:
+        refusal = check_special_replace(state, order, command, qty, price)
     if refusal is not None:
         _refuse(order, command, REPLACE, refusal.fix_reason, refusal.code, now_ns, out, refusal)
         return
     if command.origin is Origin.STAFF:
+        announce_terms(order, command, now_ns, out)
         restate_by_staff(state, order, qty, price, now_ns, out)
         return
     legs = _replace_legs(state, order, qty, price, out)
+    if legs and terms_change(order, command):
+        refusal = held_by_venue(order)
+        _refuse(order, command, REPLACE, refusal.fix_reason, refusal.code, now_ns, out, refusal)
+        return
     if not legs:
+        announce_terms(order, command, now_ns, out)
         out.add(OrderReplaced(order.order_id, command.cl_ord_id, order.cl_ord_id, qty, price, now_ns))
         if qty > order.qty:
             out.then(partial(place_increase, order_id=order.order_id, qty=qty - order.qty))
@@ -192,7 +210,7 @@ def _terms(order: Order, command: ReplaceOrder) -> tuple[Decimal, Decimal | None
 
 
 def _check_replace(
-    state: State, order: Order, qty: Decimal, price: Decimal | None, market: MarketView
+    state: State, order: Order, qty: Decimal, price: Decimal | None, now_ns: int, market: MarketView
 ) -> Refusal | None:
     refusal = check_terms(qty, price, order.order_type)
     if refusal is not None:
@@ -213,7 +231,7 @@ def _check_replace(
     frozen = state.frozen.get(order.order_id)
     if frozen is not None:
         return Refusal("frozen", f"frozen after a fault: {frozen}", "order_id", "", order.order_id, CXL_OTHER)
-    return _check_replace_risk(state, order, qty, price, market)
+    return _check_replace_risk(state, order, qty, price, now_ns, market)
 
 
 def _check_replace_venues(state: State, order: Order) -> Refusal | None:
@@ -237,7 +255,7 @@ def _to_replace(state: State, order: Order) -> list[Child]:
 
 
 def _check_replace_risk(
-    state: State, order: Order, qty: Decimal, price: Decimal | None, market: MarketView
+    state: State, order: Order, qty: Decimal, price: Decimal | None, now_ns: int, market: MarketView
 ) -> Refusal | None:
     """Risk on the new terms; less quantity at the same or a safer price is never refused by a limit."""
     adds = max(ZERO, qty - order.cum_qty - order.reserved)
@@ -256,6 +274,9 @@ def _check_replace_risk(
         adds=adds,
         price=price,
         min_qty=order.min_qty,
+        now_ns=now_ns,
+        special=order.special,
+        order=order,
     )
     if isinstance(verdict, RiskApproved):
         return None
@@ -277,10 +298,13 @@ def _replace_legs(
     change = qty - order.qty
     if change < ZERO:
         change = min(ZERO, change + order.unallocated)
-    elif len(children) > 1:
+    elif len(children) > 1 or keeps_to_itself(state, order):
         change = ZERO
     repriced = price != order.price
-    return _legs(children, change, price, repriced or qty == order.qty, out)
+    every = repriced or qty == order.qty
+    if order.special is not None:
+        price, every = child_change(state, order, children, price, every)
+    return _legs(children, change, price, every, out)
 
 
 def excess_legs(
@@ -290,6 +314,8 @@ def excess_legs(
     children = state.working_children(order)
     held = sum((child.leaves for child in children), ZERO)
     excess = held - (qty - order.cum_qty)
+    if excess > ZERO and order.special is not None:
+        price, _ = child_change(state, order, children, price, False)
     return _legs(children, -excess, price, False, out) if excess > ZERO else ()
 
 

@@ -10,6 +10,7 @@ from qtinfra.core.events import CommandRefused, DayClosed, DayOpened, OrderDoneF
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order, TimeInForce
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.expiry import close_days, expire, expires_at, newly_closed, rests_after_close
 from qtinfra.engine.decide.outcome import refuse_pending
 from qtinfra.engine.state import State
 
@@ -21,6 +22,9 @@ def timer_fired(state: State, command: TimerFired, now_ns: int, market: MarketVi
     if command.kind is TimerKind.DAY_OPEN:
         _open_day(state, command, out)
         return
+    if command.kind is TimerKind.EXPIRY:
+        _expire_due(state, now_ns, out)
+        return
     if command.trade_date < state.trade_date:
         text = f"trading date {command.trade_date} has ended before {state.trade_date}"
         _refuse(state, command, text, out)
@@ -29,6 +33,26 @@ def timer_fired(state: State, command: TimerFired, now_ns: int, market: MarketVi
     for order_id in state.open_orders:
         order = state.orders[order_id]
         if not order.unknown_children and _ends_with(state, order, command.venue):
+            _end_day(order, now_ns, out)
+
+
+def _expire_due(state: State, now_ns: int, out: Decision) -> None:
+    """End what is due by now; where nothing is, nothing is journaled."""
+    venues = newly_closed(state, now_ns)
+    close_days(state, venues, out)
+    for order_id in state.open_orders:
+        order = state.orders[order_id]
+        if order.unknown_children or not order.open:
+            continue
+        at_ns = expires_at(state, order)
+        if at_ns is not None and at_ns <= now_ns:
+            if order.tif is TimeInForce.GTD:
+                expire(state, order, now_ns, out)
+                if not state.working_children(order):
+                    refuse_pending(order, now_ns, out)
+            else:
+                _end_day(order, now_ns, out)
+        elif rests_after_close(state, order, venues):
             _end_day(order, now_ns, out)
 
 
@@ -61,7 +85,7 @@ def _end_day(order: Order, now_ns: int, out: Decision) -> None:
     """
     if order.filled:
         return
-    if order.tif is TimeInForce.GTC:
+    if order.tif in (TimeInForce.GTC, TimeInForce.GTD):
         if not order.done_for_day:
             out.add(OrderDoneForDay("", 0, order.order_id, False, now_ns))
         return

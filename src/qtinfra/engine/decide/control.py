@@ -19,6 +19,7 @@ from qtinfra.core.commands import (
 )
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import (
+    BreakRaised,
     ChildUnknown,
     CommandRefused,
     EpochStarted,
@@ -34,11 +35,21 @@ from qtinfra.core.events import (
     Unfrozen,
     VenueStatusSet,
 )
-from qtinfra.core.extended_models import Account, HaltPolicy, Instrument, KillScope, VenueStatus
+from qtinfra.core.extended_models import (
+    ANY,
+    Account,
+    HaltPolicy,
+    Instrument,
+    KillScope,
+    PartyKind,
+    RestrictedPolicy,
+    VenueStatus,
+)
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Child, ChildStatus, Order, Origin
 from qtinfra.engine.decide.amend import cancel_if_open
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.risk_desk import is_risk_staff, wrong_count, wrong_limit
 from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.state import State
 
@@ -60,7 +71,7 @@ def set_reference(
     state: State, command: SetReference, now_ns: int, market: MarketView, out: Decision
 ) -> None:
     """All or nothing: one wrong record refuses the command."""
-    del now_ns, market
+    del market
     known = {venue.mic for venue in command.venues}.union(state.venues)
     for venue in command.venues:
         if not (venue.take_fee.is_finite() and venue.make_fee.is_finite()):
@@ -79,7 +90,7 @@ def set_reference(
             text = f"reference price of {symbol} must be positive"
             _refuse(out, "must_be_positive", "prices", "0", str(price), text)
             return
-    out.add(ReferenceSet(command.instruments, command.accounts, command.venues, command.prices))
+    out.add(ReferenceSet(command.instruments, command.accounts, command.venues, command.prices, now_ns))
 
 
 def _wrong_instrument(instrument: Instrument) -> str:
@@ -100,29 +111,58 @@ def _wrong_instrument(instrument: Instrument) -> str:
 
 
 def set_limit(state: State, command: SetLimit, now_ns: int, market: MarketView, out: Decision) -> None:
-    del state, now_ns, market
+    """Limits are versioned; when the policy says so, only approved risk staff set them."""
+    del now_ns, market
     value: Decimal | None = command.value
+    if PartyKind.RISK_STAFF in state.risk.policy.approved_only and not is_risk_staff(state, command.author):
+        text = f"{command.author[:40]!r} may not set limits"
+        _refuse(out, "unauthorised", "author", PartyKind.RISK_STAFF, command.author[:60], text)
+        return
     if value is not None and (not value.is_finite() or value < ZERO):
         text = f"limit {command.rule} must not be negative"
         _refuse(out, "must_not_be_negative", "value", "0", str(value), text)
         return
-    out.add(LimitSet(command.rule, value, command.account, command.symbol))
+    wrong = wrong_limit(command.rule, command.account, command.symbol) or wrong_count(command.rule, value)
+    if wrong:
+        _refuse(out, "bad_limit", "rule", "", command.rule, wrong)
+        return
+    out.add(LimitSet(command.rule, value, command.account, command.symbol, command.author, command.reason))
 
 
 def restrict_symbol(
     state: State, command: RestrictSymbol, now_ns: int, market: MarketView, out: Decision
 ) -> None:
-    del state, now_ns, market
+    """New flow stops at once; open orders in the symbol are cancelled or flagged, as the policy says."""
+    del market
     out.add(SymbolRestricted(command.symbol, command.account, command.restricted))
+    if not command.restricted:
+        return
+    cancels = state.risk.policy.restricted_orders is RestrictedPolicy.CANCEL
+    for order_id in state.open_orders:
+        order = state.orders[order_id]
+        if order.symbol != command.symbol or not order.open or not _listed(state, order, command.account):
+            continue
+        if cancels:
+            cancel_if_open(state, order, Origin.SYSTEM, "restricted list", now_ns, out)
+        else:
+            text = f"{command.symbol} is restricted while the order is open"
+            out.add(BreakRaised("restricted_order", order_id, command.symbol, text))
+
+
+def _listed(state: State, order: Order, who: str) -> bool:
+    """Whether a restriction for `who` covers the order."""
+    known = state.accounts[order.account]
+    names = (ANY, order.account, f"CLIENT:{known.client}", f"DESK:{known.desk}", f"TRADER:{order.trader}")
+    return who in names
 
 
 def set_fx_rate(state: State, command: SetFxRate, now_ns: int, market: MarketView, out: Decision) -> None:
-    del state, now_ns, market
+    del state, market
     if not command.rate.is_finite() or command.rate <= ZERO:
         text = f"rate {command.base}/{command.quote} must be positive"
         _refuse(out, "must_be_positive", "rate", "0", str(command.rate), text)
         return
-    out.add(FxRateSet(command.base, command.quote, command.rate))
+    out.add(FxRateSet(command.base, command.quote, command.rate, now_ns))
 
 
 def halt_instrument(
@@ -205,6 +245,7 @@ def _killed(state: State, order: Order, account: Account, command: EngageKillSwi
         KillScope.TRADER: order.trader,
         KillScope.CLIENT: account.client,
         KillScope.DESK: account.desk,
+        KillScope.ALGO: order.special.algo if order.special is not None else "",
     }
     return subject[scope] == value
 

@@ -32,6 +32,8 @@ from qtinfra.core.models import Child, Order, Origin, PendingReplace, TimeInForc
 from qtinfra.core.reports import CXL_TOO_LATE, VenueReport
 from qtinfra.engine.decide.amend import CANCEL, REPLACE, begin_replace, cancel_if_open, excess_legs
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.expiry import EXPIRED
+from qtinfra.engine.decide.lists import check_list
 from qtinfra.engine.decide.risk_gate import engaged_kill
 from qtinfra.engine.decide.routing import place_increase, reroute
 from qtinfra.engine.state import State
@@ -114,7 +116,10 @@ def _review_cancel(order: Order, working: bool, reason: str, now_ns: int, out: D
     if pending is None:
         return
     if not working and not order.filled:
-        out.add(OrderCancelled(order.order_id, pending.cl_ord_id, pending.reason or reason, now_ns))
+        if pending.reason == EXPIRED:
+            out.add(OrderExpired("", 0, order.order_id, EXPIRED, now_ns))
+        else:
+            out.add(OrderCancelled(order.order_id, pending.cl_ord_id, pending.reason or reason, now_ns))
         refuse_pending(order, now_ns, out, cancel=False)
     elif pending.waiting <= 0:
         code = "too_late" if pending.reject_reason <= CXL_TOO_LATE else "refused_by_venue"
@@ -235,7 +240,8 @@ def enforce_kill(state: State, now_ns: int, market: MarketView, out: Decision, *
     """A replace in flight may open a filled order again after a kill switch went over it: cancel it then."""
     del market
     order = state.orders[order_id]
-    killed = engaged_kill(state, order.account, order.symbol, order.trader)
+    algo = order.special.algo if order.special is not None else ""
+    killed = engaged_kill(state, order.account, order.symbol, order.trader, algo)
     if killed and order.closed is None:
         cancel_if_open(state, order, Origin.SYSTEM, "kill switch", now_ns, out)
 
@@ -259,7 +265,7 @@ def cancel_excess(at: Situation, qty: Decimal, key: str) -> None:
 
 def past_its_time(state: State, order: Order) -> bool:
     """Whether a filled order's time in force is over, so that a bust cannot open it again."""
-    if order.tif is TimeInForce.GTC:
+    if order.tif in (TimeInForce.GTC, TimeInForce.GTD):
         return False
     if order.tif is not TimeInForce.DAY or not order.executions:
         return True
@@ -347,6 +353,8 @@ def take_back(at: Situation, report: VenueReport, key: str | None, qty: Decimal,
         return
     order_id = at.order.order_id
     change = qty - execution.qty
+    if at.order.special is not None:
+        check_list(at.state, at.order, change, key, at.out)
     if change > ZERO:
         cancel_excess(at, change, key)
     elif at.order.closed is None and at.order.filled and past_its_time(at.state, at.order):

@@ -4,43 +4,228 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from qtinfra.core.decisions import RiskApproved, RiskRefused
-from qtinfra.core.extended_models import ANY, KillScope
-from qtinfra.core.market import MarketView
-from qtinfra.core.models import Order, OrderSide, OrderType, TimeInForce
-from qtinfra.engine.lookup import kill_key, limits_of
+from qtinfra.core.commands import SubmitOrder
+from qtinfra.core.decimals import ONE, ZERO, quotient
+from qtinfra.core.decisions import Refusal, RiskApproved, RiskRefused
+from qtinfra.core.events import AlgoDisabled, OverrideUsed
+from qtinfra.core.extended_models import ANY, KillScope, PartyKind
+from qtinfra.core.market import ConsolidatedBook, MarketView
+from qtinfra.core.models import AssetClass, Order, OrderSide, OrderType, TimeInForce
+from qtinfra.core.special import SpecialTerms
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.evolve_risk import open_price, scope_keys
+from qtinfra.engine.lookup import kill_key
+from qtinfra.engine.risk_state import MAX_PROFILES
 from qtinfra.engine.state import State
-from qtinfra.risk.checks import CONTROLS, PERMISSIONS, RiskFacts, approve
-from qtinfra.risk.limits import limits_for
+from qtinfra.positions.fx import Conversion, conversion
+from qtinfra.risk.checks import (
+    PERMISSIONS,
+    RiskFacts,
+    RiskPassed,
+    RiskProfile,
+    approve,
+    controls_for,
+    signature,
+)
+from qtinfra.risk.facts import AccountProfile, AlgoFacts, Rate, ShortFacts, SymbolProfile, Waivers, in_base
+from qtinfra.risk.ledger import AlgoRun, Cell, Totals
+from qtinfra.risk.limits import Scope, account_limits, combined, symbol_limits, tightest
+
+_BUY = OrderSide.BUY
+_SHORT_SALE_CLASSES = (AssetClass.EQUITY, AssetClass.ETF)
+_HALF = Decimal("0.5")
 
 
-def reference_price(state: State, market: MarketView, symbol: str) -> Decimal | None:
-    """The market's midpoint; without a live market the last reference price that was set."""
-    book = market.book(symbol)
-    mid = book.mid() if book is not None else None
-    return mid if mid is not None else state.reference_prices.get(symbol)
+# --- the market ------------------------------------------------------------------------------------------
 
 
-def engaged_kill(state: State, account: str, symbol: str, trader: str) -> str:
+def touch(book: ConsolidatedBook) -> tuple[Decimal | None, Decimal | None, bool]:
+    """Best bid and offer of the live venues, and whether any venue's feed is live."""
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    live = False
+    for quote in book.quotes:
+        if not quote.live:
+            continue
+        live = True
+        if quote.bids:
+            price = quote.bids[0][0]
+            if bid is None or price > bid:
+                bid = price
+        if quote.asks:
+            price = quote.asks[0][0]
+            if ask is None or price < ask:
+                ask = price
+    return bid, ask, live
+
+
+def reference_price(state: State, market: MarketView, symbol: str, now_ns: int = 0) -> Decimal | None:
+    """The live market's midpoint, else the last journaled reference price while it is fresh.
+
+    None when the feed says that it is not live, or when the journaled price is older than the policy allows.
+    A quote does not age as long as its feed is live.
+    """
+    return _reference(state, market.book(symbol), symbol, now_ns)
+
+
+def _reference(state: State, book: ConsolidatedBook | None, symbol: str, now_ns: int) -> Decimal | None:
+    if book is not None and book.quotes:
+        bid, ask, live = touch(book)
+        if not live:
+            return None
+        if bid is not None and ask is not None and bid <= ask:
+            return (bid + ask) * _HALF
+    age = state.risk.policy.reference_max_age_ns
+    if age and now_ns - state.risk.reference_ns.get(symbol, 0) > age:
+        return None
+    return state.reference_prices.get(symbol)
+
+
+# --- permissions -----------------------------------------------------------------------------------------
+
+
+def engaged_kill(state: State, account: str, symbol: str, trader: str, algo: str = "") -> str:
     """The kill switch that covers such an order, as filed; empty when none does."""
     if not state.kills:
         return ""
-    if _FIRM in state.kills:
-        return _FIRM
     known = state.accounts.get(account)
-    for prefix, value in (
-        ("ACCOUNT:", account),
-        ("SYMBOL:", symbol),
-        ("TRADER:", trader),
-        ("CLIENT:", known.client if known is not None else ""),
-        ("DESK:", known.desk if known is not None else ""),
-    ):
-        if value and prefix + value in state.kills:
-            return prefix + value
+    scopes = [
+        (KillScope.FIRM, ""),
+        (KillScope.ACCOUNT, account),
+        (KillScope.SYMBOL, symbol),
+        (KillScope.TRADER, trader),
+        (KillScope.ALGO, algo),
+    ]
+    if known is not None:
+        scopes += [(KillScope.CLIENT, known.client), (KillScope.DESK, known.desk)]
+    for scope, value in scopes:
+        key = kill_key(scope, value)
+        if key in state.kills and (value or scope is KillScope.FIRM):
+            return key
     return ""
 
 
-_FIRM = kill_key(KillScope.FIRM, "")
+def unapproved(state: State, trader: str, algo: str) -> str:
+    """The trader or algo that the policy wants approved and that is not, as "TRADER:bob"; empty if none.
+
+    An order always has a trader; it has an algo only when it names one.
+    """
+    approved_only, approved = state.risk.policy.approved_only, state.risk.approved
+    if PartyKind.TRADER in approved_only and trader not in approved.get("TRADER", {}):
+        return f"TRADER:{trader}"
+    if algo and PartyKind.ALGO in approved_only and algo not in approved.get("ALGO", {}):
+        return f"ALGO:{algo}"
+    return ""
+
+
+# --- profiles --------------------------------------------------------------------------------------------
+
+
+def profile_of(state: State, account: str, symbol: str) -> RiskProfile:
+    """What is fixed for the account and symbol; gathered once, and again after a control has changed."""
+    memo = state.risk.memo
+    found = memo.profiles.get((account, symbol))
+    if found is None:
+        if len(memo.profiles) >= MAX_PROFILES:
+            memo.profiles.clear()
+        found = memo.profiles[account, symbol] = _gather(state, account, symbol)
+    return found
+
+
+def _gather(state: State, account: str, symbol: str) -> RiskProfile:
+    memo = state.risk.memo
+    of = memo.accounts.get(account)
+    if of is None:
+        of = memo.accounts[account] = _of_account(state, account)
+    to = memo.symbols.get(symbol)
+    if to is None:
+        to = memo.symbols[symbol] = _of_symbol(state, symbol)
+    if memo.rates is None:
+        memo.rates = _rates(state)
+    limits = combined(state.limits, account, symbol, of.limits, to.limits)
+    listed = to.restricted_for
+    profile = RiskProfile(
+        account,
+        symbol,
+        limits,
+        (),
+        to.multiplier,
+        to.currency,
+        memo.rates,
+        state.risk.cell(account, symbol) or Cell(),
+        to.book_key,
+        limits.price_collar is not None or limits.period_collar is not None,
+        to.short_sale,
+        bool(listed) and any(name in listed for name in of.subjects),
+        listed,
+        of.killed or to.killed,
+        of.frozen,
+        of.unapproved,
+    )
+    signed = signature(profile)
+    controls = memo.controls.get(signed)
+    if controls is None:
+        approvals, kills = bool(state.risk.policy.approved_only), bool(state.kills)
+        controls = memo.controls[signed] = controls_for(signed, approvals=approvals, kills=kills)
+    profile.controls = controls
+    return profile
+
+
+def _of_account(state: State, account: str) -> AccountProfile:
+    risk, keys = state.risk, scope_keys(state, account)
+    empty = Totals()
+    scopes = tuple(
+        Scope(key, every, risk.totals.get(key, empty))
+        for key, every in zip(keys, (ANY, "CLIENT:*", "FIRM:*"), strict=True)
+    )
+    needed = PartyKind.ACCOUNT in risk.policy.approved_only
+    missing = needed and account not in risk.approved.get("ACCOUNT", {})
+    return AccountProfile(
+        account_limits(state.limits, account, scopes),
+        (ANY, account, keys[1], f"DESK:{state.accounts[account].desk}"),
+        engaged_kill(state, account, "", ""),
+        state.frozen.get(account, ""),
+        f"ACCOUNT:{account}" if missing else "",
+    )
+
+
+def _of_symbol(state: State, symbol: str) -> SymbolProfile:
+    policy, instrument = state.risk.policy, state.instruments[symbol]
+    key = kill_key(KillScope.SYMBOL, symbol)
+    return SymbolProfile(
+        symbol_limits(state.limits, symbol),
+        instrument.multiplier,
+        instrument.currency.value if instrument.currency is not policy.base_currency else "",
+        f"BOOK:{symbol}",
+        policy.short_sale and instrument.asset_class in _SHORT_SALE_CLASSES,
+        state.restricted.get(symbol, {}),
+        key if key in state.kills else "",
+    )
+
+
+def _rates(state: State) -> dict[str, Rate]:
+    """Rates into the base currency of the currencies that instruments are in, from the journaled ones.
+
+    A rate that only comes from an inverse or a cross is rounded half-even to 8 places; it is as old as the
+    oldest rate that has anything to do with the currency.
+    """
+    policy, found = state.risk.policy, {}
+    for currency in dict.fromkeys(known.currency for known in state.instruments.values()):
+        if currency is policy.base_currency:
+            continue
+        way = conversion(state.fx_rates, currency, policy.base_currency)
+        if not isinstance(way, Conversion):
+            continue
+        rate = way.num if way.den == ONE else quotient(way.num, way.den)
+        until = 0
+        if policy.fx_max_age_ns:
+            pairs = [pair for pair in state.fx_rates if currency in pair.split("/")]
+            until = policy.fx_max_age_ns + min(state.risk.fx_ns.get(pair, 0) for pair in pairs)
+        found[currency.value] = Rate(rate, until)
+    return found
+
+
+# --- the gate --------------------------------------------------------------------------------------------
 
 
 def gate(
@@ -57,55 +242,151 @@ def gate(
     adds: Decimal,
     price: Decimal | None,
     min_qty: Decimal,
-) -> RiskApproved | RiskRefused:
-    """Run every control on a request that adds `adds` to what is open and makes `qty` in total."""
-    limits = limits_of(state, account, symbol)
-    needs_price = limits.price_collar is not None or limits.max_order_value is not None
+    now_ns: int = 0,
+    special: SpecialTerms | None = None,
+    order: Order | None = None,
+    worth: Decimal | None = None,
+) -> RiskPassed | RiskRefused:
+    """Run every control on a request that adds `adds` to what is open and makes `qty` in total.
+
+    Args:
+        special: the terms beyond a plain order: trigger, locate, algo.
+        order: the order that a replace is about; None for a new one.
+        worth: price that values an order without `price`; None for its trigger, else the reference.
+    """
+    risk = state.risk
+    profile = risk.memo.profiles.get((account, symbol)) or profile_of(state, account, symbol)
     open_now = state.open_quantity(account, symbol)
+    held = state.positions.get(account, symbol)
+    buying = side is _BUY
+    position = held.qty if held is not None else ZERO
     facts = RiskFacts(
-        account,
-        symbol,
-        side,
-        order_type,
-        tif,
-        qty,
-        adds,
-        price,
-        min_qty,
-        reference_price(state, market, symbol) if needs_price else None,
-        state.instruments[symbol].multiplier,
-        state.net_position(account, symbol),
-        open_now.buy,
-        open_now.sell,
-        limits,
-        engaged_kill(state, account, symbol, trader),
-        state.is_restricted(account, symbol),
-        state.frozen.get(account, ""),
-    )
-    return approve(facts, CONTROLS)
+        profile, profile.limits, side, buying, order_type, tif, qty, adds, price, min_qty, now_ns, position,
+        open_now.buy, open_now.sell,
+    )  # fmt: skip
+    facts.trader = trader
+    facts.new = order is None
+    measure = price if price is not None else worth
+    if measure is None and special is not None:
+        measure = special.stop_px
+    if measure is None or profile.needs_reference:
+        facts.reference = _reference(state, market.book(symbol), symbol, now_ns)
+        if measure is None:
+            measure = facts.reference
+    if measure is not None:
+        value = facts.order_value = qty * measure * profile.multiplier
+        if order is not None:
+            value = _of_replace(state, facts, order, measure)
+        elif adds is not qty:
+            value = adds * measure * profile.multiplier
+        facts.value = value
+        facts.base_value = in_base(facts, value) if profile.currency else value
+        cell = profile.cell
+        facts.worst = abs(cell.held + cell.buy + value if buying else cell.held - cell.sell - value)
+    _windows(state, facts)
+    if special is not None or profile.short_sale or trader:
+        _parties(state, market, facts, special)
+    elif PartyKind.TRADER in risk.policy.approved_only:
+        facts.unapproved = unapproved(state, "", "")
+    if risk.overrides and order is None:
+        facts.waivers = Waivers(risk.overrides)
+    return approve(facts, profile.controls)
+
+
+def _of_replace(state: State, facts: RiskFacts, order: Order, measure: Decimal) -> Decimal:
+    """A replace adds the difference of value: of the larger quantity at the larger of the two prices."""
+    before = state.risk.open.get(order.order_id)
+    price = open_price(order, before) if before is not None else order.price
+    larger = price if price is not None and price > measure else measure
+    value = (order.reserved + facts.adds) * larger * facts.profile.multiplier
+    return max(ZERO, value - before.value) if before is not None else value
+
+
+def _windows(state: State, facts: RiskFacts) -> None:
+    """Counters over a period; only those that have a limit."""
+    risk, profile, now_ns = state.risk, facts.profile, facts.now_ns
+    limits, policy = facts.limits, risk.policy
+    if limits.messages is not None or limits.book_messages is not None:
+        facts.messages = risk.messages.get(profile.account)
+        facts.book_messages = risk.messages.get(profile.book_key)
+        facts.message_since_ns = now_ns - policy.message_window_ns
+    if limits.duplicates is not None and facts.new:
+        key = (profile.account, profile.symbol, facts.side, facts.qty, facts.price)
+        facts.duplicates = risk.flow.seen(key, now_ns - policy.duplicate_window_ns)
+    if limits.period_collar is not None:
+        drift = risk.drift.get(profile.symbol)
+        if drift is not None:
+            since = now_ns - policy.drift_window_ns
+            if facts.buying:
+                facts.drift_low = drift.low(since)
+            else:
+                facts.drift_high = drift.high(since)
+
+
+def _parties(state: State, market: MarketView, facts: RiskFacts, special: SpecialTerms | None) -> None:
+    """Trader, algo, locate."""
+    risk, profile = state.risk, facts.profile
+    algo, locate_id = (special.algo, special.locate_id) if special is not None else ("", "")
+    if state.kills:
+        facts.killed = engaged_kill(state, profile.account, profile.symbol, facts.trader, algo)
+    if risk.policy.approved_only:
+        facts.unapproved = unapproved(state, facts.trader, algo)
+    if algo:
+        run = risk.algos.get(algo) or AlgoRun()
+        limit = tightest(state.limits, "algo_executions", f"ALGO:{algo}", ANY, "ALGO:*")
+        facts.algo = AlgoFacts(algo, run.executions, None if limit is None else int(limit), run.disabled)
+    if profile.short_sale and not facts.buying:
+        tested = profile.symbol in risk.price_tests
+        bid = _best_bid(market.book(profile.symbol)) if tested else None
+        facts.short = ShortFacts(bid, tested, locate_id, risk.locates.get(locate_id), state.trade_date)
+
+
+def _best_bid(book: ConsolidatedBook | None) -> Decimal | None:
+    return touch(book)[0] if book is not None else None
 
 
 def reapprove(state: State, order: Order, qty: Decimal) -> RiskApproved | RiskRefused:
     """For quantity that is counted already and goes to another venue: permissions bind children alike."""
-    limits = limits_for({}, ANY, ANY)
+    profile = profile_of(state, order.account, order.symbol)
     facts = RiskFacts(
-        order.account,
-        order.symbol,
+        profile,
+        profile.limits,
         order.side,
+        order.side is _BUY,
         order.order_type,
         order.tif,
         order.qty,
         qty,
         order.price,
         order.min_qty,
-        None,
-        state.instruments[order.symbol].multiplier,
-        Decimal(0),
-        Decimal(0),
-        Decimal(0),
-        limits,
-        engaged_kill(state, order.account, order.symbol, order.trader),
-        state.is_restricted(order.account, order.symbol),
-        state.frozen.get(order.account, "") or state.frozen.get(order.order_id, ""),
+        0,
+        ZERO,
+        ZERO,
+        ZERO,
+        trader=order.trader,
     )
+    algo = order.special.algo if order.special is not None else ""
+    facts.killed = engaged_kill(state, order.account, order.symbol, order.trader, algo)
+    facts.unapproved = unapproved(state, order.trader, algo)
+    facts.frozen = state.frozen.get(order.order_id, "")
     return approve(facts, PERMISSIONS)
+
+
+# --- what a verdict entails ------------------------------------------------------------------------------
+
+
+def use_overrides(verdict: RiskApproved, account: str, cl_ord_id: str, out: Decision) -> None:
+    """Use up the overrides that an approval rests on; before the order's own event."""
+    for override_id in verdict.overrides if isinstance(verdict, RiskPassed) else ():
+        out.add(OverrideUsed(override_id, account, cl_ord_id))
+
+
+def seen_reference(verdict: RiskApproved) -> Decimal | None:
+    """The reference price that an approval was measured against."""
+    return verdict.reference if isinstance(verdict, RiskPassed) else None
+
+
+def stop_algo(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -> None:
+    """An algo that asks for more executions than it has is disabled, until staff re-enable it."""
+    if refusal.code == "algo_executions" and command.special is not None:
+        out.add(AlgoDisabled(command.special.algo, refusal.text, now_ns))

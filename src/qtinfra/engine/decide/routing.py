@@ -9,6 +9,7 @@ from qtinfra.core.events import ChildOrder, OrderRouted
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.placing import child_terms
 from qtinfra.engine.decide.risk_gate import reapprove
 from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
@@ -57,11 +58,17 @@ def reroute(
     out: Decision,
 ) -> bool:
     """Place quantity that came back from a venue; False when it may not or cannot go elsewhere."""
-    if order.route_attempts >= MAX_ROUTE_ATTEMPTS or order.symbol in state.halted:
+    attempts = order.route_attempts
+    if order.special is not None:
+        attempts -= len(order.executions)  # slices that traded are no failed attempts
+    if attempts >= MAX_ROUTE_ATTEMPTS or order.symbol in state.halted:
         return False
     verdict = reapprove(state, order, qty)
     if isinstance(verdict, RiskRefused):
         return False
+    if order.special is not None:
+        part = child_terms(state, order, verdict, now_ns, market)
+        return part is not None and route(state, order.order_id, part, refused, now_ns, market, out)
     return route(state, order.order_id, verdict, refused, now_ns, market, out)
 
 

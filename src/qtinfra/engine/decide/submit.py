@@ -14,8 +14,10 @@ from qtinfra.core.events import (
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
 from qtinfra.core.validation.rules import check_new
+from qtinfra.core.validation.special import ON_AUCTION, as_asked
 from qtinfra.engine.decide.decision import Decision
-from qtinfra.engine.decide.risk_gate import gate
+from qtinfra.engine.decide.held import submit_special
+from qtinfra.engine.decide.risk_gate import gate, stop_algo, use_overrides
 from qtinfra.engine.decide.routing import route
 from qtinfra.engine.state import State
 
@@ -23,30 +25,24 @@ from qtinfra.engine.state import State
 def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
     account = state.accounts.get(command.account)
     if account is None:
-        text = f"account {command.account[:40]!r} is not known"
-        out.add(
-            CommandRefused(
-                command.account, command.cl_ord_id, "unknown_account", "account", "", command.account, text
-            )
-        )
+        _unknown_account(command, out)
         return
     known = state.find_order(command.account, command.cl_ord_id)
     if known is not None:
-        _again(known, command, out)
+        again(state, known, command, out)
         return
     if not (command.qty.is_finite() and (command.price is None or command.price.is_finite())):
-        text = "quantity and price must be finite numbers"
-        observed = f"{command.qty} {command.price}"
-        out.add(
-            CommandRefused(
-                command.account, command.cl_ord_id, "number_out_of_range", "quantity", "", observed, text
-            )
-        )
+        _not_finite(command, out)
         return
     instrument = state.instruments.get(command.symbol)
+    if command.special is not None or command.tif in ON_AUCTION:
+        refusal = submit_special(state, command, account, instrument, now_ns, market, out)
+        if refusal is not None:
+            reject(command, refusal, now_ns, out)
+        return
     refusal = check_new(command, account, instrument, command.symbol in state.halted)
     if refusal is not None:
-        _reject(command, refusal, now_ns, out)
+        reject(command, refusal, now_ns, out)
         return
     verdict = gate(
         state,
@@ -61,10 +57,12 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
         adds=command.qty,
         price=command.price,
         min_qty=command.min_qty,
+        now_ns=now_ns,
     )
     if isinstance(verdict, RiskRefused):
-        _reject(command, verdict.refusal, now_ns, out)
+        reject(command, verdict.refusal, now_ns, out)
         return
+    use_overrides(verdict, command.account, command.cl_ord_id, out)
     order_id = out.order_id()
     out.add(
         OrderAccepted(
@@ -82,24 +80,45 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
             command.trader,
             command.origin,
             now_ns,
+            reference=verdict.reference,
         )
     )
     if not route(state, order_id, verdict, [], now_ns, market, out):
         out.events.clear()
         text = f"no connected venue trades {command.symbol}"
-        _reject(command, Refusal("no_venue", text, "symbol", "", command.symbol), now_ns, out)
+        reject(command, Refusal("no_venue", text, "symbol", "", command.symbol), now_ns, out)
 
 
-def _again(known: Order, command: SubmitOrder, out: Decision) -> None:
+def _unknown_account(command: SubmitOrder, out: Decision) -> None:
+    text = f"account {command.account[:40]!r} is not known"
+    out.add(
+        CommandRefused(
+            command.account, command.cl_ord_id, "unknown_account", "account", "", command.account, text
+        )
+    )
+
+
+def _not_finite(command: SubmitOrder, out: Decision) -> None:
+    text = "quantity and price must be finite numbers"
+    observed = f"{command.qty} {command.price}"
+    out.add(
+        CommandRefused(
+            command.account, command.cl_ord_id, "number_out_of_range", "quantity", "", observed, text
+        )
+    )
+
+
+def again(state: State, known: Order, command: SubmitOrder, out: Decision) -> None:
     """The client id was used before: the same content gets the first answer, other content is refused."""
-    if _same_content(known, command):
+    if same_content(state, known, command):
         out.answer(DuplicateAnswered(command.account, command.cl_ord_id, known.order_id))
         return
     text = f"client order id {command.cl_ord_id!r} belongs to order {known.order_id} with other content"
     out.add(DuplicateRefused(command.account, command.cl_ord_id, known.order_id, text))
 
 
-def _same_content(order: Order, command: SubmitOrder) -> bool:
+def same_content(state: State, order: Order, command: SubmitOrder) -> bool:
+    """Whether the command is the one that the order came from."""
     if any(amend.cl_ord_id == command.cl_ord_id for amend in order.amends):
         return False
     return (
@@ -112,10 +131,16 @@ def _same_content(order: Order, command: SubmitOrder) -> bool:
         and order.min_qty == command.min_qty
         and order.capacity is command.capacity
         and order.trader == command.trader
+        and (
+            (order.special is None and command.special is None)
+            or as_asked(state.submitted_terms.get(order.order_id, order.special)) == as_asked(command.special)
+        )
     )
 
 
-def _reject(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -> None:
+def reject(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -> None:
+    """Refuse a new order: it exists as REJECTED and keeps its client id."""
+    stop_algo(command, refusal, now_ns, out)
     out.add(
         OrderRejected(
             out.order_id(),
@@ -138,5 +163,6 @@ def _reject(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) 
             refusal.observed,
             refusal.text,
             refusal.fix_reason,
+            command.special,
         )
     )

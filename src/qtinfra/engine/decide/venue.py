@@ -27,7 +27,7 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.extended_models import Liquidity, Venue
 from qtinfra.core.market import MarketView
-from qtinfra.core.models import Child, ChildStatus, Order, TimeInForce
+from qtinfra.core.models import Child, ChildStatus, Order, OrderType, TimeInForce
 from qtinfra.core.reports import (
     CXL_BROKER_OPTION,
     CXL_OTHER,
@@ -39,6 +39,7 @@ from qtinfra.core.reports import (
 from qtinfra.core.validation.rules import in_range
 from qtinfra.engine.decide import outcome
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.lists import check_list
 from qtinfra.engine.decide.outcome import Situation
 from qtinfra.engine.state import State
 
@@ -166,7 +167,7 @@ def _done_for_day(at: Situation, report: VenueReport) -> None:
     if at.others_working() or not at.child.working or at.order.closed is not None:
         _ignore(report, "done for day, other venues go on", at.out)
         return
-    closes = at.order.tif is not TimeInForce.GTC
+    closes = at.order.tif not in (TimeInForce.GTC, TimeInForce.GTD)
     at.out.add(OrderDoneForDay(report.venue, report.seq, at.order.order_id, closes, at.now_ns))
     if closes:
         outcome.refuse_pending(at.order, at.now_ns, at.out)
@@ -226,6 +227,8 @@ def _fill(at: Situation, report: VenueReport) -> None:
             at.now_ns,
         )
     )
+    if at.order.special is not None:
+        check_list(at.state, at.order, report.qty, key, at.out)
     over = at.order.cum_qty + report.qty - at.order.qty
     if over > ZERO:
         text = f"executed {plain(over)} more than ordered"
@@ -307,7 +310,9 @@ def _cxl_reason(report: VenueReport, child: Child) -> int:
 def _replaced(at: Situation, report: VenueReport) -> None:
     """The venue's yes. With the last venue's, the order has its new terms: never less than has traded."""
     pending = at.order.pending_replace
-    if not at.child.replace_id or report.cl_ord_id != at.child.replace_id or pending is None:
+    by_engine = pending is None and at.order.special is not None  # a pegged child follows the market
+    unasked = pending is None and not by_engine
+    if not at.child.replace_id or report.cl_ord_id != at.child.replace_id or unasked:
         _ignore(report, "nothing pending under this id", at.out)
         if at.child.working and report.cl_ord_id != at.child.cl_ord_id:
             text = f"{report.venue} replaced an order on a request that had been answered"
@@ -324,10 +329,10 @@ def _replaced(at: Situation, report: VenueReport) -> None:
         at.child.replace_price,
         at.now_ns,
     )
-    last = pending.waiting == 1 and pending.reject_reason < 0
+    last = pending is not None and pending.waiting == 1 and pending.reject_reason < 0
     larger = qty - at.child.qty > ZERO
     # No venue may hold more than is left, at no moment: a larger order first, a smaller child first.
-    if last and larger:
+    if pending is not None and last and larger:
         at.out.add(outcome.order_replaced(at.order, pending, at.now_ns))
         at.out.add(child_replaced)
     else:
@@ -353,7 +358,8 @@ def _restated(at: Situation, report: VenueReport) -> None:
             price = outcome.scaled_price(at.order.price, at.order.qty, report.qty)
         ratio_num, ratio_den, qty = report.qty, at.order.qty, report.qty
     else:
-        price = report.px if report.px is not None else at.order.price
+        pegged = at.order.order_type is OrderType.PEGGED  # its price is a limit, the venue's where it stands
+        price = at.order.price if pegged or report.px is None else report.px
         ratio_num = ratio_den = ONE
         qty = at.order.qty + (report.qty - at.child.qty) if report.qty else at.order.qty
     child_qty = report.qty or at.child.qty

@@ -1,0 +1,94 @@
+"""What the pre-trade controls remember: a part of the shard's state, changed by `evolve_risk` only."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import cached_property
+
+import msgspec
+
+from qtinfra.core.extended_models import RiskPolicy
+from qtinfra.risk.facts import AccountProfile, Control, Rate, RiskProfile, SymbolProfile
+from qtinfra.risk.ledger import (
+    AlgoRun,
+    Borrowed,
+    Cell,
+    Drift,
+    Flow,
+    LimitVersion,
+    LocateUse,
+    OpenRisk,
+    Override,
+    Totals,
+)
+
+#: Profiles kept in memory; when there are more they are all made anew.
+MAX_PROFILES = 200_000
+
+
+class RiskMemo:
+    """What the gate has gathered, by account, by symbol and by both; `rates` are into the base currency."""
+
+    __slots__ = ("accounts", "controls", "profiles", "rates", "symbols")
+
+    def __init__(self) -> None:
+        self.profiles: dict[tuple[str, str], RiskProfile] = {}
+        self.accounts: dict[str, AccountProfile] = {}
+        self.symbols: dict[str, SymbolProfile] = {}
+        self.rates: dict[str, Rate] | None = None
+        self.controls: dict[tuple[bool, ...], tuple[Control, ...]] = {}
+
+    def clear(self) -> None:
+        """A control has changed."""
+        self.profiles.clear()
+        self.accounts.clear()
+        self.symbols.clear()
+        self.controls.clear()
+        self.rates = None
+
+
+class RiskState(msgspec.Struct, dict=True):
+    """Counters and permissions of the controls.
+
+    Attributes:
+        cells: exposure by account and symbol; `totals` by account, "CLIENT:…" and "FIRM:…".
+        members: client and firm that an account's figures are counted under.
+        open: what each open order adds, by order id.
+        marks: journaled reference prices that positions are valued at.
+        reference_ns, fx_ns: when a reference price and a rate were journaled.
+        messages: times by account and by "BOOK:<symbol>".
+        drift: reference prices of the period by symbol.
+        approved: by kind, then party.
+        borrowed: what each order with a locate takes of it.
+        price_tests: symbols under the short-sale price test, with the reason.
+        limit_versions: by "rule|account|symbol".
+    """
+
+    policy: RiskPolicy = RiskPolicy()
+    cells: dict[str, dict[str, Cell]] = {}
+    totals: dict[str, Totals] = {}
+    members: dict[str, tuple[str, str]] = {}
+    open: dict[str, OpenRisk] = {}
+    marks: dict[str, Decimal] = {}
+    reference_ns: dict[str, int] = {}
+    fx_ns: dict[str, int] = {}
+    messages: dict[str, list[int]] = {}
+    flow: Flow = msgspec.field(default_factory=Flow)
+    drift: dict[str, Drift] = {}
+    approved: dict[str, dict[str, bool]] = {}
+    algos: dict[str, AlgoRun] = {}
+    locates: dict[str, LocateUse] = {}
+    borrowed: dict[str, Borrowed] = {}
+    price_tests: dict[str, str] = {}
+    overrides: dict[str, Override] = {}
+    limit_versions: dict[str, LimitVersion] = {}
+
+    @cached_property
+    def memo(self) -> RiskMemo:
+        """Limits and permissions gathered from the state: derived, not encoded, dropped when one changes."""
+        return RiskMemo()
+
+    def cell(self, account: str, symbol: str) -> Cell | None:
+        """The account's exposure in a symbol, if it ever had any."""
+        by_symbol = self.cells.get(account)
+        return by_symbol.get(symbol) if by_symbol is not None else None

@@ -1,0 +1,216 @@
+"""What the pre-trade controls count: exposure, credit, message and duplicate windows, locates, overrides.
+
+Everything here is part of the engine's state, changed by evolve only; each figure is kept incrementally, so
+that a check costs the same with ten orders open and with a million. Windows are bounded.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from qtinfra.core.decimals import ZERO
+from qtinfra.core.models import OrderSide
+
+#: Most messages that a window remembers, and so the most that a message limit may allow.
+MAX_WINDOW = 10_000
+#: A drift window's entries are at least this part of the window apart.
+DRIFT_SLOTS = 64
+
+#: What makes two orders the same flow: account, symbol, side, quantity, limit price.
+FlowKey = tuple[str, str, OrderSide, Decimal, Decimal | None]
+
+
+class Cell(msgspec.Struct, gc=False):
+    """An account in one symbol, in the instrument's currency.
+
+    Attributes:
+        position: units held when last looked at; `mark` is the price they are valued at.
+        held: value of the position, bought positive.
+        buy, sell: value of the open orders by side.
+        gross: the largest absolute value that the position may take if one side's orders execute.
+    """
+
+    position: Decimal = ZERO
+    mark: Decimal = ZERO
+    held: Decimal = ZERO
+    buy: Decimal = ZERO
+    sell: Decimal = ZERO
+    gross: Decimal = ZERO
+
+
+class Amounts(msgspec.Struct, gc=False):
+    """Sums over the cells of a scope in one currency.
+
+    Attributes:
+        gross: of the cells' gross values.
+        long: net value of the positions if every open buy executes; `short` the negative of it if every open
+            sell does.
+        traded: value executed today, both sides; `used` is that and the value of everything open.
+    """
+
+    gross: Decimal = ZERO
+    long: Decimal = ZERO
+    short: Decimal = ZERO
+    used: Decimal = ZERO
+    traded: Decimal = ZERO
+
+
+class Totals(msgspec.Struct, gc=False):
+    """Sums of one account, client or firm: in the base currency, and apart in every other one."""
+
+    home: Amounts = msgspec.field(default_factory=Amounts)
+    foreign: dict[str, Amounts] = {}
+
+
+class OpenRisk(msgspec.Struct, gc=False):
+    """What an open order adds to the totals: units times price times multiplier."""
+
+    reserved: Decimal = ZERO
+    price: Decimal = ZERO
+    value: Decimal = ZERO
+
+
+class LocateUse(msgspec.Struct, gc=False):
+    """A locate and what is left of it."""
+
+    account: str
+    symbol: str
+    qty: Decimal
+    left: Decimal
+    trade_date: str = ""
+    source: str = ""
+
+
+class Borrowed(msgspec.Struct, gc=False):
+    """What a short sale takes of its locate: what is executed and what may still be."""
+
+    locate_id: str
+    taken: Decimal = ZERO
+
+
+class AlgoRun(msgspec.Struct, gc=False):
+    """How often an algo has sent since it was enabled or the day began, and whether it is stopped."""
+
+    executions: int = 0
+    disabled: bool = False
+
+
+class Override(msgspec.Struct, gc=False):
+    """Leave for one order to pass a soft limit up to `value`; it counts once `approved_by` is there."""
+
+    rule: str
+    account: str
+    symbol: str
+    value: Decimal
+    expires_ns: int
+    requested_by: str
+    approved_by: str = ""
+
+
+class LimitVersion(msgspec.Struct, frozen=True, gc=False):
+    """The version of one limit that counts: its number from 1, who set it, and why."""
+
+    version: int
+    value: Decimal | None
+    author: str
+    reason: str
+
+
+# --- message windows: ascending times, ns ----------------------------------------------------------------
+
+
+def window_full(stamps: list[int] | None, limit: int, since_ns: int) -> bool:
+    """Whether `limit` messages are younger than `since_ns`: the limit-th youngest is."""
+    if stamps is None or limit <= 0:
+        return limit <= 0
+    return len(stamps) >= limit and stamps[-limit] > since_ns
+
+
+def window_add(stamps: list[int], ts_ns: int, window_ns: int) -> None:
+    """Count a message; what is older than the window is dropped when it is half of the list."""
+    stamps.append(ts_ns)
+    since = ts_ns - window_ns
+    half = len(stamps) >> 1
+    if stamps[half] <= since:
+        del stamps[: half + 1]
+    elif len(stamps) > 2 * MAX_WINDOW:
+        del stamps[:MAX_WINDOW]
+
+
+# --- duplicate flow: two generations, each at most a window long -----------------------------------------
+
+
+class Flow(msgspec.Struct, gc=False):
+    """When equal orders came. A generation that has become a window old moves back, and then out."""
+
+    current: dict[FlowKey, list[int]] = {}
+    previous: dict[FlowKey, list[int]] = {}
+    begun_ns: int = 0
+
+    def seen(self, key: FlowKey, since_ns: int) -> int:
+        """How many equal orders are younger than `since_ns`."""
+        count = 0
+        for generation in (self.current, self.previous):
+            stamps = generation.get(key)
+            if stamps is not None:
+                for stamp in stamps:
+                    count += stamp > since_ns
+        return count
+
+    def add(self, key: FlowKey, ts_ns: int, window_ns: int) -> None:
+        age = ts_ns - self.begun_ns
+        if age >= window_ns:
+            self.previous = self.current if age < 2 * window_ns else {}
+            self.current = {}
+            self.begun_ns = ts_ns
+        stamps = self.current.get(key)
+        if stamps is None:
+            self.current[key] = [ts_ns]
+        else:
+            stamps.append(ts_ns)
+
+
+# --- drift: lowest and highest reference of a period -----------------------------------------------------
+
+
+class Drift(msgspec.Struct, gc=False):
+    """Reference prices of accepted orders: queues of (time, price) whose first live item is the extreme.
+
+    Items of one slot of time are joined, so that the queues stay bounded: an extreme then counts up
+    to a slot longer than the window, never shorter.
+    """
+
+    lows: list[tuple[int, Decimal]] = []
+    highs: list[tuple[int, Decimal]] = []
+
+    def low(self, since_ns: int) -> Decimal | None:
+        return _first(self.lows, since_ns)
+
+    def high(self, since_ns: int) -> Decimal | None:
+        return _first(self.highs, since_ns)
+
+    def add(self, ts_ns: int, price: Decimal, window_ns: int) -> None:
+        while self.lows and self.lows[-1][1] >= price:
+            self.lows.pop()
+        while self.highs and self.highs[-1][1] <= price:
+            self.highs.pop()
+        for queue in (self.lows, self.highs):
+            _push(queue, ts_ns, price, window_ns)
+
+
+def _push(queue: list[tuple[int, Decimal]], ts_ns: int, price: Decimal, window_ns: int) -> None:
+    slot = -(-window_ns // DRIFT_SLOTS)
+    if queue and ts_ns - queue[0][0] > window_ns:
+        queue[:] = [item for item in queue if ts_ns - item[0] <= window_ns]
+    if len(queue) > 1 and queue[-1][0] // slot == queue[-2][0] // slot:
+        queue[-2:] = [(queue[-1][0], queue[-2][1])]
+    queue.append((ts_ns, price))
+
+
+def _first(queue: list[tuple[int, Decimal]], since_ns: int) -> Decimal | None:
+    for stamp, price in queue:
+        if stamp > since_ns:
+            return price
+    return None
