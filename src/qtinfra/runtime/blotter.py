@@ -84,7 +84,10 @@ class VenueLine(msgspec.Struct, frozen=True):
 
 
 class RefusalLine(msgspec.Struct, frozen=True):
-    """A request that was refused: by which rule, at which limit, with what observed."""
+    """A request that was refused: by which rule, at which limit, with what observed.
+
+    `account` is whoever asked when the request concerns no account.
+    """
 
     seq: int
     ts_ns: int
@@ -254,5 +257,5 @@ def refusals_in(entry: Entry) -> list[RefusalLine]:
             found.append(RefusalLine(*at, event.account, event.cl_ord_id, "", *terms))
         elif isinstance(event, AmendRefused | CommandRefused):
             terms = event.code, event.limit, event.observed, event.text
-            found.append(RefusalLine(*at, event.account, event.cl_ord_id, "", *terms))
+            found.append(RefusalLine(*at, event.account or entry.actor, event.cl_ord_id, "", *terms))
     return found

@@ -17,6 +17,8 @@ from qtinfra.core.reports import Alert
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State, state_hash
 from qtinfra.runtime.blotter import Blotter, RefusalLine, blotter, refusals_in
+from qtinfra.runtime.demo_controls import CONTROL_SCENES, designate
+from qtinfra.runtime.demo_orders import ORDER_SCENES
 from qtinfra.runtime.demo_script import (
     LIMITED,
     LIMITED_TO,
@@ -36,6 +38,8 @@ from qtinfra.venues.simulated.flow import SyntheticMarket
 
 MINUTES = 20
 CLOSE_NS = OPEN_NS + MINUTES * 60 * SECOND_NS
+#: The first seconds, in which the controls are tried; then the random clients begin.
+DRILLS_S = 95
 #: What the random clients trade; the script needs the other symbols for itself.
 SYMBOLS: dict[str, tuple[str, ...]] = {
     "alpha": ("AAPL", "MSFT", "JPM", "KO"),
@@ -131,7 +135,8 @@ def run_demo(
     )
     stage = Stage(simulation, market)
     _open(simulation, market, epoch)
-    for at_s, scene in SCENES:
+    designate(stage)
+    for at_s, scene in (*SCENES, *ORDER_SCENES, *CONTROL_SCENES):
         stage.schedule(OPEN_NS + at_s * SECOND_NS, scene)
     stage.schedule(CLOSE_NS + SECOND_NS, _close)
     play(simulation, OPEN_NS, CLOSE_NS, progress)
@@ -146,7 +151,7 @@ def _traders(orders: int, seed: int) -> list[RandomTrader]:
             account,
             SYMBOLS[account],
             orders=share + (number < rest),
-            start_ns=OPEN_NS + 5 * SECOND_NS,
+            start_ns=OPEN_NS + DRILLS_S * SECOND_NS,
             end_ns=CLOSE_NS - 20 * SECOND_NS,
             seed=seed * 1_000 + number,
             sizes=_SIZES,

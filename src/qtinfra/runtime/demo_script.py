@@ -21,7 +21,7 @@ from qtinfra.core.commands import (
     SubmitOrder,
 )
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.events import AmendRefused, AnyEvent, DuplicateRefused, OrderRejected
+from qtinfra.core.events import AmendRefused, AnyEvent, CommandRefused, DuplicateRefused, OrderRejected
 from qtinfra.core.extended_models import Execution, KillScope
 from qtinfra.core.models import ChildStatus, Order, OrderSide, OrderStatus, OrderType, Origin, TimeInForce
 from qtinfra.core.reports import VenueReport
@@ -172,7 +172,7 @@ def refusal(events: Iterable[AnyEvent]) -> str:
     for event in events:
         if isinstance(event, DuplicateRefused):
             return "refused, duplicate_client_order_id: the first order is untouched"
-        if isinstance(event, OrderRejected | AmendRefused):
+        if isinstance(event, OrderRejected | AmendRefused | CommandRefused):
             return f"refused, {event.code}: {event.text.removeprefix(event.code + ': ')}"
     return "not refused"
 
@@ -404,7 +404,7 @@ def tell_close(stage: Stage, ts_ns: int) -> None:
 #: When each scene begins, in seconds after the open.
 SCENES: tuple[tuple[int, Scene], ...] = (
     (30, sweep),
-    (90, refusals),
+    (40, refusals),
     (180, replace_and_cancel),
     (270, all_or_nothing),
     (360, bust_and_correct),
