@@ -26,6 +26,8 @@ from qtinfra.journal.codec import encode_entry
 _MILLION = 1_000_000
 _MEMORY_TARGET_MB = 500.0
 _PAUSE_TARGET_MS = 50.0
+#: Time from one command to the next: 100,000 a second, so that what looks back over a second stays bounded.
+STEP_NS = 10_000
 
 
 class Engine:
@@ -52,7 +54,7 @@ class Engine:
             self._execute(RecordVenueReport(report))
 
     def _execute(self, command: AnyCommand) -> Outcome:
-        self._now_ns += 1
+        self._now_ns += STEP_NS
         outcome = self.kernel.execute(Inbound(command, "bench"), self._now_ns, self._market)
         self._heap.note(1)
         if outcome.entry is not None:

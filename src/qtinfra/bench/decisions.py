@@ -67,7 +67,7 @@ def bench_parse(scale: float, progress: Progress) -> BenchResult:
         rounds=_rounds(scale),
         target_per_s=200_000,
         at_scale=scale >= 1,
-        note="an order of eight fields, numbers as text; malformed ones raise and are caught",
+        note="an order of nine fields, numbers as text; malformed ones raise and are caught",
         figures={
             "refused_share": refused / len(messages),
             "bytes_per_message": sum(map(len, messages)) / len(messages),
@@ -145,6 +145,7 @@ class RiskBench:
     def __init__(self, state: State, market: StandingMarket) -> None:
         self.state = state
         self.market = market
+        self.now_ns = 2
 
     def check(self, order: SubmitOrder) -> RiskApproved | RiskRefused:
         """The verdict on a new order: limits and facts looked up, every control run."""
@@ -161,6 +162,7 @@ class RiskBench:
             adds=order.qty,
             price=order.price,
             min_qty=order.min_qty,
+            now_ns=self.now_ns,
         )
 
 

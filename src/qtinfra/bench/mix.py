@@ -1,7 +1,8 @@
 """The fixed mix that all benchmarks share: who trades what where, under which limits; seeded.
 
-1,000 accounts, 100 symbols listed on six venues, 10,000 open orders, every control set, 5% of the orders
-refused: an equal share by each of eight rules and controls.
+1,000 accounts, 100 symbols listed on six venues, 10,000 open orders, every limit set, accounts and traders
+approved, 5% of the orders refused: an equal share by each of eight rules and controls. The short-sale policy
+is off: the mix sells without positions, and its orders are plain ones that name no locate.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import msgspec
 from qtinfra.bench.harness import sized
 from qtinfra.core.commands import (
     AnyCommand,
+    ApproveParty,
     EngageKillSwitch,
     RestrictSymbol,
     SetLimit,
     SetReference,
+    SetRiskPolicy,
     SetVenueStatus,
     StartEpoch,
     SubmitOrder,
@@ -27,11 +30,14 @@ from qtinfra.core.commands import (
 )
 from qtinfra.core.decimals import EXACT, ONE, ZERO, canonical, plain
 from qtinfra.core.extended_models import (
+    ANY,
     US_EQUITY_TICKS,
     Account,
     Instrument,
     KillScope,
     LimitRule,
+    PartyKind,
+    RiskPolicy,
     Venue,
     VenueStatus,
 )
@@ -55,6 +61,10 @@ MAX_ORDER_QTY = Decimal(10_000)
 MAX_ORDER_VALUE = Decimal(400_000)
 COLLAR = Decimal("0.1")
 POSITION_LIMIT = Decimal(1_000_000)
+#: Wide enough that it never refuses: an amount of the base currency, and a number of messages or orders.
+WIDE_AMOUNT = Decimal(10**12)
+WIDE_COUNT = Decimal(10_000)
+TRADERS = tuple(f"T{number}" for number in range(10))
 
 #: Refusals by what refuses, each an equal share of the refused.
 REFUSALS = (
@@ -129,7 +139,32 @@ def setup_commands(mix: Mix, epoch: int) -> list[AnyCommand]:
         TimerFired(TimerKind.DAY_OPEN, TRADE_DATE),
     ]
     commands += [SetVenueStatus(mic, VenueStatus.CONNECTED) for mic in MICS]
-    return commands + _limits(mix)
+    return commands + _approvals(mix) + _limits(mix) + _wide_limits()
+
+
+def _approvals(mix: Mix) -> list[AnyCommand]:
+    """Only approved accounts and traders may trade, and all of them are."""
+    policy = RiskPolicy(approved_only=(PartyKind.ACCOUNT, PartyKind.TRADER))
+    commands: list[AnyCommand] = [SetRiskPolicy(policy)]
+    commands += [ApproveParty(PartyKind.ACCOUNT, account) for account in mix.accounts]
+    return commands + [ApproveParty(PartyKind.TRADER, trader) for trader in TRADERS]
+
+
+def _wide_limits() -> list[AnyCommand]:
+    """Controls that are looked at and refuse nothing; exposure and credit per account, client and firm."""
+    commands: list[AnyCommand] = [
+        SetLimit(LimitRule.MAX_ORDER_VALUE_BASE, WIDE_AMOUNT),
+        SetLimit(LimitRule.PERIOD_COLLAR, ONE),
+        SetLimit(LimitRule.CAPITAL, WIDE_AMOUNT),
+        SetLimit(LimitRule.CONCENTRATION, ONE),
+        SetLimit(LimitRule.MAX_MESSAGES, WIDE_COUNT),
+        SetLimit(LimitRule.MAX_BOOK_MESSAGES, WIDE_COUNT),
+        SetLimit(LimitRule.DUPLICATE_FLOW, WIDE_COUNT),
+        SetLimit(LimitRule.ALGO_EXECUTIONS, WIDE_COUNT, "ALGO:*"),
+    ]
+    for rule in (LimitRule.GROSS_EXPOSURE, LimitRule.NET_EXPOSURE, LimitRule.CREDIT_THRESHOLD):
+        commands += [SetLimit(rule, WIDE_AMOUNT, scope) for scope in (ANY, "CLIENT:*", "FIRM:*")]
+    return commands
 
 
 def _limits(mix: Mix) -> list[AnyCommand]:
@@ -192,6 +227,7 @@ def taking_orders(
             TimeInForce.DAY,
             SIZES[rng.randrange(len(SIZES))],
             ticks_from(mix.mids[symbol], 1 if buy else -1),
+            trader=TRADERS[number % len(TRADERS)],
         )
         if rng.random() < refused_share:
             order = spoilt(mix, order, REFUSALS[rng.randrange(len(REFUSALS))])
@@ -214,6 +250,7 @@ def resting_orders(mix: Mix, count: int, seed: int = SEED + 1) -> Iterator[Submi
             TimeInForce.GTC,
             SIZES[rng.randrange(len(SIZES))],
             ticks_from(mix.mids[symbol], -away if buy else away),
+            trader=TRADERS[number % len(TRADERS)],
         )
 
 
@@ -253,6 +290,7 @@ def wire_bytes(order: SubmitOrder) -> bytes:
         "order_type": order.order_type.value,
         "time_in_force": order.tif.value,
         "quantity": plain(order.qty),
+        "trader": order.trader,
     }
     if order.price is not None:
         fields["price"] = plain(order.price)

@@ -20,6 +20,7 @@ from qtinfra.core.extended_models import (
     Venue,
     VenueStatus,
 )
+from qtinfra.core.fees import FeeSchedule
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, Origin, TimeInForce
 from qtinfra.core.reports import VenueReport
 from qtinfra.core.special import Link, SpecialTerms
@@ -328,6 +329,43 @@ class Unfreeze(Command, frozen=True, gc=False):
     reason: str = ""
 
 
+class LoadPosition(Command, frozen=True, gc=False):
+    """What an account holds of a symbol before its first trade in it; again before that, it is replaced.
+
+    Attributes:
+        qty: units, negative when short; 0 takes an earlier load back.
+        avg_cost: price per unit in the instrument's currency.
+        trade_date: the day that begins with it, ISO 8601; not before the engine's.
+    """
+
+    account: str
+    symbol: str
+    qty: Decimal
+    avg_cost: Decimal
+    trade_date: str
+
+
+class SetFeeSchedule(Command, frozen=True, gc=False):
+    """A client's commissions from a trade date on. A change is a schedule of its own, under a new id."""
+
+    schedule: FeeSchedule
+    author: str = ""
+
+
+class LoadCash(Command, frozen=True, gc=False):
+    """What an account has in a currency before its first trade; from then on its cash is kept.
+
+    Attributes:
+        amount: in the currency, negative when overdrawn.
+        trade_date: the day that begins with it, ISO 8601; not before the engine's.
+    """
+
+    account: str
+    currency: Currency
+    amount: Decimal
+    trade_date: str
+
+
 AnyCommand = (
     SubmitOrder
     | ReplaceOrder
@@ -358,6 +396,9 @@ AnyCommand = (
     | RequestOverride
     | ApproveOverride
     | Unfreeze
+    | LoadPosition
+    | SetFeeSchedule
+    | LoadCash
 )
 
 

@@ -9,7 +9,9 @@ from decimal import Decimal
 
 import msgspec
 
+from qtinfra.core.book_events import AnyBookEvent
 from qtinfra.core.commands import AnyCommand
+from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import (
     Account,
     Instrument,
@@ -397,7 +399,7 @@ class ChildRejected(VenueEvent, frozen=True, gc=False):
 
 
 class OrderFilled(VenueEvent, frozen=True, gc=False):
-    """One execution, booked. `late`: the order or the child had ended."""
+    """One execution, booked. `fee` is the venue's, `commission` ours; `late`: order or child had ended."""
 
     child_id: str
     order_id: str
@@ -414,6 +416,7 @@ class OrderFilled(VenueEvent, frozen=True, gc=False):
     queue_ahead: Decimal
     late: bool
     ts_ns: int
+    commission: Decimal = ZERO
 
 
 class ExecutionBusted(VenueEvent, frozen=True, gc=False):
@@ -428,6 +431,7 @@ class ExecutionCorrected(VenueEvent, frozen=True, gc=False):
     qty: Decimal
     px: Decimal
     ts_ns: int
+    fee: Decimal | None = None  # the venue's, for the new quantity; None: the old one
 
 
 class ChildEnded(VenueEvent, frozen=True, gc=False):
@@ -664,6 +668,7 @@ AnyEvent = (
     | OverrideRequested
     | OverrideApproved
     | OverrideUsed
+    | AnyBookEvent
 )
 
 

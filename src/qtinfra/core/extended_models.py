@@ -148,7 +148,8 @@ class Execution(msgspec.Struct, gc=False):
     """One trade print. `reported_qty`/`reported_px` are the venue's words; `qty`, `px` what counts today.
 
     `qty`, `px` and `value` (exactly what was paid per multiplier) follow corrections and corporate-action
-    ratios; a busted execution counts for nothing.
+    ratios; a busted execution counts for nothing. `fee` is the venue's, `commission` the
+    client's by its schedule; both follow corrections.
     """
 
     key: str
@@ -167,6 +168,7 @@ class Execution(msgspec.Struct, gc=False):
     fee: Decimal = ZERO
     state: ExecutionState = ExecutionState.LIVE
     late: bool = False
+    commission: Decimal = ZERO
 
 
 class LimitRule(StrEnum):

@@ -10,6 +10,7 @@ from decimal import Decimal
 from qtinfra.core.decimals import ZERO, exact, plain
 from qtinfra.core.extended_models import ExecutionState
 from qtinfra.core.models import ChildStatus, Order, order_status
+from qtinfra.engine.audit_books import audit_books
 from qtinfra.engine.audit_risk import audit_risk
 from qtinfra.engine.audit_special import audit_special
 from qtinfra.engine.state import State
@@ -24,7 +25,7 @@ def audit(state: State) -> list[str]:
         return [
             *found,
             *_audit_exposure(state),
-            *_audit_positions(state),
+            *audit_books(state),
             *audit_special(state),
             *audit_risk(state),
         ]
@@ -102,22 +103,3 @@ def _audit_exposure(state: State) -> list[str]:
             if (exposure.buy, exposure.sell) != (buy.get(key, ZERO), sell.get(key, ZERO)):
                 found.append(f"exposure of {account} in {symbol} is not the sum over its orders")
     return found
-
-
-def _audit_positions(state: State) -> list[str]:
-    """A position is the sum of the unbusted executions (before corporate-action ratios)."""
-    net: dict[tuple[str, str], Decimal] = {}
-    scaled: dict[tuple[str, str], bool] = {}
-    for execution in state.executions.values():
-        order = state.orders[execution.order_id]
-        key = (order.account, order.symbol)
-        if execution.state is ExecutionState.LIVE and execution.qty != execution.reported_qty:
-            scaled[key] = True
-        if execution.state is not ExecutionState.BUSTED:
-            change = execution.qty if order.side == "BUY" else -execution.qty
-            net[key] = net.get(key, ZERO) + change
-    return [
-        f"position of {account} in {symbol} is not the sum of its executions"
-        for (account, symbol), expected in net.items()
-        if (account, symbol) not in scaled and state.net_position(account, symbol) != expected
-    ]

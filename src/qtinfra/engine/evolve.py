@@ -24,6 +24,7 @@ from qtinfra.core.models import (
     signed,
 )
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER
+from qtinfra.engine.evolve_books import BOOKS, charge_fill, post_change, rebook
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import with_risk
 from qtinfra.engine.invariants import invariant
@@ -458,6 +459,7 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
         liquidity=event.liquidity,
         fee=event.fee,
         late=event.late,
+        commission=event.commission,
     )
     order.executions.append(event.key)
     order.cum_qty += qty
@@ -466,16 +468,19 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
     if event.trade_date < state.trade_date:
         order.day_base_cum += qty
     _take_from_child(order, child, qty)
+    fee = event.fee if state.fees is None else charge_fill(state, event)
     state.positions.apply(
         event.account,
         event.symbol,
         event.key,
         signed(event.side, qty),
         event.px,
-        event.fee,
+        fee,
         event.trade_date,
         state.instruments[event.symbol].multiplier,
     )
+    if state.cash is not None:
+        post_change(state, order, qty * event.px, fee)
     settle(state, order, event.ts_ns)
 
 
@@ -497,7 +502,7 @@ def _fill_up(child: Child) -> None:
 def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:
     _inbound(state, event)
     order, execution = state.orders[event.order_id], state.executions[event.key]
-    state.positions.bust(order.account, order.symbol, event.key)
+    rebook(state, order, execution, ZERO, ZERO)
     _take_back(state, order, execution, ZERO, ZERO, event.ts_ns)
     execution.state = ExecutionState.BUSTED
 
@@ -505,7 +510,7 @@ def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:
 def _execution_corrected(state: State, event: ev.ExecutionCorrected) -> None:
     _inbound(state, event)
     order, execution = state.orders[event.order_id], state.executions[event.key]
-    state.positions.correct(order.account, order.symbol, event.key, event.qty, event.px)
+    rebook(state, order, execution, event.qty, event.px, event.fee)
     _take_back(state, order, execution, event.qty, event.px, event.ts_ns)
     execution.state = ExecutionState.CORRECTED
 
@@ -640,5 +645,6 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     ev.ChildConfirmed: _child_confirmed,
     ev.OrderStopped: _order_stopped,
     **HELD,
+    **BOOKS,
 }
 _EVOLVE.update(with_risk(_EVOLVE))

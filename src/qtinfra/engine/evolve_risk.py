@@ -400,7 +400,7 @@ def _override_approved(state: State, event: ev.OverrideApproved) -> None:
 
 
 def _override_used(state: State, event: ev.OverrideUsed) -> None:
-    state.risk.overrides.pop(event.override_id, None)  # the orders of one list use one together
+    state.risk.overrides.pop(event.override_id, None)
 
 
 #: Events that only the controls know.

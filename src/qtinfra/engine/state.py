@@ -27,6 +27,8 @@ from qtinfra.core.models import Child, Order, Origin
 from qtinfra.core.special import Link, SpecialTerms
 from qtinfra.engine.risk_state import RiskState
 from qtinfra.positions.book import PositionBook
+from qtinfra.positions.cash import CashLedger
+from qtinfra.positions.fee_book import FeeBook
 from qtinfra.risk.limits import LimitTable
 
 
@@ -52,6 +54,7 @@ class State(msgspec.Struct, dict=True):
     `closed_days` has the last trading date that ended, by venue ("" for all at once). `specials` are the open
     orders with special terms, `watched` those that the market may move, by symbol, with the best price that a
     trailing stop has seen; `submitted_terms` the first terms of orders whose special terms have changed.
+    `fees` is None until a fee schedule is set, `cash` until cash is loaded (it has the accounts that did).
     """
 
     shard: int = 0
@@ -88,6 +91,8 @@ class State(msgspec.Struct, dict=True):
     submitted_terms: dict[str, SpecialTerms | None] = {}
     corporate_actions: dict[str, bool] = {}
     risk: RiskState = msgspec.field(default_factory=RiskState)
+    fees: FeeBook | None = None
+    cash: CashLedger | None = None
 
     def find_order(self, account: str, cl_ord_id: str) -> Order | None:
         """The order that any of its client ids names: the first, a replace's, a cancel's."""

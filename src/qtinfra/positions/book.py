@@ -30,6 +30,7 @@ from qtinfra.positions.position import (
     Scaling,
     Trade,
     cost_price,
+    has_traded,
     pnl,
     realised,
     unrealised,
@@ -143,7 +144,7 @@ class PositionBook(msgspec.Struct, gc=False):
             ValueError: the position has traded; nothing is replaced.
         """
         position = self.get(account, symbol)
-        if position is not None and _has_traded(position):
+        if position is not None and has_traded(position):
             raise ValueError(f"{symbol} of {account} has traded: its start-of-day position stands")
         if not qty:
             if position is not None:
@@ -429,10 +430,6 @@ def _book_all(position: Position, trades: list[Trade]) -> None:
 
 
 # --- openings and folding --------------------------------------------------------------------------------
-
-
-def _has_traded(position: Position) -> bool:
-    return bool(position.trades) or position.opening is None or bool(position.opening.folded_before)
 
 
 def _loaded(qty: Decimal, cost: Decimal, multiplier: Decimal) -> Opening:

@@ -186,6 +186,11 @@ class FeeBook(msgspec.Struct, gc=False):
         self._count(old, EXACT.subtract(qty, old.qty))
         return self._reallocate(ticket)
 
+    def holds(self, order_id: str, key: str) -> bool:
+        """Whether the execution is in an open ticket: it was booked under a schedule and not busted."""
+        tickets = self.tickets.get(order_id, {}).values()
+        return any(execution.key == key for ticket in tickets for execution in ticket.executions)
+
     def close(self, order_id: str) -> None:
         """Forget the tickets of an order that nothing can change any more; the month's volume stays."""
         self.tickets.pop(order_id, None)

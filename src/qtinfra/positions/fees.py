@@ -15,14 +15,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
-from enum import StrEnum
 from itertools import pairwise
 
 import msgspec
 
 from qtinfra.core.decimals import EXACT, PRECISION, ZERO, canonical
 from qtinfra.core.extended_models import Liquidity
+from qtinfra.core.fees import FeeLine, FeeSchedule, FeeTier, TicketScope
 from qtinfra.core.models import SELL_SIDES, AssetClass, Currency, Money, OrderSide, minor_units
+
+__all__ = [
+    "COMMISSION",
+    "EMPTY_TICKET",
+    "EVERY_CLIENT",
+    "Accrual",
+    "Charge",
+    "FeeLine",
+    "FeeSchedule",
+    "FeeTier",
+    "NoFeeSchedule",
+    "RegulatoryFee",
+    "Ticket",
+    "TicketScope",
+    "accrue",
+    "allocate",
+    "charge",
+    "commission",
+    "problems",
+    "regulatory_fees",
+    "schedule_for",
+    "ticket_commission",
+    "ticket_key",
+    "to_minor_unit",
+]
 
 COMMISSION = "COMMISSION"
 #: Stands for every client that has no schedule of its own.
@@ -38,60 +63,6 @@ def to_minor_unit(amount: Decimal, currency: Currency) -> Decimal:
     """The amount in whole minor units of the currency (ISO 4217: cents for USD, yen for JPY), half-even."""
     rounded = _quantize(amount, _UNITS[minor_units(currency)])
     return rounded if rounded else ZERO
-
-
-class TicketScope(StrEnum):
-    """What one minimum, one maximum and one rounding apply to."""
-
-    ORDER = "ORDER"
-    ORDER_DAY = "ORDER_DAY"
-    EXECUTION = "EXECUTION"
-
-
-class FeeTier(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Rates from a monthly volume `floor` (units, inclusive) up to the next tier's.
-
-    `per_unit` is an amount in the schedule's currency, `bps` hundredths of a percent of the traded value;
-    both are charged, and negative ones are rebates.
-    """
-
-    floor: Decimal
-    per_unit: Decimal = ZERO
-    bps: Decimal = ZERO
-
-
-class FeeLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Rates for some executions. An empty filter admits all; the first line that fits counts."""
-
-    tiers: tuple[FeeTier, ...]
-    asset_classes: tuple[AssetClass, ...] = ()
-    liquidity: tuple[Liquidity, ...] = ()
-    sides: tuple[OrderSide, ...] = ()
-
-
-class FeeSchedule(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a client pays for executions in one currency, from a trade date on until a later schedule.
-
-    Attributes:
-        client: whose it is; "*" for every client without one of its own.
-        currency: of all its amounts, and of the instruments it is for.
-        effective_from: first trade date, ISO 8601.
-        lines: the last one has no filter, so that every execution has a line.
-        scope: what counts as one ticket.
-        minimum: least commission of a ticket, None for none (a rebate is then paid out).
-        maximum: most commission of a ticket.
-        maximum_bps: most commission of a ticket by its traded value. A maximum goes before the minimum.
-    """
-
-    schedule_id: str
-    client: str
-    currency: Currency
-    effective_from: str
-    lines: tuple[FeeLine, ...]
-    scope: TicketScope = TicketScope.ORDER
-    minimum: Decimal | None = None
-    maximum: Decimal | None = None
-    maximum_bps: Decimal | None = None
 
 
 class RegulatoryFee(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -150,6 +150,11 @@ class Position(msgspec.Struct, gc=False):
         return self.lots[self.first_lot :]
 
 
+def has_traded(position: Position) -> bool:
+    """Whether it has trades, folded ones included: its start-of-day quantity then stands."""
+    return bool(position.trades) or position.opening is None or bool(position.opening.folded_before)
+
+
 # --- reading ---------------------------------------------------------------------------------------------
 
 

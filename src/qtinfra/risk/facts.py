@@ -125,6 +125,8 @@ class RiskFacts(msgspec.Struct, gc=False):
         messages, book_messages: when the account sent messages, and everybody to the symbol (ns).
         duplicates: equal orders within the window.
         drift_low, drift_high: extremes of the reference within the period.
+        rival_sell: the part of `open_sell` that executes instead of this order, never along with it: sells of
+            the same list.
         scope: the account, client or firm whose limit the last refusal was about.
     """
 
@@ -161,6 +163,7 @@ class RiskFacts(msgspec.Struct, gc=False):
     algo: AlgoFacts | None = None
     short: ShortFacts | None = None
     waivers: Waivers | None = None
+    rival_sell: Decimal = ZERO
     scope: str = ""
 
 

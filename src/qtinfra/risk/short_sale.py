@@ -14,10 +14,13 @@ _SHORT = (OrderSide.SELL_SHORT, OrderSide.SELL_SHORT_EXEMPT)
 
 
 def check_short_mark(facts: RiskFacts) -> Refusal | None:
-    """A sell beyond what the account owns must be marked short (17 CFR 242.200(g))."""
+    """A sell beyond what the account owns must be marked short (17 CFR 242.200(g)).
+
+    Of several sells that share one quantity (one cancels the other) only one can deliver the shares.
+    """
     if facts.side is not OrderSide.SELL or not facts.adds:
         return None
-    owned = max(ZERO, facts.position - facts.open_sell)
+    owned = max(ZERO, facts.position - facts.open_sell + facts.rival_sell)
     if facts.adds <= owned:
         return None
     text = f"a sell of {plain(facts.adds)} with {plain(owned)} owned must be marked short (Reg SHO 200(g))"

@@ -13,9 +13,10 @@ import msgspec
 from qtinfra.core.decimals import ZERO, canonical, exact
 from qtinfra.core.events import AmendRefused, CommandRefused, DuplicateRefused, Entry, OrderRejected
 from qtinfra.core.extended_models import Execution, ExecutionState, Liquidity
-from qtinfra.core.models import Order, OrderSide, OrderStatus, OrderType, TimeInForce, signed
+from qtinfra.core.models import Currency, Order, OrderSide, OrderStatus, OrderType, TimeInForce, signed
 from qtinfra.engine.state import State
 from qtinfra.positions.book import pnl
+from qtinfra.positions.fx import MissingRate, conversion
 
 
 class OrderLine(msgspec.Struct, frozen=True):
@@ -72,6 +73,26 @@ class AccountLine(msgspec.Struct, frozen=True):
     agrees: bool
 
 
+class BaseLine(msgspec.Struct, frozen=True):
+    """An account's P&L in its base currency, at the journaled FX rates of now.
+
+    A currency is converted as a whole: exactly, or where its rate divides half-even to 8 places. What changes
+    of the rate have earned is not told apart.
+
+    Attributes:
+        base: the account's base currency.
+        missing: pairs ("EUR/USD") without a rate; the figures are then None rather than a part of the whole.
+    """
+
+    account: str
+    base: Currency
+    realised: Decimal | None
+    unrealised: Decimal | None
+    fees: Decimal | None
+    net: Decimal | None
+    missing: tuple[str, ...] = ()
+
+
 class VenueLine(msgspec.Struct, frozen=True):
     """What was executed at one venue, busted executions left out; `fees` negative: a rebate."""
 
@@ -109,6 +130,7 @@ class Blotter(msgspec.Struct, frozen=True):
     accounts: tuple[AccountLine, ...]
     venues: tuple[VenueLine, ...]
     refusals: tuple[RefusalLine, ...]
+    base: tuple[BaseLine, ...] = ()
 
 
 def blotter(state: State, marks: Mapping[str, Decimal], refusals: Iterable[RefusalLine] = ()) -> Blotter:
@@ -130,6 +152,7 @@ def blotter(state: State, marks: Mapping[str, Decimal], refusals: Iterable[Refus
             tuple(_account(state, account, positions, marks) for account in state.accounts),
             tuple(_venue(state, venue) for venue in state.venues),
             tuple(refusals),
+            tuple(base_line(state, account, positions) for account in state.accounts),
         )
 
 
@@ -199,7 +222,7 @@ def _positions(state: State, marks: Mapping[str, Decimal]) -> Iterable[PositionL
 def _account(
     state: State, account: str, positions: Iterable[PositionLine], marks: Mapping[str, Decimal]
 ) -> AccountLine:
-    """Totals of the position lines, beside a reckoning that reads nothing but executions."""
+    """Totals of the position lines, beside a reckoning from executions and what was loaded."""
     own = [line for line in positions if line.account == account]
     cash_flow = market_value = ZERO
     for execution in _counted(state):
@@ -207,8 +230,13 @@ def _account(
         if order.account == account:
             multiplier = state.instruments[order.symbol].multiplier
             traded = signed(order.side, execution.qty)
-            cash_flow -= signed(order.side, execution.value) * multiplier + execution.fee
+            cash_flow -= signed(order.side, execution.value) * multiplier
+            cash_flow -= execution.fee + execution.commission
             market_value += traded * marks[order.symbol] * multiplier
+    for symbol, position in state.positions.accounts.get(account, {}).items():
+        if position.opening is not None:
+            cash_flow += position.opening.cash
+            market_value += position.opening.qty * marks[symbol] * position.opening.multiplier
     net = _total(line.net for line in own)
     return AccountLine(
         account,
@@ -221,6 +249,29 @@ def _account(
         canonical(market_value),
         cash_flow + market_value == net,
     )
+
+
+def base_line(state: State, account: str, positions: Iterable[PositionLine]) -> BaseLine:
+    """The position lines of one account in its base currency."""
+    base = state.accounts[account].base_currency
+    sums: dict[Currency, list[Decimal]] = {}
+    for line in positions:
+        if line.account == account:
+            amounts = sums.setdefault(state.instruments[line.symbol].currency, [ZERO, ZERO, ZERO])
+            for index, amount in enumerate((line.realised, line.unrealised, line.fees)):
+                amounts[index] += amount
+    totals, missing = [ZERO, ZERO, ZERO], []
+    for currency, amounts in sums.items():
+        rate = conversion(state.fx_rates, currency, base)
+        if isinstance(rate, MissingRate):
+            missing += [rate.pair] if any(amounts) else []
+            continue
+        for index, amount in enumerate(amounts):
+            totals[index] += rate.apply(amount)
+    if missing:
+        return BaseLine(account, base, None, None, None, None, tuple(missing))
+    realised, unrealised, fees = (canonical(total) for total in totals)
+    return BaseLine(account, base, realised, unrealised, fees, canonical(realised + unrealised - fees))
 
 
 def _venue(state: State, venue: str) -> VenueLine:

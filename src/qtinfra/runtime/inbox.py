@@ -1,14 +1,16 @@
-"""The bounded inbox of a shard, in three lanes.
+"""The bounded inbox of a shard, in lanes.
 
-Venue reports, changes of a venue's link and timers keep their order and are never refused. Cancels and
-controls go before new orders, but a cancel never passes an earlier command of its own order, under whichever
-of the order's ids. When the order lane is full, new orders are refused before anything is journaled.
+Venue reports, changes of a venue's link and timers keep their order and are never refused. Behind them comes
+news of the market, at most one item for each symbol: a newer one takes the place of one that waits. Cancels
+and controls go before new orders, but a cancel never passes an earlier command of its own order, under
+whichever of the order's ids. When the order lane is full, new orders are refused before they are journaled.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Generic, TypeVar
 
 from qtinfra.core.commands import (
@@ -16,6 +18,7 @@ from qtinfra.core.commands import (
     CancelOrder,
     EngageKillSwitch,
     Inbound,
+    MarketMoved,
     MassCancel,
     OrderStatusRequest,
     RecordVenueReport,
@@ -106,13 +109,14 @@ class Inbox(Generic[T]):
     def __init__(self, capacity: int = 10_000, name_of: OrderName = _no_name) -> None:
         self._capacity = capacity
         self._reports: deque[Item[T]] = deque()
+        self._moves: dict[str, Item[T]] = {}
         self._fast: deque[Item[T]] = deque()
         self._orders: deque[tuple[Item[T], _Id]] = deque()
         self._cancels_behind = 0
         self._waiting = _Waiting(name_of)
 
     def __len__(self) -> int:
-        return len(self._reports) + len(self._fast) + len(self._orders)
+        return len(self._reports) + len(self._moves) + len(self._fast) + len(self._orders)
 
     def put(self, inbound: Inbound, token: T) -> None:
         """Queue a command in its lane.
@@ -139,12 +143,31 @@ class Inbox(Generic[T]):
         else:
             self._fast.append((inbound, token))
 
+    def put_move(self, symbol: str, last_px: Decimal | None, token: T, received_ns: int, actor: str) -> None:
+        """Queue that a symbol's market has moved; never refused.
+
+        It replaces an item of the symbol that waits, in its place, so that a fast market takes no more room
+        than a slow one. The last trade stays known when the newer news has none.
+        """
+        waiting = self._moves.get(symbol)
+        if waiting is not None and last_px is None and isinstance(waiting[0].command, MarketMoved):
+            last_px = waiting[0].command.last_px
+        self._moves[symbol] = (Inbound(MarketMoved(symbol, last_px), actor, "", received_ns), token)
+
     def take(self, most: int) -> list[Item[T]]:
-        """The next commands, at most `most`: reports first, then cancels and controls, then orders."""
+        """The next commands, at most `most`: reports first, then moves of the market, then cancels and
+        controls, then orders. Moves take half of what reports leave while others wait.
+        """
         taken: list[Item[T]] = []
-        for lane in (self._reports, self._fast):
-            while lane and len(taken) < most:
-                taken.append(lane.popleft())
+        while self._reports and len(taken) < most:
+            taken.append(self._reports.popleft())
+        room = most - len(taken)
+        if self._fast or self._orders:
+            room = (room + 1) // 2
+        for _ in range(min(room, len(self._moves))):
+            taken.append(self._moves.pop(next(iter(self._moves))))
+        while self._fast and len(taken) < most:
+            taken.append(self._fast.popleft())
         while self._orders and len(taken) < most:
             item, order = self._orders.popleft()
             command = item[0].command

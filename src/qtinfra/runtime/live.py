@@ -11,8 +11,17 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
-from qtinfra.core.commands import AnyCommand, Inbound, RecordVenueReport, SetVenueStatus, StartEpoch
+from qtinfra.core.commands import (
+    AnyCommand,
+    Inbound,
+    RecordVenueReport,
+    SetVenueStatus,
+    StartEpoch,
+    TimerFired,
+    TimerKind,
+)
 from qtinfra.core.events import Entry
 from qtinfra.core.exceptions import ExternalServiceError, JournalError, OutcomeUnknownError
 from qtinfra.core.extended_models import VenueStatus
@@ -33,6 +42,7 @@ from qtinfra.runtime.inbox import Inbox
 from qtinfra.runtime.loop import Frame, ShardLoop
 from qtinfra.runtime.recovery import UNFIT
 from qtinfra.runtime.snapshots import Replica, SnapshotPolicy
+from qtinfra.runtime.timers import ExpiryTimer
 
 Waiter = asyncio.Future[Outcome] | None
 ClientSink = Callable[[ExecutionReport | OrderCancelReject], None]
@@ -93,6 +103,7 @@ class LiveShard:
         self._replica = Replica(state, snapshots) if snapshots is not None else None
         self._snapshot: asyncio.Task[None] | None = None
         self._heap = LongLivedHeap()
+        self._expiry = ExpiryTimer(lambda: self.state, clock, self._expire)
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -130,6 +141,7 @@ class LiveShard:
         self._task = asyncio.create_task(self._serve(), name="shard")
         self._task.add_done_callback(self._ended)
         await asyncio.gather(*begun)
+        self._expiry.arm()
 
     async def submit(self, command: AnyCommand, actor: str, correlation_id: str = "") -> Outcome:
         """Have a command decided; returns when its outcome is durable.
@@ -161,6 +173,31 @@ class LiveShard:
         """A venue's link changed; the callback for gateways. The next owner starts with all disconnected."""
         if not self._over:
             self._put(SetVenueStatus(venue, status, reason), f"venue:{venue}", None)
+
+    def market_moved(self, symbol: str, last_px: Decimal | None = None) -> None:
+        """A symbol's market has changed; the callback for feeds. Never refused, and decided after the venues'
+        reports that wait.
+
+        At most one such news waits for each symbol: while it does, newer news takes its place, so that held
+        orders are looked at by the market as it stands then. A symbol without held orders is passed over.
+
+        Args:
+            last_px: price of the last trade, where one is known.
+        """
+        if not self._over and symbol in self.state.watched:
+            self._inbox.put_move(symbol, last_px, None, self._clock.now_ns(), "market")
+            self._wake.set()
+
+    def _expire(self) -> None:
+        """The next order or session ends: the EXPIRY timer enters like any command; when it has been decided,
+        the timer is set anew."""
+        if not self._over:
+            done = self.offer(TimerFired(TimerKind.EXPIRY, ""), "timer")
+            done.add_done_callback(self._expired)
+
+    def _expired(self, done: asyncio.Future[Outcome]) -> None:
+        if not done.cancelled() and done.exception() is None and not self._over:
+            self._expiry.arm()
 
     @property
     def _over(self) -> bool:
@@ -236,6 +273,8 @@ class LiveShard:
             waiter = self._taken.popleft()
             if waiter is not None and not waiter.done():
                 waiter.set_result(outcome)
+            if outcome.events and not self._over:
+                self._expiry.note(outcome.events)
         if frame.entries:
             head = self._loop.journal.head
             self._on_durable(head)
@@ -253,6 +292,7 @@ class LiveShard:
         if self.stopped is not None:
             return
         self.stopped = error
+        self._expiry.cancel()
         rest = [waiter for _, waiter in self._inbox.take(len(self._inbox))]
         for waiter in [*self._taken, *rest]:
             if waiter is not None and not waiter.done():
@@ -309,6 +349,7 @@ class LiveShard:
     async def close(self) -> None:
         """Decide and make durable what waits, then stop. The journal stays open for its owner to close."""
         self._closing = True
+        self._expiry.cancel()
         self._wake.set()
         try:
             if self._task is not None:

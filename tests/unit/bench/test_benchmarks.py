@@ -9,7 +9,7 @@ import pytest
 
 from qtinfra.bench import BENCHES, BenchResult, main, run
 from qtinfra.bench.capacity import take_through
-from qtinfra.bench.decisions import crowded_stage, offers_of, route_cases
+from qtinfra.bench.decisions import crowded_stage, offers_of, route_cases, stage
 from qtinfra.bench.desk import Desk, open_orders, tally
 from qtinfra.bench.harness import Laps, percentile, sized
 from qtinfra.bench.journaling import frames_of, recorded_entries, written_bytes
@@ -29,6 +29,7 @@ from qtinfra.bench.street import MatchingStreet
 from qtinfra.core.commands import Inbound
 from qtinfra.core.events import OrderRejected
 from qtinfra.core.exceptions import OrderValidationError
+from qtinfra.core.extended_models import LimitRule
 from qtinfra.core.models import OrderStatus
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.audit import audit
@@ -108,6 +109,13 @@ def test_json_output_is_one_list_and_the_text_has_a_row_per_benchmark(
 def test_the_same_seed_gives_the_same_orders(mix: Mix) -> None:
     assert list(taking_orders(mix, 50)) == list(taking_orders(mix, 50))
     assert list(taking_orders(mix, 50)) != list(taking_orders(mix, 50, seed=1))
+
+
+def test_every_limit_is_set_and_whoever_trades_is_approved(mix: Mix) -> None:
+    state = stage(mix).state
+    assert [rule for rule in LimitRule if not state.limits.get(rule.value)] == []
+    assert list(state.risk.approved["ACCOUNT"]) == list(mix.accounts)
+    assert {order.trader for order in taking_orders(mix, 50)} == set(state.risk.approved["TRADER"])
 
 
 @pytest.mark.parametrize("code", REFUSALS)

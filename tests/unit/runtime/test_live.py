@@ -126,11 +126,11 @@ class Rig:
         self.alerts: list[Alert] = []
         recovery = recover(journal)
         sinks = {"on_report": self.reports.append, "on_alert": self.alerts.append}
-        clock = ManualClock(START_NS)
+        clock = options.pop("clock", ManualClock(START_NS))
         self.shard = LiveShard(
             recovery.state,
             journal,
-            clock,
+            clock,  # type: ignore[arg-type]
             epoch=journal.inner.epoch,
             **{**sinks, **options},  # type: ignore[arg-type]
         )

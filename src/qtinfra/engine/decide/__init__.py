@@ -7,7 +7,18 @@ from typing import Any
 
 from qtinfra.core import commands as cmd
 from qtinfra.core.market import MarketView
-from qtinfra.engine.decide import amend, clock, control, corporate, held, lists, risk_desk, submit, venue
+from qtinfra.engine.decide import (
+    amend,
+    books,
+    clock,
+    control,
+    corporate,
+    held,
+    lists,
+    risk_desk,
+    submit,
+    venue,
+)
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.state import State
 
@@ -43,6 +54,9 @@ _DECIDE: dict[type, Decide] = {
     cmd.RequestOverride: risk_desk.request_override,
     cmd.ApproveOverride: risk_desk.approve_override,
     cmd.Unfreeze: control.unfreeze,
+    cmd.LoadPosition: books.load_position,
+    cmd.SetFeeSchedule: books.set_fee_schedule,
+    cmd.LoadCash: books.load_cash,
 }
 
 

@@ -44,6 +44,32 @@ def newly_closed(state: State, now_ns: int) -> list[str]:
     return closed
 
 
+def next_expiry_ns(state: State, after_ns: int = -1) -> int | None:
+    """When the EXPIRY timer should fire next: the earliest end of an open order or of a venue's session.
+
+    One pass over the open orders. What is due already and could not end yet (an order in doubt, one whose
+    venue has not answered the cancel) counts as well.
+
+    Args:
+        after_ns: look only at moments later than this one, UTC nanoseconds.
+
+    Returns:
+        UTC nanoseconds; None when nothing ends by itself.
+    """
+    found: int | None = None
+    for mic, calendar in state.calendars.items():
+        close_ns = calendar.close_of(state.trade_date)
+        marked = state.trade_date in (state.closed_days.get(mic), state.closed_days.get(""))
+        if close_ns is not None and not marked and close_ns > after_ns:
+            found = close_ns if found is None else min(found, close_ns)
+    for order_id in state.open_orders:
+        order = state.orders[order_id]
+        at_ns = expires_at(state, order) if order.open else None
+        if at_ns is not None and at_ns > after_ns and (found is None or at_ns < found):
+            found = at_ns
+    return found
+
+
 def close_days(state: State, venues: list[str], out: Decision) -> None:
     """Mark the trading date as over at the venues."""
     for mic in venues:

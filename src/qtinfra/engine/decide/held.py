@@ -24,6 +24,7 @@ from qtinfra.core.special import SpecialTerms
 from qtinfra.core.special_events import OrderHeld, OrderTriggered, PegLeg, PegRepriced, WatermarkMoved
 from qtinfra.core.validation.rules import check_number
 from qtinfra.core.validation.special import NO_TERMS, ON_AUCTION, TRIGGERED, check_auction, check_special
+from qtinfra.engine.decide.ahead import Ahead
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import (
     MAPPED,
@@ -40,6 +41,7 @@ from qtinfra.engine.decide.placing import (
 from qtinfra.engine.decide.risk_gate import gate, profile_of, reapprove, seen_reference, use_overrides
 from qtinfra.engine.decide.routing import eligible_venues, route
 from qtinfra.engine.state import State
+from qtinfra.risk.checks import RiskPassed
 
 _HELD = (*TRIGGERED, OrderType.PEGGED)
 _IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
@@ -77,11 +79,13 @@ def check(
     market: MarketView,
     *,
     adds: Decimal | None = None,
-) -> RiskApproved | Refusal:
+    ahead: Ahead | None = None,
+) -> RiskPassed | Refusal:
     """Rules, then risk as for any order: exposure counts from acceptance on.
 
     Args:
         adds: what the order adds to what is open; None for its quantity. A bracket's exits add nothing.
+        ahead: the orders of the same list before this one.
     """
     halted = command.symbol in state.halted
     refusal = (
@@ -108,6 +112,7 @@ def check(
         now_ns=now_ns,
         special=command.special,
         worth=command.price,
+        ahead=ahead,
     )
     if isinstance(verdict, RiskRefused):
         return verdict.refusal

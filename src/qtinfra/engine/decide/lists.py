@@ -22,12 +22,15 @@ from qtinfra.core.market import MarketView
 from qtinfra.core.models import ChildStatus, Order, Origin, TimeInForce, is_buy
 from qtinfra.core.special import Link
 from qtinfra.core.validation.special import NO_TERMS, ON_AUCTION
+from qtinfra.engine.decide.ahead import Ahead, add_leg, begin
 from qtinfra.engine.decide.amend import cancel_if_open, excess_legs
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.held import accept, check, work_orders
 from qtinfra.engine.decide.placing import list_executed, list_live, rivals, terms_of
+from qtinfra.engine.decide.risk_gate import profile_of
 from qtinfra.engine.decide.submit import again, reject, same_content
 from qtinfra.engine.state import OrderList, State
+from qtinfra.risk.checks import RiskPassed
 
 #: Most orders in one list.
 MAX_LIST = 16
@@ -40,7 +43,7 @@ _FEWEST = {Link.OCO: 2, Link.BRACKET: 2}
 
 
 def submit_list(state: State, command: SubmitList, now_ns: int, market: MarketView, out: Decision) -> None:
-    """All or nothing: one refusal refuses every order of the list."""
+    """All or nothing: one refusal refuses every order of the list. Risk counts the orders together."""
     wrong = _unusable(state, command)
     if wrong is not None:
         first = command.orders[0] if command.orders else None
@@ -54,12 +57,18 @@ def submit_list(state: State, command: SubmitList, now_ns: int, market: MarketVi
     if _known(state, command, now_ns, out):
         return
     approvals: list[RiskApproved] = []
+    ahead: Ahead | None = None
     for order in command.orders:
-        verdict = _check(state, command, order, now_ns, market)
+        adds = ZERO if _is_exit(command, order) else order.qty
+        verdict = _check(state, command, order, adds, now_ns, market, ahead)
         if isinstance(verdict, Refusal):
             _refuse_all(command, order, verdict, now_ns, out)
             return
         approvals.append(verdict)
+        if ahead is None:
+            profile = profile_of(state, order.account, order.symbol)
+            ahead = begin(profile, state.open_quantity(order.account, order.symbol))
+        add_leg(state, ahead, order, verdict, adds)
     link_id = out.order_id()
     for number, (order, approved) in enumerate(zip(command.orders, approvals, strict=True)):
         terms = msgspec.structs.replace(order.special or NO_TERMS, link=command.link, link_id=link_id)
@@ -116,16 +125,42 @@ def _is_same(state: State, command: SubmitList, known: Order, order: SubmitOrder
     return same_content(state, known, order) and terms_of(known).link in (command.link, None)
 
 
+def _is_exit(command: SubmitList, order: SubmitOrder) -> bool:
+    return command.link is Link.BRACKET and order is not command.orders[0]
+
+
 def _check(
-    state: State, command: SubmitList, order: SubmitOrder, now_ns: int, market: MarketView
-) -> RiskApproved | Refusal:
+    state: State,
+    command: SubmitList,
+    order: SubmitOrder,
+    adds: Decimal,
+    now_ns: int,
+    market: MarketView,
+    ahead: Ahead | None,
+) -> RiskPassed | Refusal:
+    """Rules and risk of one order, those before it counted as open; the list is refused with it."""
     refusal = _check_place(command, order)
     if refusal is not None:
         return refusal
-    exits = command.link is Link.BRACKET and order is not command.orders[0]
     instrument = state.instruments.get(order.symbol)
     account = state.accounts[order.account]
-    return check(state, order, account, instrument, now_ns, market, adds=ZERO if exits else None)
+    verdict = check(state, order, account, instrument, now_ns, market, adds=adds, ahead=ahead)
+    if isinstance(verdict, Refusal) or adds:
+        return verdict
+    return _check_exit_locate(state, order, ahead) or verdict
+
+
+def _check_exit_locate(state: State, order: SubmitOrder, ahead: Ahead | None) -> Refusal | None:
+    """An exit adds nothing to what is open, but it takes of the locate that it names."""
+    locate_id = order.special.locate_id if order.special is not None else ""
+    known = state.risk.locates.get(locate_id)
+    if known is None or is_buy(order.side):
+        return None
+    left = known.left - (ahead.borrowed.get(locate_id, ZERO) if ahead is not None else ZERO)
+    if order.qty <= left:
+        return None
+    text = f"locate {locate_id} has {plain(left)} left for {plain(order.qty)}"
+    return Refusal("locate_insufficient", text, "locate_id", plain(left), plain(order.qty))
 
 
 def _check_place(command: SubmitList, order: SubmitOrder) -> Refusal | None:

@@ -362,7 +362,8 @@ def take_back(at: Situation, report: VenueReport, key: str | None, qty: Decimal,
     if qty <= ZERO:
         at.out.add(ExecutionBusted(report.venue, report.seq, order_id, key, at.now_ns))
     else:
-        at.out.add(ExecutionCorrected(report.venue, report.seq, order_id, key, qty, px, at.now_ns))
+        fee = canonical(quotient(execution.fee * qty, execution.qty)) if execution.qty else None
+        at.out.add(ExecutionCorrected(report.venue, report.seq, order_id, key, qty, px, at.now_ns, fee))
 
 
 def _close_filled(order: Order, now_ns: int, out: Decision) -> None:

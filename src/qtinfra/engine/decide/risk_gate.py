@@ -12,6 +12,7 @@ from qtinfra.core.extended_models import ANY, KillScope, PartyKind
 from qtinfra.core.market import ConsolidatedBook, MarketView
 from qtinfra.core.models import AssetClass, Order, OrderSide, OrderType, TimeInForce
 from qtinfra.core.special import SpecialTerms
+from qtinfra.engine.decide.ahead import Ahead, count_ahead
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.evolve_risk import open_price, scope_keys
 from qtinfra.engine.lookup import kill_key
@@ -246,6 +247,7 @@ def gate(
     special: SpecialTerms | None = None,
     order: Order | None = None,
     worth: Decimal | None = None,
+    ahead: Ahead | None = None,
 ) -> RiskPassed | RiskRefused:
     """Run every control on a request that adds `adds` to what is open and makes `qty` in total.
 
@@ -253,10 +255,14 @@ def gate(
         special: the terms beyond a plain order: trigger, locate, algo.
         order: the order that a replace is about; None for a new one.
         worth: price that values an order without `price`; None for its trigger, else the reference.
+        ahead: the orders of the same list before this one; they count as if they were open.
     """
     risk = state.risk
-    profile = risk.memo.profiles.get((account, symbol)) or profile_of(state, account, symbol)
-    open_now = state.open_quantity(account, symbol)
+    if ahead is None:
+        profile = risk.memo.profiles.get((account, symbol)) or profile_of(state, account, symbol)
+        open_now = state.open_quantity(account, symbol)
+    else:
+        profile, open_now = ahead.profile, ahead.open
     held = state.positions.get(account, symbol)
     buying = side is _BUY
     position = held.qty if held is not None else ZERO
@@ -283,13 +289,15 @@ def gate(
         facts.base_value = in_base(facts, value) if profile.currency else value
         cell = profile.cell
         facts.worst = abs(cell.held + cell.buy + value if buying else cell.held - cell.sell - value)
-    _windows(state, facts)
+    _windows(state, facts, worth)
     if special is not None or profile.short_sale or trader:
         _parties(state, market, facts, special)
     elif PartyKind.TRADER in risk.policy.approved_only:
         facts.unapproved = unapproved(state, "", "")
     if risk.overrides and order is None:
         facts.waivers = Waivers(risk.overrides)
+    if ahead is not None:
+        count_ahead(facts, ahead, worth)
     return approve(facts, profile.controls)
 
 
@@ -302,8 +310,8 @@ def _of_replace(state: State, facts: RiskFacts, order: Order, measure: Decimal) 
     return max(ZERO, value - before.value) if before is not None else value
 
 
-def _windows(state: State, facts: RiskFacts) -> None:
-    """Counters over a period; only those that have a limit."""
+def _windows(state: State, facts: RiskFacts, worth: Decimal | None) -> None:
+    """Counters over a period; only those that have a limit. A stop-limit's limit price is its `worth`."""
     risk, profile, now_ns = state.risk, facts.profile, facts.now_ns
     limits, policy = facts.limits, risk.policy
     if limits.messages is not None or limits.book_messages is not None:
@@ -311,7 +319,8 @@ def _windows(state: State, facts: RiskFacts) -> None:
         facts.book_messages = risk.messages.get(profile.book_key)
         facts.message_since_ns = now_ns - policy.message_window_ns
     if limits.duplicates is not None and facts.new:
-        key = (profile.account, profile.symbol, facts.side, facts.qty, facts.price)
+        price = facts.price if facts.price is not None else worth
+        key = (profile.account, profile.symbol, facts.side, facts.qty, price)
         facts.duplicates = risk.flow.seen(key, now_ns - policy.duplicate_window_ns)
     if limits.period_collar is not None:
         drift = risk.drift.get(profile.symbol)

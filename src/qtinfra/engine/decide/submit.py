@@ -15,6 +15,7 @@ from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
 from qtinfra.core.validation.rules import check_new
 from qtinfra.core.validation.special import ON_AUCTION, as_asked
+from qtinfra.engine.decide.context import check_in_context
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.held import submit_special
 from qtinfra.engine.decide.risk_gate import gate, stop_algo, use_overrides
@@ -41,6 +42,8 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
             reject(command, refusal, now_ns, out)
         return
     refusal = check_new(command, account, instrument, command.symbol in state.halted)
+    if state.calendars and instrument is not None:
+        refusal = check_in_context(state, command, account, instrument, now_ns, refusal)
     if refusal is not None:
         reject(command, refusal, now_ns, out)
         return

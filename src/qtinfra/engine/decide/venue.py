@@ -37,7 +37,7 @@ from qtinfra.core.reports import (
     VenueReport,
 )
 from qtinfra.core.validation.rules import in_range
-from qtinfra.engine.decide import outcome
+from qtinfra.engine.decide import books, outcome
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import check_list
 from qtinfra.engine.decide.outcome import Situation
@@ -225,6 +225,7 @@ def _fill(at: Situation, report: VenueReport) -> None:
             report.queue_ahead,
             at.order.closed is not None or not at.child.working,
             at.now_ns,
+            ZERO if at.state.fees is None else books.commission(at, report, key, trade_date, px),
         )
     )
     if at.order.special is not None:
