@@ -518,7 +518,10 @@ def _execution_corrected(state: State, event: ev.ExecutionCorrected) -> None:
 def _take_back(
     state: State, order: Order, execution: Execution, qty: Decimal, px: Decimal, ts_ns: int
 ) -> None:
-    """Executed quantity changes afterwards. What re-opens is held for staff: no venue gets it by itself."""
+    """Executed quantity changes afterwards. What re-opens is held for staff: no venue gets it by itself.
+
+    More than was reported at first came out of what the venue still held.
+    """
     change = qty - execution.qty
     order.cum_qty += change
     order.notional += qty * px - execution.value
@@ -526,7 +529,8 @@ def _take_back(
         order.day_base_cum += change
     child = state.children[execution.child_id]
     child.cum += change
-    child.leaves = min(child.leaves, max(ZERO, child.qty - child.cum))
+    if change > ZERO:
+        child.leaves = max(ZERO, child.leaves - change)
     _fill_up(child)
     if qty:
         execution.qty, execution.px, execution.value = qty, px, qty * px

@@ -1,4 +1,4 @@
-"""Sessions of a venue that begin again, requests that come again, and what a fault had frozen."""
+"""Sessions of a venue that begin again, requests that come again, faults looked at, late corrections."""
 
 from __future__ import annotations
 
@@ -84,3 +84,15 @@ def test_an_account_that_a_fault_had_frozen_works_again_once_a_person_says_so() 
     assert [getattr(event, "code", "") for event in refused.events] == ["not_frozen"]
     desk.run(cmd.Unfreeze(account, "looked at"))
     assert account not in desk.state.frozen
+
+
+def test_a_correction_upwards_comes_out_of_what_the_venue_still_holds_also_after_a_bust() -> None:
+    desk = Desk()
+    desk.working("X", 100)
+    desk.fill(desk.child(), 30, exec_id="A")
+    desk.fill(desk.child(), 20, exec_id="B")
+    desk.bust(desk.child(), "A")
+    desk.correct(desk.child(), "B", 25, 50)
+    order, child = desk.order("X"), desk.child()
+    assert (order.cum_qty, order.leaves_qty) == (Decimal(25), Decimal(75))
+    assert (child.leaves, order.unallocated) == (Decimal(45), Decimal(30))
