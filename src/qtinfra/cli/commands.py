@@ -99,9 +99,9 @@ def demo(
 ) -> None:
     """Run a trading session of twenty market minutes on a synthetic market.
 
-    Three accounts trade six symbols on three venues: sweeps, refusals, replaces, cancels, a busted and a
-    corrected trade, a venue that goes away and comes back, a kill switch. Ends with a blotter and a verified
-    journal.
+    Three accounts trade six symbols on three venues: sweeps, stops, an iceberg, a bracket, replaces, cancels,
+    a refusal by each control, a busted and a corrected trade, a venue that goes away and comes back, a kill
+    switch. Ends with a blotter and a verified journal.
     """
     from qtinfra import bootstrap
 
