@@ -18,6 +18,30 @@ class TickBand(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tick: Decimal
 
 
+class LotBand(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """From price `floor` (inclusive) upwards, a round lot has `lot` units."""
+
+    floor: Decimal
+    lot: Decimal
+
+
+class LotKind(StrEnum):
+    """A quantity against the round lot: whole round lots, less than one, or more with an odd part."""
+
+    ROUND = "ROUND"
+    ODD = "ODD"
+    MIXED = "MIXED"
+
+
+class TermsChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Trading terms that count from a trade date (ISO 8601) on, instead of those before."""
+
+    from_date: str
+    lot_size: Decimal
+    ticks: tuple[TickBand, ...]
+    round_lots: tuple[LotBand, ...] = ()
+
+
 class Instrument(msgspec.Struct, frozen=True, gc=False):
     """A tradable instrument.
 
@@ -28,6 +52,9 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
         ticks: tick table, ascending by floor; the last band whose floor is at or below the price counts.
         lot_size: order quantities are multiples of it.
         multiplier: currency value of a price move of 1 per unit (1 for shares).
+        round_lots: units of a round lot, ascending by the floor of the reference price; empty: `lot_size`.
+        odd_lots: whether quantities may have a part that is less than a round lot.
+        changes: terms that will count from later trade dates on, ascending.
     """
 
     symbol: str
@@ -39,6 +66,37 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
     multiplier: Decimal = ONE
     isin: str = ""
     name: str = ""
+    round_lots: tuple[LotBand, ...] = ()
+    odd_lots: bool = True
+    changes: tuple[TermsChange, ...] = ()
+
+    def as_of(self, trade_date: str) -> Instrument:
+        """The instrument with the terms that count on a trade date; no date yet means those as given."""
+        found = None
+        for change in self.changes:
+            if change.from_date <= trade_date:
+                found = change
+        if found is None:
+            return self
+        return msgspec.structs.replace(
+            self, lot_size=found.lot_size, ticks=found.ticks, round_lots=found.round_lots
+        )
+
+    def round_lot_at(self, price: Decimal) -> Decimal:
+        """Units of a round lot at a reference price."""
+        lot = self.lot_size
+        for band in self.round_lots:
+            if band.floor > price:
+                break
+            lot = band.lot
+        return lot
+
+    def lot_kind(self, qty: Decimal, price: Decimal) -> LotKind:
+        """What a quantity is against the round lot at a reference price."""
+        lot = self.round_lot_at(price)
+        if qty < lot:
+            return LotKind.ODD
+        return LotKind.MIXED if qty % lot else LotKind.ROUND
 
     def tick_at(self, price: Decimal) -> Decimal:
         """The tick that applies at a price."""
@@ -61,6 +119,14 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
 
 #: US equities: a cent from one dollar up, a hundredth of a cent below (17 CFR 242.612).
 US_EQUITY_TICKS = (TickBand(ZERO, Decimal("0.0001")), TickBand(ONE, Decimal("0.01")))
+
+#: US equities: 100, 40, 10 or 1 units by the primary listing's average closing price (17 CFR 242.600(b)(93)).
+US_ROUND_LOTS = (
+    LotBand(ZERO, Decimal(100)),
+    LotBand(Decimal("250.01"), Decimal(40)),
+    LotBand(Decimal("1000.01"), Decimal(10)),
+    LotBand(Decimal("10000.01"), ONE),
+)
 
 
 class AckPolicy(StrEnum):

@@ -73,7 +73,7 @@ def _epoch_started(state: State, event: ev.EpochStarted) -> None:
 def _reference_set(state: State, event: ev.ReferenceSet) -> None:
     forget(state)
     for instrument in event.instruments:
-        state.instruments[instrument.symbol] = instrument
+        state.instruments[instrument.symbol] = instrument.as_of(state.trade_date)
     for account in event.accounts:
         state.accounts[account.account] = account
     for venue in event.venues:
@@ -128,6 +128,9 @@ def _day_closed(state: State, event: ev.DayClosed) -> None:
 
 def _day_opened(state: State, event: ev.DayOpened) -> None:
     state.trade_date = event.trade_date
+    for symbol, instrument in state.instruments.items():
+        if instrument.changes:
+            state.instruments[symbol] = instrument.as_of(event.trade_date)
     for order_id in list(state.open_orders):
         order = state.orders[order_id]
         order.day_base_cum = order.cum_qty

@@ -105,6 +105,21 @@ def check_instrument(instrument: Instrument, qty: Decimal, price: Decimal | None
     return None
 
 
+def check_round_lot(instrument: Instrument, qty: Decimal, reference: Decimal | None) -> Refusal | None:
+    """Whole round lots, where the instrument takes nothing else.
+
+    Args:
+        reference: price that decides the size of a round lot; None is taken as the lowest tier.
+    """
+    if instrument.odd_lots:
+        return None
+    lot = instrument.round_lot_at(reference if reference is not None else ZERO)
+    if is_multiple(qty, lot):
+        return None
+    text = f"quantity must be a multiple of the round lot of {plain(lot)}: odd lots are not taken"
+    return Refusal("round_lot", text, "quantity", plain(lot), plain(qty))
+
+
 def check_new(
     order: SubmitOrder, account: Account, instrument: Instrument | None, halted: bool
 ) -> Refusal | None:

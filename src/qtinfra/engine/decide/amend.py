@@ -38,7 +38,7 @@ from qtinfra.core.reports import (
     CXL_UNKNOWN_ORDER,
     NO_ORDER,
 )
-from qtinfra.core.validation.rules import check_client_id, check_instrument, check_terms
+from qtinfra.core.validation.rules import check_client_id, check_instrument, check_round_lot, check_terms
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.replacing import (
     announce_terms,
@@ -221,7 +221,10 @@ def _check_replace(
         text = f"quantity {plain(qty)} is below the {plain(order.cum_qty)} already executed"
         cum = plain(order.cum_qty)
         return Refusal("qty_below_filled", text, "quantity", cum, plain(qty), CXL_OTHER)
-    refusal = check_instrument(state.instruments[order.symbol], qty, price)
+    instrument = state.instruments[order.symbol]
+    refusal = check_instrument(instrument, qty, price)
+    if refusal is None and not instrument.odd_lots and qty != order.qty:
+        refusal = check_round_lot(instrument, qty, state.reference_prices.get(order.symbol, price))
     if refusal is None and order.symbol in state.halted:
         text = f"{order.symbol} is halted"
         refusal = Refusal("instrument_halted", text, "symbol", "", order.symbol, CXL_OTHER)

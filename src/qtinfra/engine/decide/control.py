@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from itertools import pairwise
 
 from qtinfra.core.commands import (
     EngageKillSwitch,
@@ -39,7 +38,6 @@ from qtinfra.core.extended_models import (
     ANY,
     Account,
     HaltPolicy,
-    Instrument,
     KillScope,
     PartyKind,
     RestrictedPolicy,
@@ -47,6 +45,7 @@ from qtinfra.core.extended_models import (
 )
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Child, ChildStatus, Order, Origin
+from qtinfra.core.validation.reference import wrong_instrument
 from qtinfra.engine.decide.amend import cancel_if_open
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.risk_desk import is_risk_staff, wrong_count, wrong_limit
@@ -79,7 +78,7 @@ def set_reference(
             _refuse(out, "bad_reference", "venues", "", venue.mic, text)
             return
     for instrument in command.instruments:
-        wrong = _wrong_instrument(instrument)
+        wrong = wrong_instrument(instrument)
         missing = [mic for mic in instrument.listings if mic not in known]
         if wrong or missing:
             text = f"instrument {instrument.symbol}: {wrong or 'unknown venue ' + missing[0]}"
@@ -91,23 +90,6 @@ def set_reference(
             _refuse(out, "must_be_positive", "prices", "0", str(price), text)
             return
     out.add(ReferenceSet(command.instruments, command.accounts, command.venues, command.prices, now_ns))
-
-
-def _wrong_instrument(instrument: Instrument) -> str:
-    """What is wrong with an instrument; empty when nothing is."""
-    if not instrument.listings:
-        return "has no listing"
-    floors = [band.floor for band in instrument.ticks]
-    numbers = (*floors, *(band.tick for band in instrument.ticks), instrument.lot_size, instrument.multiplier)
-    if not all(number.is_finite() for number in numbers):
-        return "numbers must be finite"
-    if not floors or floors[0] != ZERO or any(low >= high for low, high in pairwise(floors)):
-        return "tick table must start at 0 and ascend"
-    if any(band.tick <= ZERO for band in instrument.ticks):
-        return "ticks must be positive"
-    if instrument.lot_size <= ZERO or instrument.multiplier <= ZERO:
-        return "lot size and multiplier must be positive"
-    return ""
 
 
 def set_limit(state: State, command: SetLimit, now_ns: int, market: MarketView, out: Decision) -> None:

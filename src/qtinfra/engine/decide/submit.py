@@ -13,7 +13,7 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
-from qtinfra.core.validation.rules import check_new
+from qtinfra.core.validation.rules import check_new, check_round_lot
 from qtinfra.core.validation.special import ON_AUCTION, as_asked
 from qtinfra.engine.decide.context import check_in_context
 from qtinfra.engine.decide.decision import Decision
@@ -42,6 +42,9 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
             reject(command, refusal, now_ns, out)
         return
     refusal = check_new(command, account, instrument, command.symbol in state.halted)
+    if refusal is None and instrument is not None and not instrument.odd_lots:
+        reference = state.reference_prices.get(command.symbol, command.price)
+        refusal = check_round_lot(instrument, command.qty, reference)
     if state.calendars and instrument is not None:
         refusal = check_in_context(state, command, account, instrument, now_ns, refusal)
     if refusal is not None:
