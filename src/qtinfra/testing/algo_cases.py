@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TypeGuard
 
 import msgspec
 
+from qtinfra.testing.algo_kinds import KINDS, AlgoFunction
 from qtinfra.testing.scenarios import ConformanceFileError
 
-#: Takes a case's inputs and the folder of the market data; returns at least the keys that are expected.
-AlgoFunction = Callable[[Mapping[str, object], Path], Mapping[str, object]]
+__all__ = [
+    "ALGO_KINDS",
+    "AlgoCase",
+    "AlgoFunction",
+    "Tolerance",
+    "case_failure",
+    "data_is_there",
+    "load_algo_cases",
+]
 
-#: The kinds that exist so far.
-ALGO_KINDS: dict[str, AlgoFunction] = {}
+#: The kinds that exist so far; those of value at risk and its tests come with the controls.
+ALGO_KINDS: Mapping[str, AlgoFunction] = KINDS
 
 
 class Tolerance(msgspec.Struct, frozen=True):

@@ -1,0 +1,1 @@
+"""After the trade: what execution cost, and what must be told about it."""
