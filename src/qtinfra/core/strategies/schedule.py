@@ -1,0 +1,92 @@
+"""From weights to integer lots: the one rounding rule that every planner's schedule follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+
+from qtinfra.core.decimals import EXACT, canonical
+
+HALF = Fraction(1, 2)
+
+
+class ScheduleError(ValueError):
+    """A schedule cannot be made from these numbers; `field` names the one that is wrong."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(f"{field}: {text}")
+        self.field = field
+
+
+def integer_schedule(
+    weights: Sequence[Decimal | Fraction | float], qty: Decimal, lot: Decimal
+) -> tuple[Decimal, ...]:
+    """Split a quantity by weights into slices that sum to it exactly.
+
+    The cumulative target after each slice is rounded half-up to the lot; the last slice takes the residual,
+    an odd lot included. Where rounding up would pass the quantity, the whole lots in it are the target.
+
+    Args:
+        weights: one number >= 0 for each slice, of any scale (fractions of volume, shares, seconds).
+        qty: units to split, >= 0.
+        lot: units of a round lot, > 0.
+
+    Returns:
+        One quantity >= 0 for each weight; all but the last are whole lots.
+
+    Raises:
+        ScheduleError: no weights, one that is negative or not finite, none above 0, or a bad quantity or lot.
+
+    Source:
+        The lot_rounding cases of the conformance file; cumulative rounding bounds the error at every
+        moment by half a lot, where rounding each slice by itself lets it grow.
+    """
+    exact = fractions_of(weights)
+    total = sum(exact, Fraction(0))
+    if not total:
+        raise ScheduleError("weights", "at least one must be above 0")
+    if not lot.is_finite() or lot <= 0:
+        raise ScheduleError("lot", f"{lot} is not above 0")
+    if not qty.is_finite() or qty < 0:
+        raise ScheduleError("qty", f"{qty} is below 0")
+    whole = Fraction(qty) / Fraction(lot)
+    most = int(whole)
+    per_weight = whole / total
+    done, reached, slices = Fraction(0), 0, []
+    for weight in exact[:-1]:
+        done += weight
+        target = min(int(done * per_weight + HALF), most)
+        slices.append(canonical(EXACT.multiply(Decimal(target - reached), lot)))
+        reached = target
+    slices.append(canonical(EXACT.subtract(qty, EXACT.multiply(Decimal(reached), lot))))
+    return tuple(slices)
+
+
+def lots_of(weights: Sequence[Decimal | Fraction | float], qty: Decimal, lot: Decimal) -> tuple[int, ...]:
+    """The same in whole lots; what is left of an odd lot is not in it.
+
+    Raises:
+        ScheduleError: as `integer_schedule`.
+    """
+    return tuple(int(part // lot) for part in integer_schedule(weights, qty, lot))
+
+
+def fractions_of(weights: Sequence[Decimal | Fraction | float]) -> list[Fraction]:
+    """The weights as exact fractions.
+
+    Raises:
+        ScheduleError: there are none, or one is negative or not finite.
+    """
+    if not weights:
+        raise ScheduleError("weights", "there are none")
+    exact = []
+    for place, weight in enumerate(weights):
+        try:
+            value = Fraction(weight)
+        except (ValueError, OverflowError) as error:
+            raise ScheduleError("weights", f"number {place} is {weight}, not a finite number") from error
+        if value < 0:
+            raise ScheduleError("weights", f"number {place} is {weight}, below 0")
+        exact.append(value)
+    return exact
