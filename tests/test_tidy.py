@@ -28,6 +28,8 @@ FLOAT_ALLOWED: dict[str, str] = {  # module -> reason
     "qtinfra.core.impact.trajectory": "hyperbolic functions; planners journal them as integer lots",
     "qtinfra.core.impact.transient": "an impact model; only its estimate leaves",
     "qtinfra.core.strategies.schedule": "takes planners' weights; integer lots leave it",
+    "qtinfra.core.strategies.inputs": "passes planners' weights on; integer lots leave it",
+    "qtinfra.core.strategies.shortfall": "an optimiser in floats; its plan is journaled as integer lots",
 }
 BROAD_ALLOWED = {  # module -> reason
     "qtinfra.engine.kernel": "our own fault becomes a quarantine record, never a crash loop",
