@@ -11,7 +11,8 @@
     ├── ComplianceError
     │   └── RegulatoryViolationError
     ├── SecurityError
-    │   └── UnauthorizedAccessError
+    │   ├── AuthenticationError       who is asking is not proven: token or header
+    │   └── UnauthorizedAccessError   who is asking is known and may not
     ├── DatabaseError
     │   └── JournalError
     │       ├── JournalCorruptError   a record does not verify: names the sequence
@@ -152,6 +153,13 @@ class RegulatoryViolationError(ComplianceError):
 class SecurityError(QtInfraError):
     code = "security_error"
     severity = Severity.CRITICAL
+
+
+class AuthenticationError(SecurityError):
+    """The request does not prove who sends it; the code says what is wrong with token or header."""
+
+    code = "invalid_token"
+    severity = Severity.WARNING
 
 
 class UnauthorizedAccessError(SecurityError):

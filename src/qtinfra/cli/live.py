@@ -1,0 +1,280 @@
+"""The commands that talk to a running server, through the client like any other program.
+
+What they need is imported when they run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qtinfra.cli.output import console, print_json
+
+if TYPE_CHECKING:
+    from qtinfra.client import Client
+    from qtinfra.infra.config import Settings
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+_SHOWN_ORDERS, _PAGE = 20, 200
+
+orders_app = typer.Typer(
+    rich_markup_mode=None, help="Orders on a running server: list, show, submit, cancel."
+)
+
+Url = Annotated[str, typer.Option(envvar="QTINFRA_URL", metavar="URL", help="Base address of the server.")]
+Token = Annotated[
+    str,
+    typer.Option(
+        envvar="QTINFRA_TOKEN",
+        metavar="TOKEN",
+        help="Bearer token; better given in the environment, where other users do not see it.",
+        show_default=False,
+    ),
+]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Account = Annotated[str, typer.Option(metavar="ID", help="Only this account.", show_default=False)]
+Symbol = Annotated[str, typer.Option(metavar="SYMBOL", help="Only this instrument.", show_default=False)]
+OrderId = Annotated[str, typer.Argument(metavar="ID", help="The server's id of the order.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.add_typer(orders_app, name="orders")
+    app.command()(positions)
+    app.command()(watch)
+    app.command()(token)
+
+
+@contextmanager
+def _talking(url: str, bearer: str) -> Iterator[Client]:
+    """A client whose refusals say what a person at a terminal can do about them."""
+    from qtinfra.client import ApiError, Client
+
+    try:
+        made = Client(url, bearer)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--url'") from error
+    with made:
+        try:
+            yield made
+        except ApiError as error:
+            error.message = _with_advice(error, url)
+            raise
+
+
+def _with_advice(error: Exception, url: str) -> str:
+    from qtinfra.client import ApiError, TransportError
+
+    if isinstance(error, TransportError):
+        return f"{error.message} ({url}; 'qtinfra serve' starts a server)"
+    if isinstance(error, ApiError) and error.error_code in ("missing_token", "expired_token"):
+        return f"{error.message} (give --token or QTINFRA_TOKEN; 'qtinfra token' makes one for development)"
+    if isinstance(error, ApiError) and len(error.errors) > 1:
+        return "; ".join(found.message or f"{found.field}: {found.code}" for found in error.errors)
+    return error.message if isinstance(error, ApiError) else str(error)
+
+
+def _filters(**given: str) -> dict[str, str]:
+    return {name: value for name, value in given.items() if value}
+
+
+# --- orders ------------------------------------------------------------------------------------------------
+
+
+@orders_app.callback()
+def _root() -> None:
+    pass
+
+
+@orders_app.command("list")
+def list_orders(
+    account: Account = "",
+    symbol: Symbol = "",
+    status: Annotated[str, typer.Option(metavar="STATUS", help="Only this status.", show_default=False)] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 50,
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List orders, the newest first."""
+    with _talking(url, token) as client:
+        filters = _filters(account_id=account, symbol=symbol, status=status)
+        found = list(islice(client.list(limit=min(limit, _PAGE), **filters), limit))
+    if as_json:
+        from qtinfra.cli.live_tables import facts
+
+        print_json({"orders": [facts(order) for order in found]})
+    else:
+        from qtinfra.cli.live_tables import orders_table
+
+        console().print(orders_table(found))
+
+
+@orders_app.command()
+def show(order_id: OrderId, url: Url = DEFAULT_URL, token: Token = "", as_json: JsonFlag = False) -> None:
+    """Show one order: where it went and what it executed."""
+    with _talking(url, token) as client:
+        found = client.get(order_id)
+    if as_json:
+        from qtinfra.cli.live_tables import facts
+
+        print_json(facts(found))
+    else:
+        from qtinfra.cli.live_tables import show_order
+
+        show_order(console(), found)
+
+
+@orders_app.command()
+def submit(
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="The instrument.")],
+    side: Annotated[str, typer.Argument(metavar="SIDE", help="BUY, SELL or SELL_SHORT.")],
+    quantity: Annotated[str, typer.Argument(metavar="QUANTITY", help="Units, a multiple of the lot.")],
+    price: Annotated[
+        str, typer.Option(metavar="PRICE", help="Limit per unit; none: market order.", show_default=False)
+    ] = "",
+    order_type: Annotated[
+        str, typer.Option("--type", metavar="TYPE", help="LIMIT, MARKET, ...", show_default=False)
+    ] = "",
+    tif: Annotated[str, typer.Option(metavar="TIF", help="Time in force.")] = "DAY",
+    account: Annotated[
+        str, typer.Option(metavar="ID", help="Whose order; the token's only one.", show_default=False)
+    ] = "",
+    client_id: Annotated[
+        str,
+        typer.Option("--id", metavar="ID", help="Your id; a repeated one is one order.", show_default=False),
+    ] = "",
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Send an order and show what the server answered."""
+    with _talking(url, token) as client:
+        order = client.submit(
+            symbol,
+            side.upper(),
+            quantity,
+            price=price or None,
+            order_type=order_type.upper() or None,
+            time_in_force=tif.upper(),
+            account_id=account or None,
+            client_order_id=client_id or None,
+        )
+    _answer(order, as_json)
+
+
+@orders_app.command()
+def cancel(order_id: OrderId, url: Url = DEFAULT_URL, token: Token = "", as_json: JsonFlag = False) -> None:
+    """Cancel what is open of an order."""
+    with _talking(url, token) as client:
+        order = client.cancel(order_id)
+    _answer(order, as_json)
+
+
+def _answer(order: object, as_json: bool) -> None:
+    from qtinfra.cli.live_tables import facts, orders_table
+    from qtinfra.client import Order
+
+    if as_json:
+        print_json(facts(order))
+    elif isinstance(order, Order):
+        console().print(orders_table([order]))
+
+
+# --- positions and the live view ---------------------------------------------------------------------------
+
+
+def positions(
+    account: Account = "",
+    symbol: Symbol = "",
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """List positions with profit and loss."""
+    with _talking(url, token) as client:
+        found = list(client.positions(limit=_PAGE, **_filters(account_id=account, symbol=symbol)))
+    if as_json:
+        from qtinfra.cli.live_tables import facts
+
+        print_json({"positions": [facts(position) for position in found]})
+    else:
+        from qtinfra.cli.live_tables import positions_table
+
+        console().print(positions_table(found))
+
+
+def watch(
+    account: Account = "",
+    symbol: Symbol = "",
+    every: Annotated[float, typer.Option(min=0.1, max=60.0, help="Seconds between two looks.")] = 1.0,
+    count: Annotated[int, typer.Option(min=0, help="Stop after so many looks; 0 goes on.")] = 0,
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Watch the newest orders and the positions as they change, until interrupted.
+
+    Asks the server again and again. While it does not answer, the last picture stays with a note below.
+    """
+    from rich.live import Live
+
+    from qtinfra.cli.live_tables import Picture, picture_of
+    from qtinfra.client import TransportError, UnavailableError
+
+    filters = _filters(account_id=account, symbol=symbol)
+    picture = Picture()
+    with _talking(url, token) as client, Live(console=console(), auto_refresh=False) as live:
+        looks = 0
+        while not count or looks < count:
+            if looks:
+                time.sleep(every)
+            looks += 1
+            try:
+                recent = list(islice(client.list(limit=_SHOWN_ORDERS, **filters), _SHOWN_ORDERS))
+                picture = Picture(recent, list(client.positions(limit=_PAGE, **filters)))
+            except (TransportError, UnavailableError) as error:
+                if looks == 1:
+                    raise
+                picture = picture.with_note(error.message)
+            live.update(picture_of(picture), refresh=True)
+
+
+# --- tokens ------------------------------------------------------------------------------------------------
+
+
+def token(
+    user: Annotated[str, typer.Option(metavar="NAME", help="viewer, trader, pm, risk, compliance or admin.")],
+    life_s: Annotated[int, typer.Option("--life", min=1, max=86_400, help="Seconds it is valid.")] = 3600,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print a token of the development login, for curl and for QTINFRA_TOKEN.
+
+    It is signed with the key in the data directory (QTINFRA_DATA_DIR), so a server on the same directory
+    accepts it. Refused unless QTINFRA_ENVIRONMENT is development or test.
+    """
+    from qtinfra.infra.security.login import DevLogin
+
+    settings = _settings()
+    made = DevLogin(settings.environment, settings.data_dir).token(user, time.time(), life_s)
+    if as_json:
+        print_json({"access_token": made, "token_type": "bearer", "expires_in": life_s})
+    else:
+        print(made)
+
+
+def _settings() -> Settings:
+    """The server's settings as the environment gives them; what is wrong is named without its value."""
+    from pydantic import ValidationError
+
+    from qtinfra.infra.config import Settings
+
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [f"QTINFRA_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors()]
+        raise typer.BadParameter("; ".join(wrong), param_hint="the environment") from error

@@ -1,0 +1,66 @@
+"""The Python client of the API: `Client` for threads, `AsyncClient` for asyncio, one behaviour.
+
+Both are thin: what a call sends and how its answer is read is `calls`, when it is repeated is `retries`.
+"""
+
+from qtinfra.client.aio import AsyncClient
+from qtinfra.client.errors import (
+    ApiError,
+    BadAnswerError,
+    ConflictError,
+    ForbiddenError,
+    NotAuthenticatedError,
+    NotFoundError,
+    PreconditionError,
+    RateLimitedError,
+    RefusedError,
+    ServerFailedError,
+    SubmissionUnknownError,
+    TransportError,
+    UnavailableError,
+)
+from qtinfra.client.models import (
+    Execution,
+    Health,
+    KillOutcome,
+    KillSwitch,
+    Limit,
+    Order,
+    OrderDetail,
+    Position,
+    RouteLeg,
+    RoutePreview,
+    Venue,
+)
+from qtinfra.client.retries import RetryPolicy
+from qtinfra.client.sync import Client
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "BadAnswerError",
+    "Client",
+    "ConflictError",
+    "Execution",
+    "ForbiddenError",
+    "Health",
+    "KillOutcome",
+    "KillSwitch",
+    "Limit",
+    "NotAuthenticatedError",
+    "NotFoundError",
+    "Order",
+    "OrderDetail",
+    "Position",
+    "PreconditionError",
+    "RateLimitedError",
+    "RefusedError",
+    "RetryPolicy",
+    "RouteLeg",
+    "RoutePreview",
+    "ServerFailedError",
+    "SubmissionUnknownError",
+    "TransportError",
+    "UnavailableError",
+    "Venue",
+]

@@ -1,0 +1,196 @@
+"""What the API answers, as typed, frozen records. Numbers are exact decimals, times are UTC.
+
+Members that the server adds later are passed over, so that an older client reads a newer server.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Generic, TypeVar
+
+import msgspec
+
+from qtinfra.core.models import OrderSide, OrderStatus, OrderType, TimeInForce
+
+Row = TypeVar("Row")
+
+
+class Page(msgspec.Struct, Generic[Row], frozen=True):
+    """One page of a list; `next_cursor` asks for the one after it."""
+
+    items: tuple[Row, ...]
+    next_cursor: str | None = None
+
+
+class RoutingDecision(msgspec.Struct, frozen=True):
+    """Where most of an order went. Shares are None as long as nothing was measured."""
+
+    selected_venue: str
+    confidence_score: float | None = None
+    expected_fill_rate: float | None = None
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order as the server sees it. `version` is for `replace` and `cancel`."""
+
+    id: str
+    status: OrderStatus
+    symbol: str
+    side: OrderSide
+    quantity: Decimal
+    price: Decimal | None
+    order_type: OrderType
+    created_at: datetime
+    client_order_id: str = ""
+    account_id: str = ""
+    time_in_force: TimeInForce = TimeInForce.DAY
+    min_quantity: Decimal = Decimal(0)
+    filled_quantity: Decimal = Decimal(0)
+    remaining_quantity: Decimal = Decimal(0)
+    average_price: Decimal | None = None
+    updated_at: datetime | None = None
+    version: int = 0
+    routing_decision: RoutingDecision | None = None
+
+
+class Child(msgspec.Struct, frozen=True):
+    """The part of an order at one venue."""
+
+    id: str
+    venue: str
+    status: str
+    quantity: Decimal
+    price: Decimal | None = None
+    filled_quantity: Decimal = Decimal(0)
+    remaining_quantity: Decimal = Decimal(0)
+    venue_order_id: str = ""
+
+
+class Execution(msgspec.Struct, frozen=True):
+    """One execution; quantity and price follow corrections. The order's members are empty inside an order."""
+
+    id: str
+    exec_id: str
+    venue: str
+    quantity: Decimal
+    price: Decimal
+    executed_at: datetime
+    fee: Decimal = Decimal(0)
+    commission: Decimal = Decimal(0)
+    liquidity: str = ""
+    state: str = ""
+    trade_date: str = ""
+    order_id: str = ""
+    account_id: str = ""
+    symbol: str = ""
+    side: OrderSide | None = None
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """Why an order was refused: the rule and its words."""
+
+    code: str
+    message: str
+
+
+class OrderDetail(Order, frozen=True):
+    """An order with its parts at venues, its executions, and why it was refused if it was."""
+
+    children: tuple[Child, ...] = ()
+    executions: tuple[Execution, ...] = ()
+    rejection: Rejection | None = None
+
+
+class Position(msgspec.Struct, frozen=True):
+    """What an account holds of an instrument, in the instrument's currency; P&L under average cost.
+
+    `mark_price` is the market's midpoint when asked; without one it and `unrealised_pnl` are None.
+    """
+
+    account_id: str
+    symbol: str
+    currency: str
+    quantity: Decimal
+    average_cost: Decimal
+    realised_pnl: Decimal
+    fees: Decimal
+    updated_at: datetime
+    mark_price: Decimal | None = None
+    unrealised_pnl: Decimal | None = None
+
+
+class Venue(msgspec.Struct, frozen=True):
+    """A venue and how it is connected. Fees are per unit, negative for a rebate."""
+
+    mic: str
+    name: str
+    currency: str
+    status: str
+    take_fee: Decimal = Decimal(0)
+    make_fee: Decimal = Decimal(0)
+    order_types: tuple[str, ...] = ()
+    time_in_force: tuple[str, ...] = ()
+
+
+class RouteLeg(msgspec.Struct, frozen=True):
+    """One venue order of a plan."""
+
+    venue: str
+    quantity: Decimal
+    price: Decimal | None
+    order_type: OrderType
+    time_in_force: TimeInForce
+
+
+class RoutePreview(msgspec.Struct, frozen=True):
+    """What an order would lead to now; nothing was sent.
+
+    Attributes:
+        reason: why the router chose so; None when the order would be held and not routed.
+    """
+
+    symbol: str
+    side: OrderSide
+    quantity: Decimal
+    legs: tuple[RouteLeg, ...]
+    best_bid: Decimal | None = None
+    best_ask: Decimal | None = None
+    reason: str | None = None
+    routing_decision: RoutingDecision | None = None
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """One limit in force; `*` stands for every account or symbol. `version` counts its changes."""
+
+    rule: str
+    account_id: str
+    symbol: str
+    value: Decimal
+    version: int = 0
+    author: str = ""
+    reason: str = ""
+
+
+class KillSwitch(msgspec.Struct, frozen=True):
+    """A kill switch that is engaged."""
+
+    scope: str
+    value: str = ""
+    reason: str = ""
+
+
+class KillOutcome(msgspec.Struct, frozen=True):
+    """What engaging or releasing led to, as order ids: those that are over, those whose venues were asked."""
+
+    scope: str
+    value: str
+    engaged: bool
+    cancelled: tuple[str, ...] = ()
+    requested: tuple[str, ...] = ()
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether the server takes orders."""
+
+    status: str

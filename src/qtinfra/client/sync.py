@@ -1,0 +1,274 @@
+"""The client for threads and scripts."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+import httpx
+
+from qtinfra.client import calls
+from qtinfra.client.calls import Number
+from qtinfra.client.errors import Answer
+from qtinfra.client.models import (
+    Execution,
+    Health,
+    KillOutcome,
+    KillSwitch,
+    Limit,
+    Order,
+    OrderDetail,
+    Page,
+    Position,
+    RoutePreview,
+    Venue,
+)
+from qtinfra.client.retries import Call, NoAnswer, Request, RetryPolicy, Wait, converse
+from qtinfra.client.transport import Token, answer_of, headers_for, no_answer, settings
+from qtinfra.core.extended_models import KillScope, LimitRule
+from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+
+Result = TypeVar("Result")
+Row = TypeVar("Row")
+
+
+class Client:
+    """The API as methods; a context manager. One client serves several threads.
+
+    Every method raises the errors of `qtinfra.client.errors`. Numbers go out as exact text: give Decimal, int
+    or str, a float is refused.
+
+    Args:
+        url: base address of the API.
+        token: bearer token, or a function that gives a fresh one for each request.
+        timeout_s: longest wait for the connection and for each part of an answer, in seconds.
+        policy: when calls are sent again.
+        transport: httpx transport instead of the network, for tests.
+        new_id: makes client order ids that are not given; unique for ever.
+        pause: waits for so many seconds between attempts.
+        jitter: a fraction from 0 to 1, drawn anew for each pause.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: Token = "",
+        *,
+        timeout_s: float = 10.0,
+        policy: RetryPolicy | None = None,
+        transport: httpx.BaseTransport | None = None,
+        new_id: Callable[[], str] = calls.new_id,
+        pause: Callable[[float], None] = time.sleep,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._http = httpx.Client(transport=transport, **settings(url, timeout_s))
+        self._token = token
+        self._policy = policy or RetryPolicy()
+        self._new_id = new_id
+        self._pause = pause
+        self._jitter = jitter
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # -- orders ----------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        symbol: str,
+        side: OrderSide | str,
+        quantity: Number,
+        *,
+        price: Number | None = None,
+        order_type: OrderType | str | None = None,
+        time_in_force: TimeInForce | str = TimeInForce.DAY,
+        account_id: str | None = None,
+        client_order_id: str | None = None,
+        min_quantity: Number | None = None,
+        text: str = "",
+    ) -> Order:
+        """Send a new order; safe to repeat, since the client order id names it for ever.
+
+        Args:
+            quantity: units of the instrument, a multiple of its lot.
+            price: limit per unit in the instrument's currency; without one it is a market order.
+            order_type: LIMIT with a price, otherwise MARKET, unless given.
+            account_id: may be left out by the bearer of a token for one account.
+            client_order_id: yours, or a new one.
+
+        Raises:
+            SubmissionUnknownError: ask `find_order` with the id in its context before anything else.
+        """
+        return self._run(
+            calls.submit(
+                symbol,
+                side,
+                quantity,
+                price=price,
+                order_type=order_type,
+                time_in_force=time_in_force,
+                account_id=account_id,
+                client_order_id=client_order_id or self._new_id(),
+                min_quantity=min_quantity,
+                text=text,
+            )
+        )
+
+    def replace(
+        self,
+        order_id: str,
+        *,
+        quantity: Number | None = None,
+        price: Number | None = None,
+        client_order_id: str | None = None,
+        version: int | None = None,
+    ) -> Order:
+        """Change the total quantity, the price, or both.
+
+        Args:
+            version: do it only if the order still has this version.
+        """
+        wanted = client_order_id or self._new_id()
+        return self._run(calls.replace(order_id, quantity, price, wanted, version))
+
+    def cancel(self, order_id: str, *, version: int | None = None) -> Order:
+        """Cancel what is open of an order.
+
+        Args:
+            version: do it only if the order still has this version.
+        """
+        return self._run(calls.cancel(order_id, self._new_id(), version))
+
+    def get(self, order_id: str) -> OrderDetail:
+        """An order with its executions, children and history."""
+        return self._run(calls.get_order(order_id))
+
+    def find_order(self, client_order_id: str, account_id: str | None = None) -> Order | None:
+        """The order sent under a client order id; None when the token's accounts have none."""
+        return self._run(calls.find_order(client_order_id, account_id))
+
+    def list(self, *, limit: int = calls.PAGE, sort: str = "-created_at", **filters: str) -> Iterator[Order]:
+        """All orders that fit, page by page as they are taken.
+
+        Args:
+            limit: orders a page, 1 to 1000.
+            sort: field names joined by commas, `-` before one for descending.
+            filters: by field, such as `symbol="AAPL"`, or with an operator, such as
+                `**{"status[in]": "ROUTED,FILLED"}`.
+        """
+        return self._pages(lambda cursor: calls.list_orders(limit, sort, filters, cursor))
+
+    # -- what came of it -------------------------------------------------------------------------------
+
+    def executions(self, *, limit: int = calls.PAGE, **filters: str) -> Iterator[Execution]:
+        """Executions that fit, page by page; filters as in `list`."""
+        return self._pages(lambda cursor: calls.list_executions(limit, filters, cursor))
+
+    def positions(self, *, limit: int = calls.PAGE, **filters: str) -> Iterator[Position]:
+        """Positions that fit, page by page; filters as in `list`."""
+        return self._pages(lambda cursor: calls.list_positions(limit, filters, cursor))
+
+    # -- market and routing ----------------------------------------------------------------------------
+
+    def venues(self) -> Iterator[Venue]:
+        """The venues and how they are connected."""
+        return self._pages(calls.list_venues)
+
+    def route(
+        self,
+        symbol: str,
+        side: OrderSide | str,
+        quantity: Number,
+        *,
+        price: Number | None = None,
+        account_id: str | None = None,
+    ) -> RoutePreview:
+        """How such an order would be routed now; nothing is sent anywhere."""
+        return self._run(calls.route(symbol, side, quantity, price, account_id))
+
+    # -- risk ------------------------------------------------------------------------------------------
+
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits in force within the token's accounts."""
+        return self._run(calls.list_limits()).items
+
+    def set_limit(
+        self,
+        rule: LimitRule | str,
+        value: Number,
+        *,
+        account_id: str | None = None,
+        symbol: str | None = None,
+        reason: str = "",
+    ) -> Limit:
+        """Set one limit, for an account or every account, for a symbol or every symbol."""
+        return self._run(calls.set_limit(rule, value, account_id, symbol, reason))
+
+    def kill(self, scope: KillScope | str, value: str = "", reason: str = "") -> KillOutcome:
+        """Refuse new flow in a scope at once and cancel what is open in it. FIRM takes no value."""
+        return self._run(calls.kill(scope, value, reason))
+
+    def release(self, scope: KillScope | str, value: str = "", reason: str = "") -> KillOutcome:
+        """End a kill switch; cancelled orders stay cancelled."""
+        return self._run(calls.release(scope, value, reason))
+
+    def kill_switches(self) -> tuple[KillSwitch, ...]:
+        """The kill switches that are engaged."""
+        return self._run(calls.list_kill_switches()).items
+
+    def health(self) -> Health:
+        """Whether the server is up; needs no token."""
+        return self._run(calls.health())
+
+    # -- the conversation ------------------------------------------------------------------------------
+
+    def _pages(self, page: Callable[[str], Call[Page[Row]]]) -> Iterator[Row]:
+        cursor = ""
+        while True:
+            found = self._run(page(cursor))
+            yield from found.items
+            if not found.next_cursor:
+                return
+            cursor = calls.moved_on(cursor, found.next_cursor)
+
+    def _run(self, call: Call[Result]) -> Result:
+        talk = converse(call, self._policy, self._jitter)
+        correlation_id = calls.new_id()
+        step = next(talk)
+        while True:
+            came: Answer | NoAnswer | None = None
+            if isinstance(step, Wait):
+                self._pause(step.seconds)
+            else:
+                came = self._send(step, correlation_id)
+            try:
+                step = talk.send(came)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+
+    def _send(self, request: Request, correlation_id: str) -> Answer | NoAnswer:
+        headers = headers_for(request, self._token, correlation_id)
+        try:
+            response = self._http.request(
+                request.method,
+                request.path,
+                params=list(request.params) or None,
+                headers=headers,
+                content=request.body or None,
+            )
+        except httpx.RequestError as error:
+            return no_answer(error)
+        return answer_of(response)
