@@ -429,6 +429,7 @@ _AFTER: dict[type, Handler] = {
     ev.KillSwitchEngaged: _control_changed,
     ev.KillSwitchReleased: _control_changed,
     ev.CommandQuarantined: _control_changed,
+    ev.Unfrozen: _control_changed,
     ev.DayOpened: _day_opened,
     ev.OrderAccepted: _accepted,
     ev.CancelRequested: _amend_requested,
