@@ -29,18 +29,23 @@ class VenueTerms(msgspec.Struct, frozen=True, gc=False):
 
 
 def plan_route(
-    order: RiskApproved, book: ConsolidatedBook | None, venues: tuple[VenueTerms, ...], lot: Decimal = ONE
+    order: RiskApproved,
+    book: ConsolidatedBook | None,
+    venues: tuple[VenueTerms, ...],
+    lot: Decimal = ONE,
+    touch: tuple[Decimal | None, Decimal | None] | None = None,
 ) -> RoutePlan:
     """Plan where the quantity goes. `venues` are the eligible ones, the primary listing first.
 
-    Displayed size counts in whole lots of `lot` units: no venue is sent a part of one.
+    Displayed size counts in whole lots of `lot` units: no venue is sent a part of one. `touch` is the book's
+    best bid and offer, for a caller that knows them already.
 
     Returns:
         A plan whose legs sum to the order's quantity, or one without legs when no venue is eligible.
     """
     if not venues:
         return RoutePlan((), "no venue")
-    bid, ask = book.touch() if book is not None else (None, None)
+    bid, ask = touch or (book.touch() if book is not None else (None, None))
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
     taken = _displayed(order, book, venues, lot) if book is not None else []

@@ -10,7 +10,7 @@ from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import child_terms
-from qtinfra.engine.decide.risk_gate import reapprove
+from qtinfra.engine.decide.risk_gate import reapprove, touch_of
 from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
 from qtinfra.router.sor import VenueTerms, plan_route
@@ -37,7 +37,9 @@ def route(
     """Add the OrderRouted event for an approved quantity; False when no venue can take it."""
     venues = eligible_venues(state, approved.symbol, refused)
     lot = state.instruments[approved.symbol].lot_size
-    plan = plan_route(approved, market.book(approved.symbol), venues, lot)
+    book = market.book(approved.symbol)
+    touch = touch_of(state, book)[1:3] if book is not None else None
+    plan = plan_route(approved, book, venues, lot, touch)
     if not plan.legs:
         return False
     children = tuple(
