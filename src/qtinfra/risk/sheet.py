@@ -24,7 +24,7 @@ class LimitSheet(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         closed: a count of zero is set: nothing passes.
-        collar, period_collar: whether they are set; the factors on the reference follow, for a buy and a sell.
+        collar, period_collar: whether they are set; factors on the reference follow, for a buy and a sell.
     """
 
     order_qty: Decimal

@@ -84,7 +84,9 @@ def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_n
     )
 
 
-def _within_windows(state: State, command: SubmitOrder, sheet: LimitSheet, book_key: str, now_ns: int) -> bool:
+def _within_windows(
+    state: State, command: SubmitOrder, sheet: LimitSheet, book_key: str, now_ns: int
+) -> bool:
     """Messages of the account and to the book, and equal orders, within their windows."""
     risk = state.risk
     since = now_ns - risk.policy.message_window_ns
