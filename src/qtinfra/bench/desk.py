@@ -28,6 +28,8 @@ from qtinfra.runtime.loop import Frame, ShardLoop
 
 encode_reply = msgspec.json.Encoder().encode
 
+_REPLIES = (ExecutionReport, OrderCancelReject)
+
 
 class Tally(msgspec.Struct):
     """What went through a desk: orders in, what became of them, events, and bytes of replies."""
@@ -136,7 +138,7 @@ class Desk:
         return frame
 
     def _leave(self, effect: object) -> None:
-        if isinstance(effect, ExecutionReport | OrderCancelReject):
+        if isinstance(effect, _REPLIES):
             self.replies.append(encode_reply(effect))
         elif isinstance(effect, ToVenue):
             self._heard += self._street.send(effect, self._clock.now_ns())

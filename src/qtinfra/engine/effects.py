@@ -12,7 +12,7 @@ from typing import Any
 
 from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
-from qtinfra.core.decimals import ZERO, average, plain
+from qtinfra.core.decimals import ZERO, average, canonical, plain
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
@@ -32,6 +32,9 @@ from qtinfra.core.reports import (
 )
 from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.state import State
+
+
+_CENT = Decimal("0.01")
 
 
 def effects_of(state: State, event: Any) -> list[Effect]:
@@ -118,19 +121,25 @@ def _plain_report(
     text: str = "",
 ) -> ExecutionReport:
     """`execution_report` for the three kinds that every order has, without keywords: they cost."""
-    cum_qty = order.cum_qty
+    cum_qty, status = order.cum_qty, order.status
+    if not cum_qty:
+        avg_px = ZERO
+    elif last_px is not None and last_qty == cum_qty and last_px.same_quantum(_CENT):
+        avg_px = canonical(last_px)  # the one execution's price, and no digit of it to round
+    else:
+        avg_px = average(order.notional, cum_qty)
     return ExecutionReport(
         order.account,
         order.order_id,
         order.cl_ord_id,
         "",
         exec_type,
-        fix_status(order),
-        order.status,
+        "2" if status is OrderStatus.FILLED else fix_status(order),
+        status,
         order.qty,
         cum_qty,
         order.leaves_qty,
-        average(order.notional, cum_qty) if cum_qty else ZERO,
+        avg_px,
         last_qty,
         last_px,
         exec_id,

@@ -17,11 +17,11 @@ from qtinfra.core.models import (
     Child,
     ChildStatus,
     Order,
+    OrderSide,
     OrderStatus,
     PendingCancel,
     PendingReplace,
     QueuedReplace,
-    signed,
 )
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER
 from qtinfra.engine.evolve_books import BOOKS, charge_fill, post_change, rebook
@@ -205,24 +205,24 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
 def _order_routed(state: State, event: ev.OrderRouted) -> None:
     order = state.orders[event.order_id]
     for planned in event.children:
-        child = Child(
-            child_id=planned.child_id,
-            order_id=order.order_id,
-            venue=planned.venue,
-            symbol=order.symbol,
-            side=order.side,
-            order_type=planned.order_type,
-            tif=planned.tif,
-            qty=planned.qty,
-            price=planned.price,
-            min_qty=planned.min_qty,
-            cl_ord_id=planned.child_id,
-            leaves=planned.qty,
+        child_id, qty = planned.child_id, planned.qty
+        state.children[child_id] = Child(
+            child_id,
+            order.order_id,
+            planned.venue,
+            order.symbol,
+            order.side,
+            planned.order_type,
+            planned.tif,
+            qty,
+            planned.price,
+            planned.min_qty,
+            child_id,
+            qty,
         )
-        state.children[child.child_id] = child
-        state.venue_ids[child.child_id] = child.child_id
-        order.children.append(child.child_id)
-        order.unallocated -= planned.qty
+        state.venue_ids[child_id] = child_id
+        order.children.append(child_id)
+        order.unallocated -= qty
     invariant(order.unallocated >= ZERO, "no more is routed than is left", order.order_id)
     order.route_attempts += 1
     settle(state, order, event.ts_ns)
@@ -425,9 +425,14 @@ def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
 def _child_acked(state: State, event: ev.ChildAcked) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    heard(order, child)
     child.venue_order_id = event.venue_order_id
     order.acked = True
+    if child.status is ChildStatus.SENT:  # as live as before in all that is derived from it
+        child.status = ChildStatus.LIVE
+        order.version += 1
+        order.updated_ns = event.ts_ns
+        return
+    heard(order, child)
     settle(state, order, event.ts_ns)
 
 
@@ -442,28 +447,30 @@ def _child_rejected(state: State, event: ev.ChildRejected) -> None:
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    qty = event.qty
+    qty, px = event.qty, event.px
+    value = qty * px
     state.executions[event.key] = Execution(
-        key=event.key,
-        exec_id=event.exec_id,
-        order_id=event.order_id,
-        child_id=event.child_id,
-        venue=event.venue,
-        trade_date=event.trade_date,
-        ts_ns=event.ts_ns,
-        reported_qty=qty,
-        reported_px=event.px,
-        qty=qty,
-        px=event.px,
-        value=qty * event.px,
-        liquidity=event.liquidity,
-        fee=event.fee,
-        late=event.late,
-        commission=event.commission,
+        event.key,
+        event.exec_id,
+        event.order_id,
+        event.child_id,
+        event.venue,
+        event.trade_date,
+        event.ts_ns,
+        qty,
+        px,
+        qty,
+        px,
+        value,
+        event.liquidity,
+        event.fee,
+        ExecutionState.LIVE,
+        event.late,
+        event.commission,
     )
     order.executions.append(event.key)
     order.cum_qty += qty
-    order.notional += qty * event.px
+    order.notional += value
     order.acked = True
     if event.trade_date < state.trade_date:
         order.day_base_cum += qty
@@ -473,22 +480,23 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
         event.account,
         event.symbol,
         event.key,
-        signed(event.side, qty),
+        qty if event.side is OrderSide.BUY else -qty,
         event.px,
         fee,
         event.trade_date,
         state.instruments[event.symbol].multiplier,
     )
     if state.cash is not None:
-        post_change(state, order, qty * event.px, fee)
+        post_change(state, order, value, fee)
     settle(state, order, event.ts_ns)
 
 
 def _take_from_child(order: Order, child: Child, qty: Decimal) -> None:
     """An execution uses up the child's remainder; more than that was executed late or beyond its quantity."""
     child.cum += qty
-    child.leaves = max(ZERO, child.leaves - qty)
-    if child.status in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+    left = child.leaves - qty
+    child.leaves = left if left > ZERO else ZERO
+    if child.status is not ChildStatus.LIVE and child.status in (ChildStatus.SENT, ChildStatus.UNKNOWN):
         heard(order, child)
     _fill_up(child)
 

@@ -84,18 +84,15 @@ def _shift(
     traded: Decimal = ZERO,
 ) -> None:
     """Add changes of value to the account's cell in the symbol and to the sums above it."""
-    long, short = cell.held + cell.buy, cell.held - cell.sell
+    units, buys, sells = cell.held, cell.buy, cell.sell
     if held:
-        cell.held += held
-        long += held
-        short += held
+        units = cell.held = units + held
     if buy:
-        cell.buy += buy
-        long += buy
+        buys = cell.buy = buys + buy
     if sell:
-        cell.sell += sell
-        short -= sell
-    gross = max(abs(long), abs(short))
+        sells = cell.sell = sells + sell
+    if_bought, if_sold = abs(units + buys), abs(units - sells)
+    gross = if_bought if if_bought >= if_sold else if_sold
     change = gross - cell.gross
     cell.gross = gross
     long, short, used = held + buy, sell - held, buy + sell + traded
@@ -260,15 +257,17 @@ def _accepted(state: State, event: ev.OrderAccepted) -> None:
         price = special.stop_px if special is not None else None
         price = price if price is not None else event.reference
         price = price if price is not None else _first_price(state, order)
-    risk.open[event.order_id] = OpenRisk(ZERO, price, ZERO)
-    if special is not None:
+    if special is None:
+        _open_plain(state, order, price)
+    else:
+        risk.open[event.order_id] = OpenRisk(ZERO, price, ZERO)
         if special.locate_id in risk.locates and event.side is not OrderSide.BUY:
             risk.borrowed[event.order_id] = Borrowed(special.locate_id)
         if special.algo:
             risk.algos.setdefault(special.algo, AlgoRun()).executions += 1
-    count_order(state, order)
-    if not order.reserved:
-        risk.open.pop(event.order_id, None)
+        count_order(state, order)
+        if not order.reserved:
+            risk.open.pop(event.order_id, None)
     _message(state, event.account, event.symbol, event.ts_ns)
     limits = state.limits
     if limits.get("duplicate_flow"):
@@ -279,6 +278,18 @@ def _accepted(state: State, event: ev.OrderAccepted) -> None:
         if drift is None:
             drift = risk.drift[event.symbol] = Drift()
         drift.add(event.ts_ns, event.reference, risk.policy.drift_window_ns)
+
+
+def _open_plain(state: State, order: Order, price: Decimal) -> None:
+    """Count a new order that borrows nothing."""
+    account, symbol = order.account, order.symbol
+    value = order.reserved * price * state.instruments[symbol].multiplier
+    state.risk.open[order.order_id] = OpenRisk(order.reserved, price, value)
+    cell = _cell(state, account, symbol)
+    if order.side is OrderSide.BUY:
+        _shift(state, account, symbol, cell, ZERO, value)
+    else:
+        _shift(state, account, symbol, cell, ZERO, ZERO, value)
 
 
 def _message(state: State, account: str, symbol: str, ts_ns: int) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 import msgspec
 
 from qtinfra.core.extended_models import RiskPolicy
-from qtinfra.core.market import ConsolidatedBook
+from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.risk.facts import AccountProfile, Control, Rate, RiskProfile, SymbolProfile
 from qtinfra.risk.ledger import (
     AlgoRun,
@@ -25,8 +25,23 @@ from qtinfra.risk.ledger import (
 )
 from qtinfra.risk.limits import Values
 
-#: A book with its best bid and offer, whether any venue's feed is live, and the midpoint if there is one.
-Touch = tuple[ConsolidatedBook, Decimal | None, Decimal | None, bool, Decimal | None]
+
+
+class BookView(msgspec.Struct, frozen=True, gc=False):
+    """What decisions read of one book.
+
+    Attributes:
+        bid, ask: the touch of the live venues; `mid` is None when a side is missing or they are crossed.
+        quotes: the live venues' quotes by venue; empty when no feed is live.
+    """
+
+    book: ConsolidatedBook
+    bid: Decimal | None
+    ask: Decimal | None
+    mid: Decimal | None
+    quotes: dict[str, VenueQuote]
+
+
 #: An account's limits by value, the capital, and the limit on messages.
 LimitKind = tuple[Values, Decimal, int | None]
 
@@ -39,18 +54,18 @@ class RiskMemo:
 
     `sums` has the amounts in the base currency that an account's figures are added to: its own, its client's
     and its firm's. `kinds` numbers the different sets of limits that accounts have; `traders` says which
-    traders nothing holds back. `touches` has the best bid and offer of the last book seen of a symbol.
+    traders nothing holds back. `books` has the last book seen of a symbol.
     """
 
     __slots__ = (
         "accounts",
+        "books",
         "controls",
         "kinds",
         "profiles",
         "rates",
         "sums",
         "symbols",
-        "touches",
         "traders",
     )
 
@@ -63,7 +78,7 @@ class RiskMemo:
         self.sums: dict[str, list[Amounts]] = {}
         self.kinds: dict[LimitKind, int] = {}
         self.traders: dict[str, bool] = {}
-        self.touches: dict[str, Touch] = {}
+        self.books: dict[str, BookView] = {}
 
     def clear(self) -> None:
         """A control has changed."""

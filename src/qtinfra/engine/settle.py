@@ -36,7 +36,10 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
     if status is not order.status:
         invariant(may_become(order.status, status), "status follows the table", order.status, status)
         order.status = status
-    held, leaves = _held(state, order), order.leaves_qty
+    held, children = ZERO, state.children
+    for child_id in order.children:
+        held += children[child_id].leaves
+    leaves = order.leaves_qty
     reserved = held if held > leaves else leaves
     if order.closed is None:
         order.unallocated = reserved - held
@@ -65,13 +68,6 @@ def _track(state: State, order: Order) -> None:
         waiting.pop(order_id, None)
         if not waiting:
             del state.watched[order.symbol]
-
-
-def _held(state: State, order: Order) -> Decimal:
-    held = ZERO
-    for child_id in order.children:
-        held += state.children[child_id].leaves
-    return held
 
 
 def _awaited(order: Order) -> bool:

@@ -29,30 +29,40 @@ class VenueTerms(msgspec.Struct, frozen=True, gc=False):
 
 
 def plan_route(
-    order: RiskApproved,
-    book: ConsolidatedBook | None,
-    venues: tuple[VenueTerms, ...],
-    lot: Decimal = ONE,
-    touch: tuple[Decimal | None, Decimal | None] | None = None,
+    order: RiskApproved, book: ConsolidatedBook | None, venues: tuple[VenueTerms, ...], lot: Decimal = ONE
 ) -> RoutePlan:
     """Plan where the quantity goes. `venues` are the eligible ones, the primary listing first.
 
-    Displayed size counts in whole lots of `lot` units: no venue is sent a part of one. `touch` is the book's
-    best bid and offer, for a caller that knows them already.
+    Displayed size counts in whole lots of `lot` units: no venue is sent a part of one.
 
     Returns:
         A plan whose legs sum to the order's quantity, or one without legs when no venue is eligible.
     """
+    if book is None:
+        return plan_over(order, None, None, None, venues, lot)
+    bid, ask = book.touch()
+    quotes = {quote.venue: quote for quote in book.quotes if quote.live}
+    return plan_over(order, quotes, bid, ask, venues, lot)
+
+
+def plan_over(
+    order: RiskApproved,
+    quotes: dict[str, VenueQuote] | None,
+    bid: Decimal | None,
+    ask: Decimal | None,
+    venues: tuple[VenueTerms, ...],
+    lot: Decimal = ONE,
+) -> RoutePlan:
+    """`plan_route` over the live quotes by venue (None: there is no book) and their touch."""
     if not venues:
         return RoutePlan((), "no venue")
-    bid, ask = touch or (book.touch() if book is not None else (None, None))
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
-    taken = _displayed(order, book, venues, lot) if book is not None else []
+    taken = _displayed(order, quotes, venues, lot) if quotes else []
     if order.tif is TimeInForce.FOK or order.min_qty:
         return RoutePlan((_whole(order, _deepest(taken, venues)),), "in one piece", bid, ask)
     if not taken:
-        if order.tif in RESTING and order.order_type is OrderType.LIMIT and book is not None:
+        if order.tif in RESTING and order.order_type is OrderType.LIMIT and quotes is not None:
             mic = _cheapest_to_post(venues).mic
             return RoutePlan((_whole(order, mic),), f"post at {mic}", bid, ask)
         return RoutePlan((_whole(order, venues[0].mic),), "nothing displayed: primary listing", bid, ask)
@@ -69,10 +79,9 @@ _Offer = tuple[Decimal, int, Decimal, Decimal, str]
 
 
 def _displayed(
-    order: RiskApproved, book: ConsolidatedBook, venues: tuple[VenueTerms, ...], lot: Decimal
+    order: RiskApproved, quotes: dict[str, VenueQuote], venues: tuple[VenueTerms, ...], lot: Decimal
 ) -> list[_Offer]:
     """What may be taken, best all-in price first; at equal cost the listing order decides."""
-    quotes = {quote.venue: quote for quote in book.quotes if quote.live}
     enough = _one_venue(order, quotes, venues, lot)
     if enough is not None:
         return [enough]

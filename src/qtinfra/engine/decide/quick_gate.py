@@ -129,7 +129,8 @@ def _within_position(
 ) -> bool:
     """Position, concentration, exposure and credit of account, client and firm with the order in full."""
     account, symbol, buying = command.account, command.symbol, command.side is _BUY
-    held = state.positions.get(account, symbol)
+    positions = state.positions.accounts.get(account)
+    held = positions.get(symbol) if positions is not None else None
     units = held.qty if held is not None else ZERO
     open_now = state.open_quantity(account, symbol)
     cell = state.risk.cells.get(account, _NO_CELLS).get(symbol, _NO_CELL)

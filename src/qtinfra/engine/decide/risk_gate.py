@@ -16,7 +16,7 @@ from qtinfra.engine.decide.ahead import Ahead, count_ahead
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.evolve_risk import open_price, scope_keys
 from qtinfra.engine.lookup import kill_key
-from qtinfra.engine.risk_state import MAX_PROFILES, Touch
+from qtinfra.engine.risk_state import MAX_PROFILES, BookView
 from qtinfra.engine.state import State
 from qtinfra.positions.fx import Conversion, conversion
 from qtinfra.risk.checks import (
@@ -41,26 +41,6 @@ _HALF = Decimal("0.5")
 # --- the market ------------------------------------------------------------------------------------------
 
 
-def touch(book: ConsolidatedBook) -> tuple[Decimal | None, Decimal | None, bool]:
-    """Best bid and offer of the live venues, and whether any venue's feed is live."""
-    bid: Decimal | None = None
-    ask: Decimal | None = None
-    live = False
-    for quote in book.quotes:
-        if not quote.live:
-            continue
-        live = True
-        if quote.bids:
-            price = quote.bids[0][0]
-            if bid is None or price > bid:
-                bid = price
-        if quote.asks:
-            price = quote.asks[0][0]
-            if ask is None or price < ask:
-                ask = price
-    return bid, ask, live
-
-
 def reference_price(state: State, market: MarketView, symbol: str, now_ns: int = 0) -> Decimal | None:
     """The live market's midpoint, else the last journaled reference price while it is fresh.
 
@@ -70,25 +50,26 @@ def reference_price(state: State, market: MarketView, symbol: str, now_ns: int =
     return reference_in(state, market.book(symbol), symbol, now_ns)
 
 
-def touch_of(state: State, book: ConsolidatedBook) -> Touch:
-    """The touch of a book, found once for all that look at the same book."""
-    touches = state.risk.memo.touches
-    known = touches.get(book.symbol)
-    if known is None or known[0] is not book:
-        bid, ask, live = touch(book)
+def view_of(state: State, book: ConsolidatedBook) -> BookView:
+    """What decisions read of a book, found once for all that look at the same book."""
+    books = state.risk.memo.books
+    known = books.get(book.symbol)
+    if known is None or known.book is not book:
+        bid, ask = book.touch()
         mid = (bid + ask) * _HALF if bid is not None and ask is not None and bid <= ask else None
-        known = touches[book.symbol] = (book, bid, ask, live, mid)
+        quotes = {quote.venue: quote for quote in book.quotes if quote.live}
+        known = books[book.symbol] = BookView(book, bid, ask, mid, quotes)
     return known
 
 
 def reference_in(state: State, book: ConsolidatedBook | None, symbol: str, now_ns: int) -> Decimal | None:
     """`reference_price` of a book at hand."""
     if book is not None and book.quotes:
-        found = touch_of(state, book)
-        if not found[3]:
+        view = view_of(state, book)
+        if not view.quotes:
             return None
-        if found[4] is not None:
-            return found[4]
+        if view.mid is not None:
+            return view.mid
     age = state.risk.policy.reference_max_age_ns
     if age and now_ns - state.risk.reference_ns.get(symbol, 0) > age:
         return None
@@ -376,7 +357,7 @@ def _parties(state: State, market: MarketView, facts: RiskFacts, special: Specia
 
 
 def _best_bid(book: ConsolidatedBook | None) -> Decimal | None:
-    return touch(book)[0] if book is not None else None
+    return book.best_bid() if book is not None else None
 
 
 def reapprove(state: State, order: Order, qty: Decimal) -> RiskApproved | RiskRefused:

@@ -10,10 +10,10 @@ from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import child_terms
-from qtinfra.engine.decide.risk_gate import reapprove, touch_of
+from qtinfra.engine.decide.risk_gate import reapprove, view_of
 from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
-from qtinfra.router.sor import VenueTerms, plan_route
+from qtinfra.router.sor import VenueTerms, plan_over, plan_route
 
 #: How often one order may be placed again after venues refused or cancelled parts of it.
 MAX_ROUTE_ATTEMPTS = 16
@@ -38,8 +38,11 @@ def route(
     venues = eligible_venues(state, approved.symbol, refused)
     lot = state.instruments[approved.symbol].lot_size
     book = market.book(approved.symbol)
-    touch = touch_of(state, book)[1:3] if book is not None else None
-    plan = plan_route(approved, book, venues, lot, touch)
+    view = view_of(state, book) if book is not None else None
+    if view is None:
+        plan = plan_route(approved, None, venues, lot)
+    else:
+        plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot)
     if not plan.legs:
         return False
     children = tuple(

@@ -54,9 +54,10 @@ def record_venue_report(
     A new session of the venue counts its reports from 1 again.
     """
     report = command.report
-    if report.session != state.sessions.get(report.venue, "") and report.session:
-        out.add(VenueSessionStarted(report.venue, 0, report.session))
-    elif report.seq and report.seq <= state.inbound.get(report.venue, 0):
+    mic, session, seq = report.venue, report.session, report.seq
+    if session and session != state.sessions.get(mic, ""):
+        out.add(VenueSessionStarted(mic, 0, session))
+    elif seq and seq <= state.inbound.get(mic, 0):
         return
     if report.kind is ReportKind.MASS_STATUS_END:
         out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "end of mass status"))
@@ -69,7 +70,7 @@ def record_venue_report(
         return
     child_id = state.venue_ids.get(report.cl_ord_id) or state.venue_ids.get(report.orig_cl_ord_id)
     child = state.children.get(child_id) if child_id is not None else None
-    if child is None or child.venue != report.venue:
+    if child is None or child.venue != mic:
         out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "unknown order"))
         text = f"{report.venue} reports {report.kind} for an order that is not ours"
         out.add(BreakRaised("unknown_order_at_venue", "", report.cl_ord_id, text))
@@ -80,12 +81,13 @@ def record_venue_report(
 
 def _well_formed(report: VenueReport) -> bool:
     """Whether every number is finite and of a size that the books can hold exactly."""
+    px, cum, leaves, ahead = report.px, report.cum_qty, report.leaves_qty, report.queue_ahead
     return (
-        in_range(report.qty)
-        and (report.px is None or in_range(report.px))
-        and in_range(report.cum_qty)
-        and in_range(report.leaves_qty)
-        and in_range(report.queue_ahead)
+        (not report.qty or in_range(report.qty))
+        and (px is None or in_range(px))
+        and (not cum or in_range(cum))
+        and (not leaves or in_range(leaves))
+        and (not ahead or in_range(ahead))
     )
 
 

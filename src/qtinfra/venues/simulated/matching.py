@@ -322,7 +322,7 @@ class MatchingVenue:
         own = self._db.enter(message, terms.entry, market.grid)
         ack = self._db.say(ReportKind.ACK, message.cl_ord_id, now_ns, own)
         reports = [ack, *self._place(own, market, terms, now_ns)]
-        return reports + self._follow(market, now_ns)
+        return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
 
     def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:
         """The order for the book, or the reason to refuse it."""

@@ -19,6 +19,8 @@ RESTING = (TimeInForce.DAY, TimeInForce.GTC)
 ON_AUCTION = (TimeInForce.AT_OPEN, TimeInForce.AT_CLOSE)
 
 _IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
+_TIF = (*RESTING, *_IMMEDIATE, *ON_AUCTION)
+_CONTINUOUS = (*RESTING, *_IMMEDIATE)
 _STOPS = (OrderType.STOP, OrderType.STOP_LIMIT)
 _PRICED = (OrderType.LIMIT, OrderType.ICEBERG, OrderType.STOP_LIMIT)
 _TYPES = (*_PRICED, OrderType.MARKET, OrderType.STOP, OrderType.PEGGED)
@@ -55,6 +57,8 @@ def read_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMod
         number: of the order at the venue, from 1.
         smp_mode: the venue's self-match prevention for orders that do not name one.
     """
+    if _is_plain(message):
+        return _plain_terms(message, grid, number, smp_mode)
     refusal = _refusal(message, grid)
     if refusal:
         return refusal
@@ -82,9 +86,33 @@ def read_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMod
     return Terms(entry, stop if message.order_type in _STOPS else None, peg)
 
 
+def _is_plain(message: VenueNewOrder) -> bool:
+    """Whether it is a limit order of continuous trading without any instruction beside its terms."""
+    if message.order_type is not OrderType.LIMIT or message.tif not in _CONTINUOUS:
+        return False
+    if message.min_qty or message.display_qty or message.hidden or message.smp_mode:
+        return False
+    return message.stop_px is None and not message.peg
+
+
+def _plain_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMode) -> Terms | str:
+    """As `read_terms`, of an order that can only be refused for its quantity or price."""
+    units = grid.units(message.qty)
+    if units is None:
+        return reasons.INVALID_QTY
+    price = grid.ticks(message.price) if message.price is not None else None
+    if price is None:
+        return reasons.INVALID_PRICE
+    minimum = units if message.tif is TimeInForce.FOK else 0
+    buy, rests = message.side is OrderSide.BUY, message.tif in RESTING
+    return Terms(
+        BookOrder(-number, buy, units, price, rests, minimum, True, 0, False, message.smp_id, smp_mode)
+    )
+
+
 def _refusal(message: VenueNewOrder, grid: Grid) -> str:
     """Why an order cannot be taken; empty when it can."""
-    if message.order_type not in _TYPES or message.tif not in (*RESTING, *_IMMEDIATE, *ON_AUCTION):
+    if message.order_type not in _TYPES or message.tif not in _TIF:
         return reasons.UNSUPPORTED
     if grid.units(message.qty) is None:
         return reasons.INVALID_QTY
