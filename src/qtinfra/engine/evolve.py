@@ -34,6 +34,22 @@ from qtinfra.engine.settle import close, end_children, expose, heard, known, rel
 from qtinfra.engine.state import State
 from qtinfra.risk.limits import set_limit
 
+# Members by name: looking them up in their class costs more than comparing them.
+_VENUE_DISCONNECTED = VenueStatus.DISCONNECTED
+_REJECTED = OrderStatus.REJECTED
+_CANCELLED = OrderStatus.CANCELLED
+_EXPIRED = OrderStatus.EXPIRED
+_DONE_FOR_DAY = OrderStatus.DONE_FOR_DAY
+_CHILD_SENT = ChildStatus.SENT
+_CHILD_LIVE = ChildStatus.LIVE
+_CHILD_REJECTED = ChildStatus.REJECTED
+_EXECUTION_LIVE = ExecutionState.LIVE
+_BUY = OrderSide.BUY
+_CHILD_UNKNOWN = ChildStatus.UNKNOWN
+_CHILD_FILLED = ChildStatus.FILLED
+_EXECUTION_BUSTED = ExecutionState.BUSTED
+_EXECUTION_CORRECTED = ExecutionState.CORRECTED
+
 
 def evolve(state: State, event: Any) -> None:
     """Apply one event and advance the sequence by one.
@@ -78,7 +94,7 @@ def _reference_set(state: State, event: ev.ReferenceSet) -> None:
         state.accounts[account.account] = account
     for venue in event.venues:
         state.venues[venue.mic] = venue
-        state.venue_status.setdefault(venue.mic, VenueStatus.DISCONNECTED)
+        state.venue_status.setdefault(venue.mic, _VENUE_DISCONNECTED)
     for symbol, price in event.prices:
         state.reference_prices[symbol] = price
 
@@ -196,8 +212,8 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
     order = _new_order(event)
-    close(order, OrderStatus.REJECTED)
-    order.status = OrderStatus.REJECTED
+    close(order, _REJECTED)
+    order.status = _REJECTED
     state.orders[event.order_id] = order
     _register(state, order, event.cl_ord_id)
 
@@ -339,13 +355,13 @@ def _order_replaced(state: State, event: ev.OrderReplaced) -> None:
 
 def _order_cancelled(state: State, event: ev.OrderCancelled) -> None:
     order = state.orders[event.order_id]
-    close(order, OrderStatus.CANCELLED)
+    close(order, _CANCELLED)
     settle(state, order, event.ts_ns)
 
 
 def _order_refused_by_venues(state: State, event: ev.OrderRefusedByVenues) -> None:
     order = state.orders[event.order_id]
-    close(order, OrderStatus.REJECTED)
+    close(order, _REJECTED)
     settle(state, order, event.ts_ns)
 
 
@@ -353,7 +369,7 @@ def _order_expired(state: State, event: ev.OrderExpired) -> None:
     _inbound(state, event)
     order = state.orders[event.order_id]
     end_children(state, order)
-    close(order, OrderStatus.EXPIRED)
+    close(order, _EXPIRED)
     settle(state, order, event.ts_ns)
 
 
@@ -362,7 +378,7 @@ def _order_done_for_day(state: State, event: ev.OrderDoneForDay) -> None:
     order = state.orders[event.order_id]
     if event.closes:
         end_children(state, order)
-        close(order, OrderStatus.DONE_FOR_DAY)
+        close(order, _DONE_FOR_DAY)
     else:
         order.done_for_day = True
     settle(state, order, event.ts_ns)
@@ -427,8 +443,8 @@ def _child_acked(state: State, event: ev.ChildAcked) -> None:
     order, child = state.orders[event.order_id], state.children[event.child_id]
     child.venue_order_id = event.venue_order_id
     order.acked = True
-    if child.status is ChildStatus.SENT:  # as live as before in all that is derived from it
-        child.status = ChildStatus.LIVE
+    if child.status is _CHILD_SENT:  # as live as before in all that is derived from it
+        child.status = _CHILD_LIVE
         order.version += 1
         order.updated_ns = event.ts_ns
         return
@@ -439,7 +455,7 @@ def _child_acked(state: State, event: ev.ChildAcked) -> None:
 def _child_rejected(state: State, event: ev.ChildRejected) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    release(order, child, ChildStatus.REJECTED)
+    release(order, child, _CHILD_REJECTED)
     order.refused_venues.append(child.venue)
     settle(state, order, event.ts_ns)
 
@@ -464,7 +480,7 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
         value,
         event.liquidity,
         event.fee,
-        ExecutionState.LIVE,
+        _EXECUTION_LIVE,
         event.late,
         event.commission,
     )
@@ -480,7 +496,7 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
         event.account,
         event.symbol,
         event.key,
-        qty if event.side is OrderSide.BUY else -qty,
+        qty if event.side is _BUY else -qty,
         event.px,
         fee,
         event.trade_date,
@@ -496,15 +512,15 @@ def _take_from_child(order: Order, child: Child, qty: Decimal) -> None:
     child.cum += qty
     left = child.leaves - qty
     child.leaves = left if left > ZERO else ZERO
-    if child.status is not ChildStatus.LIVE and child.status in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+    if child.status is not _CHILD_LIVE and child.status in (_CHILD_SENT, _CHILD_UNKNOWN):
         heard(order, child)
     _fill_up(child)
 
 
 def _fill_up(child: Child) -> None:
     """A live child that has nothing left is filled."""
-    if not child.leaves and child.status is ChildStatus.LIVE:
-        child.status = ChildStatus.FILLED
+    if not child.leaves and child.status is _CHILD_LIVE:
+        child.status = _CHILD_FILLED
 
 
 def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:
@@ -512,7 +528,7 @@ def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:
     order, execution = state.orders[event.order_id], state.executions[event.key]
     rebook(state, order, execution, ZERO, ZERO)
     _take_back(state, order, execution, ZERO, ZERO, event.ts_ns)
-    execution.state = ExecutionState.BUSTED
+    execution.state = _EXECUTION_BUSTED
 
 
 def _execution_corrected(state: State, event: ev.ExecutionCorrected) -> None:
@@ -520,7 +536,7 @@ def _execution_corrected(state: State, event: ev.ExecutionCorrected) -> None:
     order, execution = state.orders[event.order_id], state.executions[event.key]
     rebook(state, order, execution, event.qty, event.px, event.fee)
     _take_back(state, order, execution, event.qty, event.px, event.ts_ns)
-    execution.state = ExecutionState.CORRECTED
+    execution.state = _EXECUTION_CORRECTED
 
 
 def _take_back(
@@ -579,7 +595,7 @@ def _child_amend_rejected(state: State, event: ev.ChildAmendRejected) -> None:
         if order.pending_replace is not None:
             order.pending_replace.waiting -= 1
             order.pending_replace.reject_reason = max(order.pending_replace.reject_reason, event.reason)
-    if child.status is ChildStatus.UNKNOWN and event.reason != CXL_UNKNOWN_ORDER:
+    if child.status is _CHILD_UNKNOWN and event.reason != CXL_UNKNOWN_ORDER:
         heard(order, child)
         _fill_up(child)
     settle(state, order, event.ts_ns)
@@ -588,8 +604,8 @@ def _child_amend_rejected(state: State, event: ev.ChildAmendRejected) -> None:
 def _child_unknown(state: State, event: ev.ChildUnknown) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    if child.status is not ChildStatus.UNKNOWN:
-        child.status = ChildStatus.UNKNOWN
+    if child.status is not _CHILD_UNKNOWN:
+        child.status = _CHILD_UNKNOWN
         order.unknown_children += 1
     settle(state, order, event.ts_ns)
 
@@ -598,7 +614,7 @@ def _child_confirmed(state: State, event: ev.ChildConfirmed) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
     known(order, child)
-    child.status = ChildStatus.LIVE
+    child.status = _CHILD_LIVE
     order.acked = True
     settle(state, order, event.ts_ns)
 

@@ -29,6 +29,10 @@ from qtinfra.risk.ledger import (
     window_add,
 )
 
+# Members by name: looking them up in their class costs more than comparing them.
+_BUY = OrderSide.BUY
+_CLIENT = Origin.CLIENT
+
 Handler = Callable[[State, Any], None]
 
 
@@ -125,7 +129,7 @@ def count_order(state: State, order: Order) -> None:
     change = _reopened(state, order)
     if change:
         cell = _cell(state, order.account, order.symbol)
-        if order.side is OrderSide.BUY:
+        if order.side is _BUY:
             _shift(state, order.account, order.symbol, cell, buy=change)
         else:
             _shift(state, order.account, order.symbol, cell, sell=change)
@@ -261,7 +265,7 @@ def _accepted(state: State, event: ev.OrderAccepted) -> None:
         _open_plain(state, order, price)
     else:
         risk.open[event.order_id] = OpenRisk(ZERO, price, ZERO)
-        if special.locate_id in risk.locates and event.side is not OrderSide.BUY:
+        if special.locate_id in risk.locates and event.side is not _BUY:
             risk.borrowed[event.order_id] = Borrowed(special.locate_id)
         if special.algo:
             risk.algos.setdefault(special.algo, AlgoRun()).executions += 1
@@ -286,7 +290,7 @@ def _open_plain(state: State, order: Order, price: Decimal) -> None:
     value = order.reserved * price * state.instruments[symbol].multiplier
     state.risk.open[order.order_id] = OpenRisk(order.reserved, price, value)
     cell = _cell(state, account, symbol)
-    if order.side is OrderSide.BUY:
+    if order.side is _BUY:
         _shift(state, account, symbol, cell, ZERO, value)
     else:
         _shift(state, account, symbol, cell, ZERO, ZERO, value)
@@ -308,7 +312,7 @@ def _amend_requested(state: State, event: ev.ReplaceRequested | ev.CancelRequest
     """A client's replace or cancel that venues hear is a message; a kill's or a halt's cancel is not."""
     order = state.orders[event.order_id]
     count_order(state, order)
-    if event.cl_ord_id and event.origin is Origin.CLIENT:
+    if event.cl_ord_id and event.origin is _CLIENT:
         _message(state, order.account, order.symbol, event.ts_ns)
 
 
@@ -321,7 +325,7 @@ def _filled(state: State, event: ev.OrderFilled) -> None:
     change, traded = _reopened(state, order), ZERO
     if event.trade_date >= state.trade_date:
         traded = event.qty * event.px * state.instruments[symbol].multiplier
-    if event.side is OrderSide.BUY:
+    if event.side is _BUY:
         _shift(state, account, symbol, cell, held, change, ZERO, traded)
     else:
         _shift(state, account, symbol, cell, held, ZERO, change, traded)

@@ -26,7 +26,6 @@ from qtinfra.risk.ledger import (
 from qtinfra.risk.limits import Values
 
 
-
 class BookView(msgspec.Struct, frozen=True, gc=False):
     """What decisions read of one book.
 

@@ -20,6 +20,13 @@ from qtinfra.core.models import (
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.state import Exposure, State
 
+# Members by name: looking them up in their class costs more than comparing them.
+_BUY = OrderSide.BUY
+_DONE_FOR_DAY = OrderStatus.DONE_FOR_DAY
+_CHILD_EXPIRED = ChildStatus.EXPIRED
+_CHILD_UNKNOWN = ChildStatus.UNKNOWN
+_CHILD_LIVE = ChildStatus.LIVE
+
 
 def settle(state: State, order: Order, ts_ns: int) -> None:
     """Bring everything derived in line with the order.
@@ -88,7 +95,7 @@ def expose(state: State, order: Order, reserved: Decimal) -> None:
     exposure = by_symbol.get(order.symbol)
     if exposure is None:
         exposure = by_symbol[order.symbol] = Exposure()
-    if order.side is OrderSide.BUY:
+    if order.side is _BUY:
         exposure.buy += reserved - order.reserved
     else:
         exposure.sell += reserved - order.reserved
@@ -103,7 +110,7 @@ def close(order: Order, status: OrderStatus) -> None:
     order.queued = []
     order.suspended = False
     order.stopped = False
-    order.done_for_day = status is OrderStatus.DONE_FOR_DAY
+    order.done_for_day = status is _DONE_FOR_DAY
     order.unallocated = ZERO
 
 
@@ -122,18 +129,18 @@ def release(order: Order, child: Child, status: ChildStatus) -> None:
 def end_children(state: State, order: Order) -> None:
     """All children end with the order's day."""
     for child in state.working_children(order):
-        release(order, child, ChildStatus.EXPIRED)
+        release(order, child, _CHILD_EXPIRED)
 
 
 def known(order: Order, child: Child) -> None:
     """The child's outcome is in doubt no more; the caller sets its status."""
-    if child.status is ChildStatus.UNKNOWN:
+    if child.status is _CHILD_UNKNOWN:
         order.unknown_children -= 1
 
 
 def heard(order: Order, child: Child) -> None:
     """News of the child show that its venue works it; a request on it that may be lost keeps it in doubt."""
-    if child.status is ChildStatus.UNKNOWN and (child.cancel_id or child.replace_id):
+    if child.status is _CHILD_UNKNOWN and (child.cancel_id or child.replace_id):
         return
     known(order, child)
-    child.status = ChildStatus.LIVE
+    child.status = _CHILD_LIVE

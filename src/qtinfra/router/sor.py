@@ -17,6 +17,12 @@ from qtinfra.core.decisions import RiskApproved, RouteLeg, RoutePlan
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 
+# Members by name: looking them up in their class costs more than comparing them.
+_FOK = TimeInForce.FOK
+_LIMIT = OrderType.LIMIT
+_BUY = OrderSide.BUY
+_IOC = TimeInForce.IOC
+
 RESTING = (TimeInForce.DAY, TimeInForce.GTC)
 
 
@@ -59,10 +65,10 @@ def plan_over(
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
     taken = _displayed(order, quotes, venues, lot) if quotes else []
-    if order.tif is TimeInForce.FOK or order.min_qty:
+    if order.tif is _FOK or order.min_qty:
         return RoutePlan((_whole(order, _deepest(taken, venues)),), "in one piece", bid, ask)
     if not taken:
-        if order.tif in RESTING and order.order_type is OrderType.LIMIT and quotes is not None:
+        if order.tif in RESTING and order.order_type is _LIMIT and quotes is not None:
             mic = _cheapest_to_post(venues).mic
             return RoutePlan((_whole(order, mic),), f"post at {mic}", bid, ask)
         return RoutePlan((_whole(order, venues[0].mic),), "nothing displayed: primary listing", bid, ask)
@@ -85,7 +91,7 @@ def _displayed(
     enough = _one_venue(order, quotes, venues, lot)
     if enough is not None:
         return [enough]
-    buying, limit = order.side is OrderSide.BUY, order.price
+    buying, limit = order.side is _BUY, order.price
     offers: list[_Offer] = []
     for rank, venue in enumerate(venues):
         mic, fee = venue.mic, venue.take_fee
@@ -111,9 +117,9 @@ def _one_venue(
     None when it does not, when nothing is displayed within the limit, or when a best quote is not in whole
     lots; then all offers have to be looked at.
     """
-    if order.min_qty or order.tif is TimeInForce.FOK:
+    if order.min_qty or order.tif is _FOK:
         return None
-    buying, limit = order.side is OrderSide.BUY, order.price
+    buying, limit = order.side is _BUY, order.price
     best: _Offer | None = None
     for rank, venue in enumerate(venues):
         quote = quotes.get(venue.mic)
@@ -164,7 +170,7 @@ def _sweep(
             break
     post = ""
     if left:
-        rests = order.tif in RESTING and order.order_type is OrderType.LIMIT
+        rests = order.tif in RESTING and order.order_type is _LIMIT
         post = _cheapest_to_post(venues).mic if rests else next(iter(take))
         take[post] = take.get(post, ZERO) + left
     legs = tuple(_leg(order, mic, qty, worst.get(mic), mic == post) for mic, qty in take.items())
@@ -176,4 +182,4 @@ def _leg(order: RiskApproved, mic: str, qty: Decimal, worst: Decimal | None, res
     """A leg that takes goes in as IOC at the worst price it needs; the one with the rest keeps the terms."""
     if rests:
         return RouteLeg(mic, order.order_type, order.tif, qty, order.price, ZERO)
-    return RouteLeg(mic, OrderType.LIMIT, TimeInForce.IOC, qty, worst, ZERO)
+    return RouteLeg(mic, _LIMIT, _IOC, qty, worst, ZERO)

@@ -41,6 +41,10 @@ from qtinfra.core.validation.fields import (
     text_field,
 )
 
+# Members by name: looking them up in their class costs more than comparing them.
+_DAY = TimeInForce.DAY
+_AGENCY = Capacity.AGENCY
+
 #: A longer body is refused with 413; the gateway stops reading there.
 MAX_BODY_BYTES = 64 * 1024
 #: Arrays and objects inside each other, the message itself included.
@@ -361,7 +365,7 @@ def fast_new_order(
         return None
     if _plain_symbol(order.symbol) is None:
         return None
-    tif, capacity = order.time_in_force or TimeInForce.DAY, order.capacity or Capacity.AGENCY
+    tif, capacity = order.time_in_force or _DAY, order.capacity or _AGENCY
     side, kind, trader = order.side, order.order_type, order.trader or ""
     command = SubmitOrder(
         account, cl_ord_id, order.symbol, side, kind, tif, qty, price, min_qty, capacity, trader

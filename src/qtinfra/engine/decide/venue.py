@@ -43,6 +43,14 @@ from qtinfra.engine.decide.lists import check_list
 from qtinfra.engine.decide.outcome import Situation
 from qtinfra.engine.state import State
 
+# Members by name: looking them up in their class costs more than comparing them.
+_KIND_MASS_STATUS_END = ReportKind.MASS_STATUS_END
+_CHILD_SENT = ChildStatus.SENT
+_CHILD_UNKNOWN = ChildStatus.UNKNOWN
+_CHILD_LIVE = ChildStatus.LIVE
+_CHILD_FILLED = ChildStatus.FILLED
+_LIQUIDITY_ADDED = Liquidity.ADDED
+
 Handler = Callable[[Situation, VenueReport], None]
 
 
@@ -59,7 +67,7 @@ def record_venue_report(
         out.add(VenueSessionStarted(mic, 0, session))
     elif seq and seq <= state.inbound.get(mic, 0):
         return
-    if report.kind is ReportKind.MASS_STATUS_END:
+    if report.kind is _KIND_MASS_STATUS_END:
         out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "end of mass status"))
         return
     del market
@@ -99,7 +107,7 @@ def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
 
 
 def _ack(at: Situation, report: VenueReport) -> None:
-    if at.child.status not in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+    if at.child.status not in (_CHILD_SENT, _CHILD_UNKNOWN):
         _ignore(report, "acknowledged before", at.out)
         return
     first = not at.order.acked
@@ -121,9 +129,9 @@ def _pending(at: Situation, report: VenueReport) -> None:
 
 
 def _reject(at: Situation, report: VenueReport) -> None:
-    if at.child.status not in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+    if at.child.status not in (_CHILD_SENT, _CHILD_UNKNOWN):
         _ignore(report, "rejected after it was accepted", at.out)
-        accepted = at.child.status in (ChildStatus.LIVE, ChildStatus.FILLED) or at.child.venue_order_id
+        accepted = at.child.status in (_CHILD_LIVE, _CHILD_FILLED) or at.child.venue_order_id
         if not accepted and not at.child.cum:
             return
         text = f"{report.venue} rejects an order that it had accepted: {report.reason}"
@@ -240,7 +248,7 @@ def _fill(at: Situation, report: VenueReport) -> None:
 
 def _fee(venue: Venue, report: VenueReport) -> Decimal:
     """Venue fee of an execution: per unit, by who provided the liquidity."""
-    if report.liquidity is Liquidity.ADDED:
+    if report.liquidity is _LIQUIDITY_ADDED:
         return venue.make_fee * report.qty
     return venue.take_fee * report.qty
 
