@@ -45,6 +45,8 @@ from qtinfra.runtime.snapshots import Replica, SnapshotPolicy
 from qtinfra.runtime.timers import ExpiryTimer
 
 Waiter = asyncio.Future[Outcome] | None
+
+_REPLIES = (ExecutionReport, OrderCancelReject)
 ClientSink = Callable[[ExecutionReport | OrderCancelReject], None]
 AlertSink = Callable[[Alert], None]
 
@@ -326,7 +328,7 @@ class LiveShard:
     # --- out ----------------------------------------------------------------------------------------------
 
     def _send(self, effect: Effect) -> None:
-        if isinstance(effect, ExecutionReport | OrderCancelReject):
+        if isinstance(effect, _REPLIES):
             self._on_report(effect)
         elif isinstance(effect, Alert):
             self._on_alert(effect)

@@ -45,11 +45,13 @@ def route(
         plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot)
     if not plan.legs:
         return False
-    children = tuple(
-        ChildOrder(out.venue_id(number), leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
-        for number, leg in enumerate(plan.legs)
-    )
-    out.add(OrderRouted(order_id, children, plan.reason, plan.best_bid, plan.best_ask, now_ns))
+    children = []
+    for number, leg in enumerate(plan.legs):
+        child_id = out.venue_id(number)
+        children.append(
+            ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
+        )
+    out.add(OrderRouted(order_id, tuple(children), plan.reason, plan.best_bid, plan.best_ask, now_ns))
     return True
 
 
