@@ -59,12 +59,6 @@ _VENUE_CONNECTED = VenueStatus.CONNECTED
 _CENT = Decimal("0.01")
 
 
-def effects_of(state: State, event: Any) -> list[Effect]:
-    """Effects of one event; `state` is the state after it."""
-    handler = _EFFECTS.get(type(event))
-    return handler(state, event) if handler is not None else []
-
-
 def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
     """The report that answers a status request or a repeated request."""
     order = state.orders.get(answer.order_id)
@@ -143,7 +137,7 @@ def _plain_report(
     text: str = "",
 ) -> ExecutionReport:
     """`execution_report` for the three kinds that every order has, without keywords: they cost."""
-    cum_qty, status = order.cum_qty, order.status
+    qty, cum_qty, status = order.qty, order.cum_qty, order.status
     if not cum_qty:
         avg_px = ZERO
     elif last_px is not None and last_qty == cum_qty and last_px.same_quantum(_CENT):
@@ -158,9 +152,9 @@ def _plain_report(
         exec_type,
         "2" if status is _FILLED else fix_status(order),
         status,
-        order.qty,
+        qty,
         cum_qty,
-        order.leaves_qty,
+        ZERO if cum_qty >= qty or order.closed is not None else qty - cum_qty,
         avg_px,
         last_qty,
         last_px,
@@ -499,7 +493,8 @@ def _quarantined(state: State, event: ev.CommandQuarantined) -> list[Effect]:
     return [Alert("quarantined", event.order_id or event.account, event.error)]
 
 
-_EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
+#: By kind of event; a kind that is missing makes nothing leave.
+EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
     ev.OrderAccepted: _accepted,
     ev.OrderRejected: _rejected,
     ev.DuplicateRefused: _duplicate_refused,

@@ -5,7 +5,7 @@ An event that does not fit the state breaks an invariant and stops the shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -23,7 +23,7 @@ from qtinfra.core.models import (
     PendingReplace,
     QueuedReplace,
 )
-from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER
+from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER, Effect
 from qtinfra.engine.evolve_books import BOOKS, charge_fill, post_change, rebook
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import with_risk
@@ -51,6 +51,10 @@ _EXECUTION_BUSTED = ExecutionState.BUSTED
 _EXECUTION_CORRECTED = ExecutionState.CORRECTED
 
 
+#: What an event of a kind makes leave, with the state after it.
+Seen = Mapping[type, Callable[[State, Any], list[Effect]]]
+
+
 def evolve(state: State, event: Any) -> None:
     """Apply one event and advance the sequence by one.
 
@@ -60,6 +64,21 @@ def evolve(state: State, event: Any) -> None:
     """
     _EVOLVE[type(event)](state, event)
     state.seq += 1
+
+
+def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect]) -> None:
+    """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says.
+
+    Raises:
+        InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
+    """
+    for event in events:
+        kind = type(event)
+        _EVOLVE[kind](state, event)
+        state.seq += 1
+        effect_of = seen.get(kind)
+        if effect_of is not None:
+            effects += effect_of(state, event)
 
 
 # --- shared ----------------------------------------------------------------------------------------------
@@ -176,27 +195,29 @@ def _break_raised(state: State, event: ev.BreakRaised) -> None:
 
 
 def _new_order(event: ev.OrderAccepted | ev.OrderRejected) -> Order:
-    return Order(
-        order_id=event.order_id,
-        account=event.account,
-        cl_ord_id=event.cl_ord_id,
-        symbol=event.symbol,
-        side=event.side,
-        order_type=event.order_type,
-        tif=event.tif,
-        qty=event.qty,
-        price=event.price,
-        min_qty=event.min_qty,
-        capacity=event.capacity,
-        trader=event.trader,
-        origin=event.origin,
-        created_ns=event.ts_ns,
-        updated_ns=event.ts_ns,
-        unallocated=event.qty,
-        submitted_qty=event.qty,
-        submitted_price=event.price,
-        special=event.special,
+    qty, price, ts_ns = event.qty, event.price, event.ts_ns
+    order = Order(
+        event.order_id,
+        event.account,
+        event.cl_ord_id,
+        event.symbol,
+        event.side,
+        event.order_type,
+        event.tif,
+        qty,
+        price,
+        event.min_qty,
+        event.capacity,
+        event.trader,
+        event.origin,
+        ts_ns,
+        ts_ns,
+        qty,
+        qty,
+        price,
     )
+    order.special = event.special
+    return order
 
 
 def _order_accepted(state: State, event: ev.OrderAccepted) -> None:

@@ -18,8 +18,8 @@ from qtinfra.core.reports import Effect
 from qtinfra.engine.decide import decide
 from qtinfra.engine.decide.decision import Decision, FollowUp
 from qtinfra.engine.decide.lists import aftermath
-from qtinfra.engine.effects import effects_of, effects_of_answer
-from qtinfra.engine.evolve import evolve
+from qtinfra.engine.effects import EFFECTS, effects_of_answer
+from qtinfra.engine.evolve import evolve, evolve_all
 from qtinfra.engine.state import State
 
 #: Follow-ups of one command; more would be a loop in our own rules.
@@ -140,11 +140,8 @@ class Kernel:
         """Let events change the state. When one cannot, the record that stops the shard keeps what was done
         before this command, or report, and quarantines it; later reports of the record were never taken.
         """
-        state, effects = self.state, work.effects
         try:
-            for event in decision.events:
-                evolve(state, event)
-                effects += effects_of(state, event)
+            evolve_all(self.state, decision.events, EFFECTS, work.effects)
         except Exception as error:
             poisoned = self._quarantine(command, "evolve", error).events
             entry = self._entry(work, [*work.events[:mark], *poisoned])

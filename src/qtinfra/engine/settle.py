@@ -46,14 +46,15 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
     held, children = ZERO, state.children
     for child_id in order.children:
         held += children[child_id].leaves
-    leaves = order.leaves_qty
+    open_now, cum_qty, qty = order.closed is None, order.cum_qty, order.qty
+    leaves = qty - cum_qty if open_now and cum_qty < qty else ZERO
     reserved = held if held > leaves else leaves
-    if order.closed is None:
+    if open_now:
         order.unallocated = reserved - held
         pending = order.pending_replace
-        if pending is not None and pending.qty - order.cum_qty > reserved:
-            reserved = pending.qty - order.cum_qty
-    if order.closed is None and (reserved or _awaited(order)):
+        if pending is not None and pending.qty - cum_qty > reserved:
+            reserved = pending.qty - cum_qty
+    if open_now and (reserved or _awaited(order)):
         state.open_orders[order.order_id] = True
     else:
         state.open_orders.pop(order.order_id, None)

@@ -17,18 +17,17 @@ class Decision:
     state, and its events belong to the same record.
     """
 
-    __slots__ = ("_epoch", "_next", "_shard", "answers", "events", "follow_ups")
+    __slots__ = ("_epoch", "_next", "_shard", "add", "answers", "events", "follow_ups")
 
     def __init__(self, state: State) -> None:
         self.events: list[AnyEvent] = []
+        #: Adds an event.
+        self.add: Callable[[AnyEvent], None] = self.events.append
         self.answers: Sequence[Answer] = ()
         self.follow_ups: Sequence[FollowUp] = ()
         self._shard = state.shard
         self._epoch = state.epoch
         self._next = state.seq + 1
-
-    def add(self, event: AnyEvent) -> None:
-        self.events.append(event)
 
     def answer(self, answer: Answer) -> None:
         self.answers = (*self.answers, answer)

@@ -6,7 +6,6 @@ from decimal import Decimal
 
 from qtinfra.core.decimals import EXACT, ONE, canonical
 
-
 #: Prices and quantities that a grid remembers each way.
 MAX_REMEMBERED = 10_000
 

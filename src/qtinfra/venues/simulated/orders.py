@@ -131,13 +131,13 @@ class OrderDatabase:
         """Keep a new order; without an entry it is one that was refused."""
         number = self.next_number
         own = VenueOrder(
-            ids=[message.cl_ord_id],
-            venue_order_id=f"{self.mic}-O{number}",
-            terms=message,
-            entry=entry or BookOrder(-number, False, 0, None, own=True),
-            grid=grid or _UNLISTED,
-            live=entry is not None,
-            rejected=entry is None,
+            [message.cl_ord_id],
+            f"{self.mic}-O{number}",
+            message,
+            entry or BookOrder(-number, False, 0, None, own=True),
+            grid or _UNLISTED,
+            entry is not None,
+            entry is None,
         )
         self._all.append(own)
         self._by_id[message.cl_ord_id] = own
