@@ -460,7 +460,8 @@ def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
 
 
 def _child_acked(state: State, event: ev.ChildAcked) -> None:
-    _inbound(state, event)
+    if event.seq:
+        state.inbound[event.venue] = event.seq
     order, child = state.orders[event.order_id], state.children[event.child_id]
     child.venue_order_id = event.venue_order_id
     order.acked = True
@@ -482,7 +483,8 @@ def _child_rejected(state: State, event: ev.ChildRejected) -> None:
 
 
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
-    _inbound(state, event)
+    if event.seq:
+        state.inbound[event.venue] = event.seq
     order, child = state.orders[event.order_id], state.children[event.child_id]
     qty, px = event.qty, event.px
     value = qty * px

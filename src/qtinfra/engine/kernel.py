@@ -67,11 +67,15 @@ class _Work(msgspec.Struct, gc=False):
 
 
 class Kernel:
-    """Applies commands to one shard's state, one after the other."""
+    """Applies commands to one shard's state, one after the other.
+
+    Attributes:
+        context: the decimal context of decisions. A caller with many commands may enter it once for all.
+    """
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self._context = EXACT.copy()
+        self.context = EXACT.copy()
 
     def execute(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
         """Decide and apply one command.
@@ -85,7 +89,9 @@ class Kernel:
             KernelStoppedError: an event could not be applied; stop the shard.
         """
         before = getcontext()
-        setcontext(self._context)
+        if before is self.context:
+            return self._execute(inbound, now_ns, RecordingMarket(market))
+        setcontext(self.context)
         try:
             return self._execute(inbound, now_ns, RecordingMarket(market))
         finally:

@@ -75,7 +75,7 @@ def check_client_id(value: str) -> Refusal | None:
 
 def check_terms(qty: Decimal, price: Decimal | None, order_type: OrderType) -> Refusal | None:
     """Numbers in range, and a price exactly where the type wants one."""
-    refusal = check_number("quantity", qty)
+    refusal = None if qty.same_quantum(ONE) and ZERO < qty < _MAX else check_number("quantity", qty)
     if refusal is not None:
         return refusal
     if price is None:
@@ -84,7 +84,7 @@ def check_terms(qty: Decimal, price: Decimal | None, order_type: OrderType) -> R
         return None
     if order_type is _MARKET:
         return Refusal("price_not_allowed", "a MARKET order has no price", "price", "MARKET", plain(price))
-    refusal = check_number("price", price)
+    refusal = None if price.same_quantum(_CENT) and ZERO < price < _MAX else check_number("price", price)
     if refusal is None and qty * price >= _MAX_NOTIONAL:
         return Refusal(
             "notional_out_of_range",
