@@ -12,7 +12,7 @@ from typing import Any
 
 from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
-from qtinfra.core.decimals import ZERO, average, plain
+from qtinfra.core.decimals import ZERO, average, canonical, plain
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
@@ -33,11 +33,14 @@ from qtinfra.core.reports import (
 from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.state import State
 
+# Members by name: looking them up in their class costs more than comparing them.
+_FILLED = OrderStatus.FILLED
+_EXEC_NEW = ExecType.NEW
+_EXEC_PENDING_NEW = ExecType.PENDING_NEW
+_EXEC_TRADE = ExecType.TRADE
 
-def effects_of(state: State, event: Any) -> list[Effect]:
-    """Effects of one event; `state` is the state after it."""
-    handler = _EFFECTS.get(type(event))
-    return handler(state, event) if handler is not None else []
+
+_CENT = Decimal("0.01")
 
 
 def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
@@ -118,19 +121,25 @@ def _plain_report(
     text: str = "",
 ) -> ExecutionReport:
     """`execution_report` for the three kinds that every order has, without keywords: they cost."""
-    cum_qty = order.cum_qty
+    qty, cum_qty, status = order.qty, order.cum_qty, order.status
+    if not cum_qty:
+        avg_px = ZERO
+    elif last_px is not None and last_qty == cum_qty and last_px.same_quantum(_CENT):
+        avg_px = canonical(last_px)  # the one execution's price, and no digit of it to round
+    else:
+        avg_px = average(order.notional, cum_qty)
     return ExecutionReport(
         order.account,
         order.order_id,
         order.cl_ord_id,
         "",
         exec_type,
-        fix_status(order),
-        order.status,
-        order.qty,
+        "2" if status is _FILLED else fix_status(order),
+        status,
+        qty,
         cum_qty,
-        order.leaves_qty,
-        average(order.notional, cum_qty) if cum_qty else ZERO,
+        ZERO if cum_qty >= qty or order.closed is not None else qty - cum_qty,
+        avg_px,
         last_qty,
         last_px,
         exec_id,
@@ -176,7 +185,7 @@ def _nothing(
 
 def _accepted(state: State, event: ev.OrderAccepted) -> list[Effect]:
     order = state.orders[event.order_id]
-    return [_plain_report(order, ExecType.NEW if order.acked else ExecType.PENDING_NEW, "")]
+    return [_plain_report(order, _EXEC_NEW if order.acked else _EXEC_PENDING_NEW, "")]
 
 
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
@@ -396,13 +405,13 @@ def _peg_repriced(state: State, event: sp.PegRepriced) -> list[Effect]:
 def _child_acked(state: State, event: ev.ChildAcked) -> list[Effect]:
     if not event.first:
         return []
-    return [_plain_report(state.orders[event.order_id], ExecType.NEW, event.venue)]
+    return [_plain_report(state.orders[event.order_id], _EXEC_NEW, event.venue)]
 
 
 def _filled(state: State, event: ev.OrderFilled) -> list[Effect]:
     text = "late fill" if event.late else ""
     order = state.orders[event.order_id]
-    return [_plain_report(order, ExecType.TRADE, event.venue, event.qty, event.px, event.exec_id, text)]
+    return [_plain_report(order, _EXEC_TRADE, event.venue, event.qty, event.px, event.exec_id, text)]
 
 
 def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:
@@ -470,7 +479,8 @@ def _quarantined(state: State, event: ev.CommandQuarantined) -> list[Effect]:
     return [Alert("quarantined", event.order_id or event.account, event.error)]
 
 
-_EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
+#: By kind of event; a kind that is missing makes nothing leave.
+EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
     ev.OrderAccepted: _accepted,
     ev.OrderRejected: _rejected,
     ev.DuplicateRefused: _duplicate_refused,
