@@ -51,7 +51,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
 _decode = msgspec.json.Decoder(_Envelope).decode
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 
-_Pending = tuple[SubmitOrder, "asyncio.Future[Outcome]"] | Problem
+Pending = tuple[SubmitOrder, "asyncio.Future[Outcome]"] | Problem
 
 
 class BatchEntry:
@@ -73,11 +73,11 @@ class BatchEntry:
         body = await read_json(call.headers, call.receive, MAX_BATCH_BYTES)
         parts = split(body)
         allow(platform, identity, len(parts))
-        pending = [self._offer(part, identity, call.correlation_id) for part in parts]
-        items = [await self._item(one, call.correlation_id) for one in pending]
+        pending = [self.offer(part, identity, call.correlation_id) for part in parts]
+        items = [await self.item(one, call.correlation_id) for one in pending]
         return Reply(200, [JSON], encode({"results": items}))
 
-    def _offer(self, part: Raw, identity: Identity, correlation_id: str) -> _Pending:
+    def offer(self, part: Raw | bytes, identity: Identity, correlation_id: str) -> Pending:
         """Hand one order to the engine, or say why not."""
         try:
             command, _ = read_new_order(bytes(part), account=own_account(identity))
@@ -88,7 +88,8 @@ class BatchEntry:
         except QtInfraError as error:
             return problem_of(error)
 
-    async def _item(self, pending: _Pending, correlation_id: str) -> Item:
+    async def item(self, pending: Pending, correlation_id: str) -> Item:
+        """What became of an order that was handed over, once that is durable."""
         try:
             if isinstance(pending, Problem):
                 raise pending

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from starlette.responses import Response
 
-from qtinfra.api.gateway import Gateway
 from qtinfra.api.middleware import CORRELATION
 from qtinfra.api.requests import allow, header_map, identify, read_json, require, require_any
 from qtinfra.api.views import encode
@@ -15,6 +14,9 @@ from qtinfra.bootstrap.serving import Platform
 from qtinfra.core.security.identity import Identity
 from qtinfra.core.security.permissions import Permission, scope
 from qtinfra.repository.query import EVERYTHING, FieldSet, Query, Scope, parse_query
+
+if TYPE_CHECKING:
+    from qtinfra.api.gateway import Gateway
 
 #: How long a read waits for the read tables to hold what was durable when it came, in seconds.
 READ_WAIT_S = 5.0

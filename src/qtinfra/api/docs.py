@@ -35,6 +35,26 @@ _WHY = {
     503: "Overloaded or not serving; nothing was journaled unless `code` is outcome_unknown.",
 }
 ALWAYS = (400, 401, 403, 429, 431, 503)
+#: What an operation without a token may meet.
+PUBLIC = (400, 503)
+
+
+def _header(text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"description": text, "required": True, "schema": schema}
+
+
+_CORRELATION = {
+    "X-Correlation-ID": _header("The client's, or one of ours.", {"type": "string", "maxLength": 64})
+}
+_TEXT_TAG = {"type": "string", "pattern": '^"[0-9]+"$'}
+ETAG = {"ETag": _header("The order's version.", _TEXT_TAG)}
+LOCATION = {"Location": _header("The order's path.", {"type": "string", "pattern": "^/orders/"})}
+_RETRY = {"Retry-After": _header("Seconds to wait.", {"type": "integer", "minimum": 1})}
+_WITH_STATUS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": _header("The scheme.", {"const": "Bearer"})},
+    429: _RETRY,
+    503: _RETRY,
+}
 
 
 class ProblemView(msgspec.Struct, rename={"kind": "type"}):
@@ -63,20 +83,27 @@ def answers(
     status: int = 200,
     text: str = "Done.",
     also: Mapping[int, str] | None = None,
+    headers: Mapping[str, Any] | None = None,
+    public: bool = False,
 ) -> dict[int | str, dict[str, Any]]:
     """The answers of an operation: its own, and the problems it may meet.
 
     Args:
         more: statuses of problems besides those that every operation has.
         also: further successful statuses with their text.
+        headers: what a successful answer always carries besides the correlation id.
+        public: it needs no token.
     """
     content = {"application/json": {"schema": schema}}
-    found: dict[int | str, dict[str, Any]] = {status: {"description": text, "content": content}}
-    for number, words in (also or {}).items():
-        found[number] = {"description": words, "content": content}
+    carried = {**_CORRELATION, **(headers or {})}
+    found: dict[int | str, dict[str, Any]] = {
+        number: {"description": words, "content": content, "headers": carried}
+        for number, words in {status: text, **(also or {})}.items()
+    }
     problem = {"application/problem+json": {"schema": ref("ProblemView")}}
-    for code in sorted({*ALWAYS, *more}):
-        found[code] = {"description": _WHY[code], "content": problem}
+    for code in sorted({*(PUBLIC if public else ALWAYS), *more}):
+        carried = {**_CORRELATION, **_WITH_STATUS.get(code, {})}
+        found[code] = {"description": _WHY[code], "content": problem, "headers": carried}
     return found
 
 
@@ -93,7 +120,8 @@ def page_of(name: str) -> dict[str, Any]:
         "limit": {"type": "integer"},
         "offset": {"type": "integer"},
     }
-    return {"type": "object", "properties": properties, "required": list(properties)}
+    required = list(properties)
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _filter(field: Field) -> dict[str, Any]:
@@ -178,6 +206,7 @@ def _submit(message: dict[str, Any]) -> dict[str, Any]:
         status=201,
         text="Accepted and durable.",
         also={200: "The first answer again."},
+        headers={**ETAG, **LOCATION},
     )
     return _operation(
         "Orders", "submit_order", "New order", found, description=text, parameters=[_KEY], **body(message)
@@ -186,15 +215,18 @@ def _submit(message: dict[str, Any]) -> dict[str, Any]:
 
 def _one_order(update: dict[str, Any]) -> dict[str, Any]:
     order = ref("OrderView")
-    changed = answers(order, *_WRONG, 404, 412, 500, text="The new terms count.", also=_SENT)
-    ended = answers(order, 404, 409, 412, 422, 500, text="Cancelled.", also=_SENT)
+    with_order = {**ETAG, **LOCATION}
+    changed = answers(
+        order, *_WRONG, 404, 412, 500, text="The new terms count.", also=_SENT, headers=with_order
+    )
+    ended = answers(order, 404, 409, 412, 422, 500, text="Cancelled.", also=_SENT, headers=with_order)
     change = [_ORDER_ID, _KEY, _MATCH]
     return {
         "get": _operation(
             "Orders",
             "get_order",
             "One order with its children and executions",
-            answers(ref("OrderDetailView"), 404),
+            answers(ref("OrderDetailView"), 404, headers=ETAG),
             parameters=[_ORDER_ID],
         ),
         "put": _operation(
@@ -205,7 +237,9 @@ def _one_order(update: dict[str, Any]) -> dict[str, Any]:
 
 
 def _batch(message: dict[str, Any]) -> dict[str, Any]:
-    orders = {"type": "array", "minItems": 1, "maxItems": 1000, "items": message}
+    text = "What POST /orders takes. Each is judged alone: one that is not gets its refusal in its place."
+    item = {"anyOf": [message, {}], "description": text}
+    orders = {"type": "array", "minItems": 1, "maxItems": 1000, "items": item}
     batch = {
         "type": "object",
         "additionalProperties": False,
@@ -229,14 +263,25 @@ def _mass_cancel(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _healthz() -> dict[str, Any]:
-    found = answers({"type": "object"})
+    status = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
+    found = answers({**status, "additionalProperties": False}, public=True)
     return _operation("Service", "healthz", "Whether orders are taken", found, security=[])
+
+
+#: Fields for which the caller stands in: an id by the Idempotency-Key, the account by the token's only one.
+_STAND_INS = {
+    "client_order_id": " May be left out with an Idempotency-Key.",
+    "account_id": " May be left out by a caller of one account.",
+}
 
 
 def _message(model: type[BaseModel], schemas: dict[str, Any]) -> dict[str, Any]:
     """A message's schema; what it refers to goes into the components."""
     found = model.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(found.pop("$defs", {}))
+    found["required"] = [name for name in found["required"] if name not in _STAND_INS]
+    for name in _STAND_INS.keys() & found["properties"].keys():
+        found["properties"][name]["description"] += _STAND_INS[name]
     schemas[model.__name__] = found
     return {"$ref": REF.format(name=model.__name__)}
 
@@ -244,9 +289,13 @@ def _message(model: type[BaseModel], schemas: dict[str, Any]) -> dict[str, Any]:
 _MASS_CANCEL = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["account_id"],
     "properties": {
-        "account_id": {"type": "string", "minLength": 1, "maxLength": 64},
+        "account_id": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 64,
+            "description": _STAND_INS["account_id"].strip(),
+        },
         "symbol": {"type": "string", "pattern": r"^[A-Z0-9.\-/]{1,24}$"},
         "request_id": {"type": "string", "minLength": 1, "maxLength": 64},
     },
@@ -264,7 +313,11 @@ def document(app: FastAPI, views: Sequence[type]) -> dict[str, Any]:
         return found
     components = found.setdefault("components", {})
     schemas: dict[str, Any] = components.setdefault("schemas", {})
-    schemas.update(msgspec.json.schema_components([ProblemView, *views], ref_template=REF)[1])
+    answered = msgspec.json.schema_components([ProblemView, *views], ref_template=REF)[1]
+    for schema in answered.values():
+        schema["additionalProperties"] = False
+    answered["Item"]["properties"]["problem"] = {"anyOf": [ref("ProblemView"), {"type": "null"}]}
+    schemas.update(answered)
     messages = {
         "order": _message(OrderCreateRequest, schemas),
         "update": _message(OrderUpdateRequest, schemas),

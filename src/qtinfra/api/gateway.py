@@ -14,6 +14,7 @@ from qtinfra.api.errors import Problem, refusal
 from qtinfra.api.metrics import Metrics
 from qtinfra.api.order_entry import ORDER_ID, Call, OrderEntry
 from qtinfra.api.replies import JSON, Reply
+from qtinfra.api.stream.endpoint import PATH, Stream, reject
 from qtinfra.bootstrap.serving import Platform, serving
 from qtinfra.core.ports import Clock
 from qtinfra.infra.config import Settings
@@ -33,6 +34,7 @@ class Gateway:
 
     def __init__(self) -> None:
         self._platform: Platform | None = None
+        self._stream: Stream | None = None
         self.metrics = Metrics()
         self._fixed: dict[tuple[str, str], tuple[str, Handler]] = {}
         self._by_id: dict[str, Callable[[Call, str], Awaitable[Reply]]] = {}
@@ -64,11 +66,13 @@ class Gateway:
             }
             self._by_id = entry.by_id
             self._watch(platform)
+            stream = self._stream = Stream(platform, entry, batch, self.metrics)
             self._platform = platform
             try:
                 yield
             finally:
-                self._platform = None
+                self._platform = self._stream = None
+                stream.close()
                 self._fixed, self._by_id = {}, {}
 
     def _watch(self, platform: Platform) -> None:
@@ -89,6 +93,18 @@ class Gateway:
         if stopped is not None:
             raise Problem(503, "shard_stopped", "the engine has stopped", retry_after_s=1)
         return _HEALTHY
+
+    async def websocket(self, scope: Any, receive: Any, send: Any) -> None:
+        """The stream; no other path has a WebSocket."""
+        correlation_id = self.new_correlation_id()
+        if self._stream is None or scope["path"] != PATH:
+            await receive()
+            known = scope["path"] == PATH
+            closed = Problem(503, "not_serving", "the service is starting or stopping", retry_after_s=1)
+            missing = refusal(404, "no_such_path", "there is no such stream", field="path")
+            await reject(send, closed if known else missing, correlation_id)
+            return
+        await self._stream.serve(scope, receive, send, correlation_id)
 
     def find(self, method: str, path: str) -> tuple[str, Handler] | None:
         """The route template and handler of the short path; None leaves the request to the others.

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtinfra.api.errors import Problem, problem_of
-from qtinfra.api.gateway import Gateway
 from qtinfra.api.metrics import NO_ROUTE
 from qtinfra.api.order_entry import Call
 from qtinfra.api.replies import Header, Reply
 from qtinfra.core.exceptions import QtInfraError
 from qtinfra.core.validation.errors import MessageRefused
+
+if TYPE_CHECKING:
+    from qtinfra.api.gateway import Gateway
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -55,6 +57,9 @@ class Edge:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._gateway.websocket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -163,7 +163,7 @@ class OrderEntry:
 
     # --- one order ----------------------------------------------------------------------------------------
 
-    def _order(self, identity: Identity, order_id: str, permission: Permission) -> Order:
+    def find(self, identity: Identity, order_id: str, permission: Permission) -> Order:
         """The order, if the caller may see it and may do this with it.
 
         Raises:
@@ -181,7 +181,7 @@ class OrderEntry:
         platform = self._platform
         identity = identify(platform, call.scope)
         allow(platform, identity)
-        order = self._order(identity, order_id, Permission.ORDERS_READ)
+        order = self.find(identity, order_id, Permission.ORDERS_READ)
         state = platform.state
         view, seq = detail_view(state, order, self._measured), state.seq
         await platform.durable.wait(seq)
@@ -201,26 +201,25 @@ class OrderEntry:
         """PUT /orders/{id}."""
         identity = identify(self._platform, call.scope)
         body = await read_json(call.headers, call.receive)
-        order = self._order(identity, order_id, Permission.ORDERS_WRITE)
+        order = self.find(identity, order_id, Permission.ORDERS_WRITE)
         key = idempotency_key(call.headers)
         stand_in = None if key is None else key_order_id(identity.subject, key)
         command = parse_replace(
             body, account=order.account, orig_cl_ord_id=order.cl_ord_id, cl_ord_id=stand_in
         )
-        return await self._amend(call, identity, order, command)
+        return await self.amend(call, identity, order, command)
 
     async def cancel(self, call: Call, order_id: str) -> Reply:
         """DELETE /orders/{id}."""
         identity = identify(self._platform, call.scope)
         await refuse_body(call)
-        order = self._order(identity, order_id, Permission.ORDERS_CANCEL)
+        order = self.find(identity, order_id, Permission.ORDERS_CANCEL)
         key = idempotency_key(call.headers)
-        own_id = f"cxl-{order.order_id}-{len(order.amends)}"
-        cl_ord_id = own_id if key is None else key_order_id(identity.subject, key)
+        cl_ord_id = cancel_id(order) if key is None else key_order_id(identity.subject, key)
         command = CancelOrder(order.account, cl_ord_id, order.cl_ord_id)
-        return await self._amend(call, identity, order, command)
+        return await self.amend(call, identity, order, command)
 
-    async def _amend(
+    async def amend(
         self, call: Call, identity: Identity, order: Order, command: ReplaceOrder | CancelOrder
     ) -> Reply:
         """Have a replace or cancel decided on the version that the caller has seen."""
@@ -273,6 +272,11 @@ def idempotency_key(headers: dict[bytes, bytes]) -> bytes | None:
         text = "an Idempotency-Key is 1 to 64 printable ASCII characters without spaces"
         raise refusal(422, "idempotency_key", text, field="Idempotency-Key", limit="64")
     return key
+
+
+def cancel_id(order: Order) -> str:
+    """The client order id of a cancel that brings none: the same until the order is amended."""
+    return f"cxl-{order.order_id}-{len(order.amends)}"
 
 
 def key_order_id(subject: str, key: bytes) -> str:

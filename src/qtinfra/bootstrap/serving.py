@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from qtinfra.bootstrap.projection import Projection
 from qtinfra.bootstrap.sessions import Evidence
+from qtinfra.bootstrap.taps import Taps
 from qtinfra.core.commands import (
     AnyCommand,
     SetLimit,
@@ -27,7 +28,7 @@ from qtinfra.core.commands import (
     TimerKind,
 )
 from qtinfra.core.decimals import exact
-from qtinfra.core.events import AnyEvent
+from qtinfra.core.events import AnyEvent, Entry
 from qtinfra.core.exceptions import OutcomeUnknownError, SecurityError, TimeoutError
 from qtinfra.core.extended_models import (
     US_EQUITY_TICKS,
@@ -133,6 +134,7 @@ class Platform:
         started_ns: when this life of the process began, UTC nanoseconds.
         login: the development login; None where tokens come from elsewhere.
         alerts: the latest things that a person should look at.
+        taps: for who looks on.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class Platform:
         view: LocalMarketView,
         durable: DurableSeq,
         alerts: deque[Alert],
+        taps: Taps,
         projection: Projection,
     ) -> None:
         self.settings = settings
@@ -155,6 +158,7 @@ class Platform:
         self.view = view
         self.durable = durable
         self.alerts = alerts
+        self.taps = taps
         self.projection = projection
         self.readmodel = projection.readmodel
         self.started_ns = clock.now_ns()
@@ -215,9 +219,11 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         journal = SqliteJournal.open(files.journal, owner="serve", verify="tail")
         stack.callback(journal.close)
         alerts: deque[Alert] = deque(maxlen=KEPT_ALERTS)
+        taps = Taps()
+        on_alert = partial(_alert, alerts, taps)
         tables = files.journal.with_name(f"{files.journal.name}.tables.sqlite")
-        projection = Projection(tables, files.journal, alerts.append)
-        platform = _platform(settings, clock, journal, projection, alerts)
+        projection = Projection(tables, files.journal, on_alert)
+        platform = _platform(settings, clock, journal, projection, alerts, taps)
         stack.callback(platform.idempotency.close)
         await platform.shard.start("serve", _reference(platform.state, platform.market))
         stack.push_async_callback(_stop, platform, journal)
@@ -228,7 +234,7 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         stack.push_async_callback(_anchor_end, anchorer, journal, clock)
         for work in (_anchor(anchorer, platform, journal), _trade(platform), _watch(platform)):
             task = asyncio.create_task(work)
-            task.add_done_callback(partial(_report_failure, alerts))
+            task.add_done_callback(partial(_report_failure, on_alert))
             stack.push_async_callback(_cancelled, task)
         reading = asyncio.create_task(projection.run(lambda: journal.head))
         stack.push_async_callback(_cancelled, reading)
@@ -244,6 +250,7 @@ def _platform(
     journal: SqliteJournal,
     projection: Projection,
     alerts: deque[Alert],
+    taps: Taps,
 ) -> Platform:
     recovery = recover(journal)
     open_ns = max(clock.now_ns(), recovery.last_ns)
@@ -261,6 +268,10 @@ def _platform(
     def on_durable(head: Head) -> None:
         durable.note(head)
         projection.grown(head)
+        taps.durable(head)
+
+    def on_decided(entries: Sequence[Entry]) -> None:
+        taps.decided(entries)
 
     shard = LiveShard(
         recovery.state,
@@ -269,11 +280,12 @@ def _platform(
         epoch=journal.epoch,
         market=view,
         capacity=settings.max_waiting,
-        on_alert=alerts.append,
+        on_alert=partial(_alert, alerts, taps),
         on_durable=on_durable,
+        on_decided=on_decided,
         not_before_ns=recovery.last_ns,
     )
-    return Platform(settings, clock, shard, market, trade_date, view, durable, alerts, projection)
+    return Platform(settings, clock, shard, market, trade_date, view, durable, alerts, taps, projection)
 
 
 def _reference(state: State, market: SyntheticMarket) -> list[AnyCommand]:
@@ -370,10 +382,16 @@ async def _watch(platform: Platform) -> None:
     platform.durable.stop()
 
 
-def _report_failure(alerts: deque[Alert], task: asyncio.Task[None]) -> None:
+def _alert(alerts: deque[Alert], taps: Taps, alert: Alert) -> None:
+    """Keep an alert and show it to who looks on."""
+    alerts.append(alert)
+    taps.alerted(alert)
+
+
+def _report_failure(on_alert: Callable[[Alert], None], task: asyncio.Task[None]) -> None:
     """A part of the server has failed: it shows in the alerts at once, and ends the server's stop with it."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        alerts.append(Alert("task_failed", task.get_coro().__qualname__, repr(error)))  # type: ignore[union-attr]
+        on_alert(Alert("task_failed", task.get_coro().__qualname__, repr(error)))  # type: ignore[union-attr]
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

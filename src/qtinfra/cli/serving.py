@@ -42,6 +42,9 @@ def serve(
         proxy_headers=False,
         log_level="warning",
         ws_max_size=1 << 20,
+        ws_per_message_deflate=False,
+        ws_ping_interval=20.0,
+        ws_ping_timeout=90.0,
     )
     uvicorn.Server(config).run()
 

@@ -41,6 +41,13 @@ class Settings(BaseSettings):
     rate_limit: int = Field(
         default=50_000, ge=1, description="Requests and orders per second and identity at the gateway."
     )
+    stream_origins: str = Field(
+        default="", description="Origins, separated by commas, whose pages may open the stream besides ours."
+    )
+    stream_clients: int = Field(default=512, ge=1, description="Stream connections at a time.")
+    stream_queue: int = Field(
+        default=10_000, ge=16, description="Items that may wait for one stream client; then it is closed."
+    )
     max_waiting: int = Field(
         default=10_000, ge=1, description="Orders that may wait for the engine; further ones get 503."
     )

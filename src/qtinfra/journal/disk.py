@@ -89,6 +89,24 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _drop_cached(handle: int) -> None:
+    os.fsync(handle)
+    os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def drop_cached(path: Path) -> None:
+    """Have the next read of a file come from the disk, if there is such a file.
+
+    After a sync that was refused its pages read well and count as clean, though the disk never got them.
+    """
+    if path.exists():
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            _drop_cached(handle)
+        finally:
+            os.close(handle)
+
+
 class RealAppendFile:
     """`AppendFile` on a file descriptor.
 
@@ -102,8 +120,7 @@ class RealAppendFile:
         if created:
             sync_folder(path.parent)
         else:
-            os.fsync(self._handle)
-            os.posix_fadvise(self._handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            _drop_cached(self._handle)
 
     def write(self, data: bytes) -> None:
         rest = memoryview(data)

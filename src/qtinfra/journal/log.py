@@ -8,6 +8,7 @@ corruption: nothing is changed and the first bad sequence is named.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -260,6 +261,8 @@ class LogJournal(FrameJournal):
             for old in drop:
                 self._disk.remove(self._snapshot_path(old))
         except OSError as error:
+            if error.errno == errno.EIO:
+                self._refusal = f"the disk failed under a snapshot: {error}"
             raise JournalError(f"cannot write the snapshot of sequence {seq}: {error}") from error
 
     def _snapshot_path(self, seq: int) -> Path:

@@ -18,7 +18,7 @@ from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.ports import Head
 from qtinfra.journal.base import FrameJournal, StoredFrame, Verify, holder_note
 from qtinfra.journal.codec import GENESIS, Frame, FrameHeader, corrupt
-from qtinfra.journal.disk import RealDisk, sync_folder
+from qtinfra.journal.disk import RealDisk, drop_cached, sync_folder
 from qtinfra.journal.reserve import Reserve, reserve_path
 from qtinfra.journal.versions import UPCASTERS, Upcasters
 
@@ -50,6 +50,11 @@ _APPLICATION_ID = 0x5154494A
 _LAYOUT = 1
 _PAGE_ROWS = 64
 _BUSY_SECONDS = 5
+#: When the write-ahead log is moved into the file: SQLite's own default, in pages of its default size. A
+#: commit writes about this many beside those that hold its blob.
+_CHECKPOINT_PAGES = 1000
+_PAGE_BYTES = 4096
+_PAGES_PER_COMMIT = 3
 
 _END = "SELECT last_seq, hash FROM frame WHERE shard = ? ORDER BY first_seq DESC LIMIT 1"
 _EPOCH = "SELECT epoch FROM owner WHERE shard = ?"
@@ -77,6 +82,7 @@ class SqliteJournal(FrameJournal):
     ) -> None:
         super().__init__(shard, writable=writable, upcasters=upcasters)
         self._db = db
+        self._unchecked_pages = 0
         self._held = ExitStack()
         self._held.callback(db.close)
 
@@ -110,6 +116,7 @@ class SqliteJournal(FrameJournal):
             except OSError as error:
                 raise JournalError(f"cannot open {place}: {error}") from error
             stack.callback(lock.release)
+            _read_from_disk(place)
             with _explained(f"open {place}", 1):
                 db = _connect(str(place), uri=False)
                 stack.callback(db.close)
@@ -210,6 +217,26 @@ class SqliteJournal(FrameJournal):
                 if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._give_up_reserve():
                     raise
                 self._insert(row)
+            self._note_written(blob)
+            if self._unchecked_pages >= _CHECKPOINT_PAGES:
+                self._checkpoint()
+
+    def _note_written(self, blob: bytes) -> None:
+        self._unchecked_pages += len(blob) // _PAGE_BYTES + _PAGES_PER_COMMIT
+
+    def _checkpoint(self) -> None:
+        """Move what is in the write-ahead log into the file.
+
+        SQLite keeps quiet about the errors of a checkpoint that it begins by itself; here a disk that fails
+        stops the journal. On a full disk the log goes on growing, and the next append tries again.
+        """
+        try:
+            _, in_log, moved = self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.OperationalError as error:
+            if _disk_failed(error):
+                raise
+        else:
+            self._unchecked_pages = max(0, in_log - moved)
 
     def _insert(self, row: tuple[object, ...]) -> None:
         """One transaction: whose the shard is, then the frame."""
@@ -252,16 +279,39 @@ class SqliteJournal(FrameJournal):
         return rows
 
     def _keep_snapshots(self, seq: int, blob: bytes, drop: list[int]) -> None:
-        with _explained("save a snapshot", self._head.seq + 1), _transaction(self._db):
-            self._db.execute("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?)", (self._shard, seq, blob))
-            for old in drop:
-                self._db.execute("DELETE FROM snapshot WHERE shard = ? AND seq = ?", (self._shard, old))
+        with _explained("save a snapshot", self._head.seq + 1):
+            try:
+                with _transaction(self._db):
+                    row = (self._shard, seq, blob)
+                    self._db.execute("INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?)", row)
+                    for old in drop:
+                        self._db.execute(
+                            "DELETE FROM snapshot WHERE shard = ? AND seq = ?", (self._shard, old)
+                        )
+            except sqlite3.OperationalError as error:
+                if _disk_failed(error):
+                    self._refusal = f"the disk failed under a snapshot: {error}"
+                raise
+        self._note_written(blob)
 
 
 def _connect(where: str, *, uri: bool) -> sqlite3.Connection:
     return sqlite3.connect(
         where, uri=uri, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
     )
+
+
+def _read_from_disk(place: Path) -> None:
+    """What an opening verifies has to come from the disk.
+
+    Raises:
+        JournalError: it failed again.
+    """
+    try:
+        for path in (place, place.with_name(f"{place.name}-wal")):
+            drop_cached(path)
+    except OSError as error:
+        raise JournalError(f"cannot open {place}: {error}") from error
 
 
 def _prepare(db: sqlite3.Connection) -> None:
@@ -271,6 +321,7 @@ def _prepare(db: sqlite3.Connection) -> None:
         _check_kind(db)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA wal_autocheckpoint = 0")
     if not empty:
         return
     with _transaction(db):
@@ -278,6 +329,11 @@ def _prepare(db: sqlite3.Connection) -> None:
             db.execute(statement)
         db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {_LAYOUT}")
+
+
+def _disk_failed(error: sqlite3.OperationalError) -> bool:
+    """Whether the disk gave an error, of which "full" is not one."""
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR
 
 
 def _check_kind(db: sqlite3.Connection) -> None:

@@ -76,6 +76,8 @@ class LiveShard:
         on_report: gets each client report, in order, once it is durable. A sink that raises stops the shard.
         on_alert: gets what a person should look at.
         on_durable: gets the journal's head after each frame (to anchor it).
+        on_decided: gets the records of each decision round while the state stands right after them, before they
+            are durable; nothing of them may leave before `on_durable`. It must not raise.
         snapshots: when to save a snapshot into the journal; None for never.
         not_before_ns: no decision is dated before this moment: the recovery's `last_ns`.
         disk_full: whether the journal lives on its reserve; then new orders and replaces are refused, while
@@ -95,6 +97,7 @@ class LiveShard:
         on_report: ClientSink = _ignore,
         on_alert: AlertSink = _ignore,
         on_durable: Callable[[Head], None] = _ignore,
+        on_decided: Callable[[Sequence[Entry]], None] = _ignore,
         snapshots: SnapshotPolicy | None = None,
         not_before_ns: int = 0,
         disk_full: Callable[[], bool] = lambda: False,
@@ -110,6 +113,7 @@ class LiveShard:
         self._on_report = on_report
         self._on_alert = on_alert
         self._on_durable = on_durable
+        self._on_decided = on_decided
         self._disk_full = disk_full
         self._told_full = False
         self._gateways: dict[str, VenueGateway] = {}
@@ -257,7 +261,10 @@ class LiveShard:
             return
         batch = joined(self._inbox.take(room))
         self._taken.extend(waiter for _, waiter in batch)
+        before = len(frame.entries)
         self._loop.compute(batch, frame)
+        if len(frame.entries) > before and frame.stopped is None:
+            self._on_decided(frame.entries[before:])
 
     def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[None]:
         """Begin to make it durable; wakes the loop when that has ended."""

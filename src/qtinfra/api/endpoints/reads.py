@@ -128,7 +128,7 @@ async def orders(request: Request) -> Response:
     await caller.reads_own_writes()
     gateways = caller.platform.gateways
     measured = Measured({gateway.venue: gateway.stats for gateway in gateways})
-    return page(await caller.platform.readmodel.orders(query, scope), lambda row: _order(row, measured))
+    return page(await caller.platform.readmodel.orders(query, scope), lambda row: listed_order(row, measured))
 
 
 @router.get("/executions", **listing("Executions", OrderExecution, EXECUTION_FIELDS))
@@ -137,7 +137,7 @@ async def executions(request: Request) -> Response:
     caller = Caller(request)
     scope, query = caller.scope(Permission.ORDERS_READ), caller.query(EXECUTION_FIELDS)
     await caller.reads_own_writes()
-    return page(await caller.platform.readmodel.executions(query, scope), _execution)
+    return page(await caller.platform.readmodel.executions(query, scope), listed_execution)
 
 
 @router.get("/positions", **listing("Positions", PositionView, POSITION_FIELDS))
@@ -150,7 +150,7 @@ async def positions(request: Request) -> Response:
 
     def show(row: PositionRow) -> PositionView:
         book = caller.platform.book(row.symbol)
-        return _position(row, book.mid() if book is not None else None)
+        return listed_position(row, book.mid() if book is not None else None)
 
     return page(found, show)
 
@@ -182,7 +182,8 @@ async def instruments(request: Request) -> Response:
     return page(await caller.platform.readmodel.instruments(query, scope), _instrument)
 
 
-def _order(row: OrderRow, measured: Measured) -> OrderView:
+def listed_order(row: OrderRow, measured: Measured) -> OrderView:
+    """An order as a list shows it."""
     sent = RoutingDecision(row.venues[0], None, measured.fill_rate(row.venues[0])) if row.venues else None
     return OrderView(
         row.order_id,
@@ -208,7 +209,8 @@ def _order(row: OrderRow, measured: Measured) -> OrderView:
     )
 
 
-def _execution(row: ExecutionRow) -> OrderExecution:
+def listed_execution(row: ExecutionRow) -> OrderExecution:
+    """An execution as a list shows it."""
     return OrderExecution(
         row.key,
         row.exec_id,
@@ -229,7 +231,8 @@ def _execution(row: ExecutionRow) -> OrderExecution:
     )
 
 
-def _position(row: PositionRow, mark: Decimal | None) -> PositionView:
+def listed_position(row: PositionRow, mark: Decimal | None) -> PositionView:
+    """A position as a list shows it, valued at `mark`."""
     unrealised = None if mark is None else (row.qty * mark - row.qty * row.avg_cost) * row.multiplier
     return PositionView(
         row.account,

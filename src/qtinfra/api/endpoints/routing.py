@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from qtinfra.api.deps import Caller, answer, gateway_of
-from qtinfra.api.docs import answers, body, ref
+from qtinfra.api.docs import ETAG, LOCATION, answers, body, ref
 from qtinfra.api.errors import refusal
 from qtinfra.api.order_entry import OrderEntry
 from qtinfra.api.replies import raise_refused, rejected
@@ -110,11 +110,11 @@ _LIVE_PARAMETER = {
 @router.post(
     "/route",
     responses=answers(
-        ref("RouteView"), 409, 413, 415, 422, 500, text="The plan of a dry run; live: the first answer again."
+        {"anyOf": [ref("RouteView"), ref("OrderView")]},
+        *(409, 413, 415, 422, 500),
+        text="The plan of a dry run; live: the first answer again.",
     )
-    | {
-        201: {"description": "Live: accepted.", "content": {"application/json": {"schema": ref("OrderView")}}}
-    },
+    | {201: answers(ref("OrderView"), status=201, text="Live: accepted.", headers={**ETAG, **LOCATION})[201]},
     openapi_extra={"parameters": [_LIVE_PARAMETER], **body(ref("OrderCreateRequest"))},
 )
 async def route(request: Request) -> Response:

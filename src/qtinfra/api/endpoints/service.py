@@ -98,7 +98,7 @@ async def detailed(request: Request) -> Response:
     )
 
 
-@router.get("/version", responses=answers(ref("VersionView")), openapi_extra={"security": []})
+@router.get("/version", responses=answers(ref("VersionView"), public=True), openapi_extra={"security": []})
 async def version(request: Request) -> Response:
     """Which program answers."""
     del request
@@ -106,11 +106,11 @@ async def version(request: Request) -> Response:
 
 
 _TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Prometheus text format.", "content": {"text/plain": {}}}
+    200: {**answers({})[200], "description": "Prometheus text format.", "content": {"text/plain": {}}}
 }
 
 
-@router.get("/metrics", responses={**answers({}), **_TEXT}, openapi_extra={"security": []})
+@router.get("/metrics", responses={**answers({}, public=True), **_TEXT}, openapi_extra={"security": []})
 async def metrics(request: Request) -> Response:
     """Counters for Prometheus. Keep it from the public at the proxy."""
     text = gateway_of(request).metrics.text()
@@ -119,7 +119,7 @@ async def metrics(request: Request) -> Response:
 
 @router.post(
     "/auth/token",
-    responses=answers(ref("TokenView"), 404, 413, 415, 422),
+    responses=answers(ref("TokenView"), 403, 404, 413, 415, 422, public=True),
     openapi_extra={"security": [], **body(_LOGIN_SCHEMA)},
 )
 async def token(request: Request) -> Response:

@@ -1,0 +1,141 @@
+"""Order entry over the stream: each item of a frame is what one request would be, with its own outcome.
+
+New orders of a frame are handed to the engine in their order before anything else of the connection is read,
+as are replaces and cancels without a version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from qtinfra.api.batch import BatchEntry, Pending
+from qtinfra.api.errors import Problem, problem_of, refusal
+from qtinfra.api.order_entry import ORDER_ID, Call, OrderEntry, cancel_id
+from qtinfra.api.requests import allow
+from qtinfra.api.stream.protocol import Frame, Op, echo, encode, read_cancel, read_replace
+from qtinfra.api.views import OrderView
+from qtinfra.bootstrap.serving import Platform
+from qtinfra.core.commands import CancelOrder, ReplaceOrder
+from qtinfra.core.exceptions import QtInfraError
+from qtinfra.core.models import Order
+from qtinfra.core.security.identity import Identity
+from qtinfra.core.security.permissions import Permission
+
+#: Makes the answer of a frame once its outcomes are durable.
+Answer = Callable[[], Awaitable[bytes]]
+
+
+class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one item: what the request would have answered, and whose item it was."""
+
+    status: int
+    client_order_id: str = ""
+    order_id: str = ""
+    order: OrderView | msgspec.Raw | None = None
+    problem: dict[str, Any] | None = None
+
+
+class Entry:
+    """The frames with orders.
+
+    Args:
+        entry, batch: the operations that requests use, on the same platform.
+    """
+
+    def __init__(self, platform: Platform, entry: OrderEntry, batch: BatchEntry) -> None:
+        self._platform = platform
+        self._entry = entry
+        self._batch = batch
+
+    async def begin(self, frame: Frame, identity: Identity, correlation_id: str) -> Answer:
+        """Hand a frame's items to the engine; what makes its answer.
+
+        Raises:
+            Problem: 429 `rate_limited`; nothing was handed over.
+        """
+        if frame.op is Op.ORDERS:
+            allow(self._platform, identity, len(frame.items))
+            pending = [self._batch.offer(item, identity, correlation_id) for item in frame.items]
+            return lambda: self._placed(frame, pending, correlation_id)
+        amend = self._cancel if frame.op is Op.CANCEL else self._replace
+        tasks = [asyncio.create_task(amend(item, identity, correlation_id)) for item in frame.items]
+        await asyncio.sleep(0)
+        return lambda: _gathered(frame, tasks)
+
+    async def _placed(self, frame: Frame, pending: Sequence[Pending], correlation_id: str) -> bytes:
+        found = []
+        for sent, waits in zip(frame.items, pending, strict=True):
+            item = await self._batch.item(waits, correlation_id)
+            cl_ord_id = waits[0].cl_ord_id if isinstance(waits, tuple) else echo(sent)[0]
+            found.append(Outcome(item.status, cl_ord_id, order=item.order, problem=item.problem))
+        return _answer(frame, found)
+
+    async def _cancel(self, item: bytes, identity: Identity, correlation_id: str) -> Outcome:
+        async def amend() -> Outcome:
+            values = read_cancel(item)
+            order = self._order(identity, values, Permission.ORDERS_CANCEL)
+            command = CancelOrder(order.account, cancel_id(order), order.cl_ord_id)
+            return await self._amend(identity, order, command, values, correlation_id)
+
+        return await _told(amend, item, correlation_id)
+
+    async def _replace(self, item: bytes, identity: Identity, correlation_id: str) -> Outcome:
+        async def amend() -> Outcome:
+            values: dict[str, Any] = read_replace(item)
+            order = self._order(identity, values, Permission.ORDERS_WRITE)
+            command = ReplaceOrder(
+                order.account,
+                values["client_order_id"],
+                order.cl_ord_id,
+                values.get("quantity"),
+                values.get("price"),
+            )
+            return await self._amend(identity, order, command, values, correlation_id)
+
+        return await _told(amend, item, correlation_id)
+
+    def _order(self, identity: Identity, values: dict[str, Any], permission: Permission) -> Order:
+        order_id = values["order_id"]
+        if ORDER_ID.fullmatch(order_id) is None:
+            raise refusal(404, "order_not_found", "there is no such order", field="order_id")
+        return self._entry.find(identity, order_id, permission)
+
+    async def _amend(
+        self,
+        identity: Identity,
+        order: Order,
+        command: ReplaceOrder | CancelOrder,
+        values: dict[str, Any],
+        correlation_id: str,
+    ) -> Outcome:
+        version = values.get("version")
+        headers = [] if version is None else [(b"if-match", b'"%d"' % version)]
+        call = Call({"headers": headers}, None, correlation_id)
+        reply = await self._entry.amend(call, identity, order, command)
+        return Outcome(
+            reply.status, str(values.get("client_order_id", "")), order.order_id, msgspec.Raw(reply.body)
+        )
+
+
+async def _told(amend: Callable[[], Awaitable[Outcome]], item: bytes, correlation_id: str) -> Outcome:
+    """What an amendment led to, its refusal included."""
+    try:
+        return await amend()
+    except Problem as problem:
+        refused = problem
+    except QtInfraError as error:
+        refused = problem_of(error)
+    cl_ord_id, order_id = echo(item)
+    return Outcome(refused.status, cl_ord_id, order_id, problem=refused.to_json(correlation_id))
+
+
+async def _gathered(frame: Frame, tasks: Sequence[asyncio.Task[Outcome]]) -> bytes:
+    return _answer(frame, [await task for task in tasks])
+
+
+def _answer(frame: Frame, found: Sequence[Outcome]) -> bytes:
+    return encode({"op": "outcome", "id": frame.id, "items": found})
