@@ -147,7 +147,7 @@ MUTATIONS: dict[str, Plant] = {
         ev.OrderDoneForDay, lambda event: replace(event, closes=False)
     ),
     "executions are not told": lambda planted: planted.setitem(
-        effects._EFFECTS, ev.OrderFilled, partial(lambda *_: [])
+        effects.EFFECTS, ev.OrderFilled, partial(lambda *_: [])
     ),
 }
 

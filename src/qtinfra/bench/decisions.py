@@ -26,7 +26,7 @@ from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.models import OrderSide
 from qtinfra.core.validation.rules import check_new
 from qtinfra.core.validation.wire import parse_new_order
-from qtinfra.engine.decide.risk_gate import gate
+from qtinfra.engine.decide.quick_gate import gate_new
 from qtinfra.engine.decide.routing import eligible_venues
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
@@ -149,21 +149,7 @@ class RiskBench:
 
     def check(self, order: SubmitOrder) -> RiskApproved | RiskRefused:
         """The verdict on a new order: limits and facts looked up, every control run."""
-        return gate(
-            self.state,
-            self.market,
-            account=order.account,
-            trader=order.trader,
-            symbol=order.symbol,
-            side=order.side,
-            order_type=order.order_type,
-            tif=order.tif,
-            qty=order.qty,
-            adds=order.qty,
-            price=order.price,
-            min_qty=order.min_qty,
-            now_ns=self.now_ns,
-        )
+        return gate_new(self.state, self.market, order, self.now_ns)
 
 
 class _PlainRisk:

@@ -15,7 +15,7 @@ import msgspec
 
 from qtinfra.bench.mix import Mix, StandingMarket, resting_orders, setup_commands, standing_market
 from qtinfra.bench.street import ScriptedStreet, Street
-from qtinfra.core.commands import AnyCommand, Inbound, RecordVenueReport, SubmitOrder
+from qtinfra.core.commands import MAX_REPORTS, AnyCommand, Inbound, RecordVenueReports, SubmitOrder
 from qtinfra.core.events import Entry, OrderFilled, OrderRejected
 from qtinfra.core.ports import Clock, Journal
 from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueReport
@@ -23,10 +23,12 @@ from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
 from qtinfra.infra.heap import LongLivedHeap
-from qtinfra.runtime.inbox import Item
+from qtinfra.runtime.inbox import VENUES, Item
 from qtinfra.runtime.loop import Frame, ShardLoop
 
 encode_reply = msgspec.json.Encoder().encode
+
+_REPLIES = (ExecutionReport, OrderCancelReject)
 
 
 class Tally(msgspec.Struct):
@@ -59,6 +61,7 @@ class Desk:
         street: the venues.
         epoch: of the journal's owner.
         disk: where appends run while the next frame is computed; None appends in the caller's thread.
+        reports_per_record: how many of the venues' reports share a record at most.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Desk:
         epoch: int,
         market: StandingMarket | None = None,
         disk: Executor | None = None,
+        reports_per_record: int = MAX_REPORTS,
     ) -> None:
         self.mix = mix
         self.replies: list[bytes] = []
@@ -79,6 +83,7 @@ class Desk:
         self._clock = clock
         self._heard: list[VenueReport] = []
         self._disk = disk
+        self._reports_per_record = reports_per_record
         self._heap = LongLivedHeap()
         self._syncing: tuple[Frame[None], Future[None]] | None = None
         self.loop: ShardLoop[None] = ShardLoop(
@@ -96,12 +101,12 @@ class Desk:
         return self._frame([(Inbound(command, actor, "", received_ns), None) for command in commands])
 
     def turn(self, messages: Sequence[bytes]) -> Frame[None]:
-        """One frame: what the venues said since the last one, then new orders."""
+        """One frame: what the venues said since the last one, joined as in a live shard, then new orders."""
         received_ns = self._clock.now_ns()
-        heard, self._heard = self._heard, []
+        heard, self._heard, each = self._heard, [], self._reports_per_record
         items: list[Item[None]] = [
-            (Inbound(RecordVenueReport(report), f"venue:{report.venue}", "", received_ns), None)
-            for report in heard
+            (Inbound(RecordVenueReports(tuple(heard[at : at + each])), VENUES, "", received_ns), None)
+            for at in range(0, len(heard), each)
         ]
         items += [(Inbound(parse_new_order(data), "client", "", received_ns), None) for data in messages]
         return self._frame(items)
@@ -133,7 +138,7 @@ class Desk:
         return frame
 
     def _leave(self, effect: object) -> None:
-        if isinstance(effect, ExecutionReport | OrderCancelReject):
+        if isinstance(effect, _REPLIES):
             self.replies.append(encode_reply(effect))
         elif isinstance(effect, ToVenue):
             self._heard += self._street.send(effect, self._clock.now_ns())

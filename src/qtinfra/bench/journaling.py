@@ -11,6 +11,7 @@ from qtinfra.bench.desk import Desk, rest
 from qtinfra.bench.harness import BenchResult, Laps, Progress, Speed, frozen_heap, percentile, sized
 from qtinfra.bench.mix import OPEN_ORDERS, Mix, scaled_mix, taking_orders, wire_bytes
 from qtinfra.bench.street import ScriptedStreet
+from qtinfra.core.commands import MAX_REPORTS
 from qtinfra.core.events import Entry
 from qtinfra.infra.clock import SystemClock
 from qtinfra.journal.codec import Chain, encode_frame
@@ -39,11 +40,15 @@ class RawFile:
         os.close(self._file)
 
 
-def recorded_entries(mix: Mix, events: int, open_orders: int) -> list[Entry]:
+def recorded_entries(
+    mix: Mix, events: int, open_orders: int, reports_per_record: int = MAX_REPORTS
+) -> list[Entry]:
     """Records of the mix's flow, numbered from 1 in epoch 1, at least so many events."""
     journal = MemoryJournal.fresh()
     street = ScriptedStreet()
-    desk = Desk(mix, journal, SystemClock(), street, epoch=journal.epoch)
+    desk = Desk(
+        mix, journal, SystemClock(), street, epoch=journal.epoch, reports_per_record=reports_per_record
+    )
     rest(street, desk, open_orders)
     orders = taking_orders(mix, events)
     while desk.state.seq < events:
@@ -52,7 +57,7 @@ def recorded_entries(mix: Mix, events: int, open_orders: int) -> list[Entry]:
 
 
 def frames_of(entries: Sequence[Entry], events: int) -> Iterator[list[Entry]]:
-    """The entries in frames of so many events (or a few more: an entry is never split)."""
+    """The entries in frames of so many events (or a record's more: an entry is never split)."""
     frame: list[Entry] = []
     held = 0
     for entry in entries:
@@ -78,7 +83,8 @@ def bench_journal(scale: float, progress: Progress) -> BenchResult:
     entries = recorded_entries(mix, sized(_EVENTS, scale, 2_000), sized(OPEN_ORDERS, scale, 20))
     frames = list(frames_of(entries, FRAME_EVENTS))
     blobs = written_bytes(frames)
-    singles = list(frames_of(entries[: sized(_SINGLE, scale, 50)], 1))
+    single = sized(_SINGLE, scale, 50)
+    singles = list(frames_of(recorded_entries(mix, 3 * single, 0, reports_per_record=1)[:single], 1))
     progress("journal: appending")
     with TemporaryDirectory(prefix="qtinfra-bench-") as folder, frozen_heap():
         ours, theirs = _by_frame(Path(folder), frames, blobs)

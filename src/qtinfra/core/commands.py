@@ -96,6 +96,19 @@ class RecordVenueReport(Command, frozen=True, gc=False):
     report: VenueReport
 
 
+#: Reports that one command may hold.
+MAX_REPORTS = 64
+
+
+class RecordVenueReports(Command, frozen=True, gc=False):
+    """Several reports that arrived together, in the order of their arrival, from one venue or several.
+
+    Each is decided and applied as if it had come alone, one after the other; they share a record.
+    """
+
+    reports: tuple[VenueReport, ...]
+
+
 class TimerKind(StrEnum):
     """DAY_CLOSE ends the trading day at a venue; DAY_OPEN begins trading date `trade_date`.
 
@@ -377,6 +390,7 @@ AnyCommand = (
     | OrderStatusRequest
     | MassCancel
     | RecordVenueReport
+    | RecordVenueReports
     | TimerFired
     | StartEpoch
     | SetReference

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
 
 
 def base36(number: int) -> str:
     """A non-negative number in base 36, lower case."""
-    if number < 36:
-        return _DIGITS[number]
     text = ""
-    while number:
-        number, digit = divmod(number, 36)
-        text = _DIGITS[digit] + text
-    return text
+    while number >= 1296:
+        number, pair = divmod(number, 1296)
+        text = _PAIRS[pair] + text
+    return (_PAIRS[number] if number >= 36 else _DIGITS[number]) + text
+
+
+@lru_cache(maxsize=256)
+def _order_prefix(shard: int, epoch: int) -> str:
+    text = f"{shard << 32 | epoch:012x}"
+    return f"{text[:8]}-{text[8:]}-8"
+
+
+@lru_cache(maxsize=256)
+def _venue_prefix(shard: int, epoch: int) -> str:
+    return f"{base36(shard)}-{base36(epoch)}-"
 
 
 def order_id(shard: int, epoch: int, seq: int) -> str:
@@ -22,12 +34,11 @@ def order_id(shard: int, epoch: int, seq: int) -> str:
     Layout: shard 16 bits, epoch 32, version, 12 high bits of the sequence, variant, 50 low bits. Ids of one
     epoch sort by sequence.
     """
-    high, low = seq >> 50 & 0xFFF, seq & 0x3_FFFF_FFFF_FFFF
-    text = f"{shard << 32 | epoch:012x}8{high:03x}{0b10 << 62 | low:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    high, low = seq >> 50 & 0xFFF, f"{0b10 << 62 | seq & 0x3_FFFF_FFFF_FFFF:016x}"
+    return f"{_order_prefix(shard, epoch)}{high:03x}-{low[:4]}-{low[4:]}"
 
 
 def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:
     """A client order id for a venue (FIX 11): short, and new for every order, cancel and replace."""
-    text = f"{base36(shard)}-{base36(epoch)}-{base36(seq)}"
+    text = _venue_prefix(shard, epoch) + base36(seq)
     return f"{text}-{base36(leg)}" if leg else text

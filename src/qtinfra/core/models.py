@@ -42,6 +42,21 @@ class OrderSide(StrEnum):
     SELL_SHORT_EXEMPT = "SELL_SHORT_EXEMPT"
 
 
+# Members by name: looking them up in their class costs more than comparing them.
+_BUY = OrderSide.BUY
+_PENDING_CANCEL = OrderStatus.PENDING_CANCEL
+_PENDING_REPLACE = OrderStatus.PENDING_REPLACE
+_DONE_FOR_DAY = OrderStatus.DONE_FOR_DAY
+_FILLED = OrderStatus.FILLED
+_REJECTED = OrderStatus.REJECTED
+_UNKNOWN = OrderStatus.UNKNOWN
+_STOPPED = OrderStatus.STOPPED
+_SUSPENDED = OrderStatus.SUSPENDED
+_PARTIALLY_FILLED = OrderStatus.PARTIALLY_FILLED
+_ROUTED = OrderStatus.ROUTED
+_VALIDATED = OrderStatus.VALIDATED
+
+
 class OrderType(StrEnum):
     MARKET = "MARKET"
     LIMIT = "LIMIT"
@@ -177,12 +192,12 @@ SELL_SIDES = (OrderSide.SELL, OrderSide.SELL_SHORT, OrderSide.SELL_SHORT_EXEMPT)
 
 
 def is_buy(side: OrderSide) -> bool:
-    return side is OrderSide.BUY
+    return side is _BUY
 
 
 def signed(side: OrderSide, quantity: Decimal) -> Decimal:
     """The quantity as a change of position: positive for a buy, negative for any sell."""
-    return quantity if side is OrderSide.BUY else -quantity
+    return quantity if side is _BUY else -quantity
 
 
 class ChildStatus(StrEnum):
@@ -366,24 +381,24 @@ def order_status(order: Order) -> OrderStatus:
     because an order whose executions are complete is filled whatever a silent venue still holds.
     """
     if order.pending_cancel is not None:
-        return OrderStatus.PENDING_CANCEL
+        return _PENDING_CANCEL
     if order.pending_replace is not None:
-        return OrderStatus.PENDING_REPLACE
+        return _PENDING_REPLACE
     if order.done_for_day:
-        return OrderStatus.DONE_FOR_DAY
-    if order.cum_qty >= order.qty and order.closed is not OrderStatus.REJECTED:
-        return OrderStatus.FILLED
+        return _DONE_FOR_DAY
+    if order.cum_qty >= order.qty and order.closed is not _REJECTED:
+        return _FILLED
     if order.unknown_children and order.closed is None:
-        return OrderStatus.UNKNOWN
+        return _UNKNOWN
     if order.stopped:
-        return OrderStatus.STOPPED
+        return _STOPPED
     if order.suspended:
-        return OrderStatus.SUSPENDED
+        return _SUSPENDED
     if order.closed is not None:
         return order.closed
     if order.cum_qty:
-        return OrderStatus.PARTIALLY_FILLED
-    return OrderStatus.ROUTED if order.children else OrderStatus.VALIDATED
+        return _PARTIALLY_FILLED
+    return _ROUTED if order.children else _VALIDATED
 
 
 _FIX_STATUS = {
@@ -406,7 +421,7 @@ def fix_status(order: Order) -> str:
     code = _FIX_STATUS.get(order.status)
     if code is not None:
         return code
-    if order.status is OrderStatus.UNKNOWN:
+    if order.status is _UNKNOWN:
         if order.stopped:
             return "7"
         if order.suspended:

@@ -94,7 +94,7 @@ class ReportKind(StrEnum):
     MASS_STATUS_END = "MASS_STATUS_END"
 
 
-class VenueReport(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One message from a venue about one of our orders.
 
     Attributes:

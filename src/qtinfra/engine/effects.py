@@ -12,7 +12,7 @@ from typing import Any
 
 from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
-from qtinfra.core.decimals import ZERO, average, plain
+from qtinfra.core.decimals import ZERO, average, canonical, plain
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
@@ -33,11 +33,30 @@ from qtinfra.core.reports import (
 from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.state import State
 
+# Members by name: looking them up in their class costs more than comparing them.
+_EXEC_ORDER_STATUS = ExecType.ORDER_STATUS
+_FILLED = OrderStatus.FILLED
+_REJECTED = OrderStatus.REJECTED
+_EXEC_NEW = ExecType.NEW
+_EXEC_PENDING_NEW = ExecType.PENDING_NEW
+_EXEC_REJECTED = ExecType.REJECTED
+_EXEC_PENDING_CANCEL = ExecType.PENDING_CANCEL
+_CHILD_UNKNOWN = ChildStatus.UNKNOWN
+_EXEC_PENDING_REPLACE = ExecType.PENDING_REPLACE
+_EXEC_REPLACED = ExecType.REPLACED
+_EXEC_CANCELED = ExecType.CANCELED
+_EXEC_EXPIRED = ExecType.EXPIRED
+_EXEC_DONE_FOR_DAY = ExecType.DONE_FOR_DAY
+_EXEC_RESTATED = ExecType.RESTATED
+_BUY = OrderSide.BUY
+_EXEC_TRADE = ExecType.TRADE
+_EXEC_TRADE_CANCEL = ExecType.TRADE_CANCEL
+_EXEC_TRADE_CORRECT = ExecType.TRADE_CORRECT
+_EXEC_STOPPED = ExecType.STOPPED
+_VENUE_CONNECTED = VenueStatus.CONNECTED
 
-def effects_of(state: State, event: Any) -> list[Effect]:
-    """Effects of one event; `state` is the state after it."""
-    handler = _EFFECTS.get(type(event))
-    return handler(state, event) if handler is not None else []
+
+_CENT = Decimal("0.01")
 
 
 def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
@@ -50,7 +69,7 @@ def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
             if amend.cl_ord_id == answer.cl_ord_id and amend.reject_reason >= 0:
                 return [_refused_before(order, amend)]
     text = "nothing done" if not order.cum_qty else ""
-    return [execution_report(order, ExecType.ORDER_STATUS, cl_ord_id=answer.cl_ord_id, text=text)]
+    return [execution_report(order, _EXEC_ORDER_STATUS, cl_ord_id=answer.cl_ord_id, text=text)]
 
 
 def _refused_before(order: Order, amend: Amend) -> OrderCancelReject:
@@ -118,19 +137,25 @@ def _plain_report(
     text: str = "",
 ) -> ExecutionReport:
     """`execution_report` for the three kinds that every order has, without keywords: they cost."""
-    cum_qty = order.cum_qty
+    qty, cum_qty, status = order.qty, order.cum_qty, order.status
+    if not cum_qty:
+        avg_px = ZERO
+    elif last_px is not None and last_qty == cum_qty and last_px.same_quantum(_CENT):
+        avg_px = canonical(last_px)  # the one execution's price, and no digit of it to round
+    else:
+        avg_px = average(order.notional, cum_qty)
     return ExecutionReport(
         order.account,
         order.order_id,
         order.cl_ord_id,
         "",
         exec_type,
-        fix_status(order),
-        order.status,
-        order.qty,
+        "2" if status is _FILLED else fix_status(order),
+        status,
+        qty,
         cum_qty,
-        order.leaves_qty,
-        average(order.notional, cum_qty) if cum_qty else ZERO,
+        ZERO if cum_qty >= qty or order.closed is not None else qty - cum_qty,
+        avg_px,
         last_qty,
         last_px,
         exec_id,
@@ -145,7 +170,7 @@ def _plain_report(
 
 def _no_such_order(account: str, cl_ord_id: str) -> ExecutionReport:
     return _nothing(
-        account, cl_ord_id, ExecType.ORDER_STATUS, REJ_UNKNOWN_ORDER, "unknown_order", "unknown order"
+        account, cl_ord_id, _EXEC_ORDER_STATUS, REJ_UNKNOWN_ORDER, "unknown_order", "unknown order"
     )
 
 
@@ -160,7 +185,7 @@ def _nothing(
         "",
         exec_type,
         "8",
-        OrderStatus.REJECTED,
+        _REJECTED,
         ZERO,
         ZERO,
         ZERO,
@@ -176,13 +201,13 @@ def _nothing(
 
 def _accepted(state: State, event: ev.OrderAccepted) -> list[Effect]:
     order = state.orders[event.order_id]
-    return [_plain_report(order, ExecType.NEW if order.acked else ExecType.PENDING_NEW, "")]
+    return [_plain_report(order, _EXEC_NEW if order.acked else _EXEC_PENDING_NEW, "")]
 
 
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
     order = state.orders[event.order_id]
     return [
-        execution_report(order, ExecType.REJECTED, reason=event.fix_reason, code=event.code, text=event.text)
+        execution_report(order, _EXEC_REJECTED, reason=event.fix_reason, code=event.code, text=event.text)
     ]
 
 
@@ -190,7 +215,7 @@ def _duplicate_refused(state: State, event: ev.DuplicateRefused) -> list[Effect]
     return [
         execution_report(
             state.orders[event.order_id],
-            ExecType.REJECTED,
+            _EXEC_REJECTED,
             cl_ord_id=event.cl_ord_id,
             reason=REJ_DUPLICATE_ORDER,
             code="duplicate_client_order_id",
@@ -203,7 +228,7 @@ def _command_refused(state: State, event: ev.CommandRefused) -> list[Effect]:
     del state
     if not event.cl_ord_id:
         return []
-    return [_nothing(event.account, event.cl_ord_id, ExecType.REJECTED, REJ_OTHER, event.code, event.text)]
+    return [_nothing(event.account, event.cl_ord_id, _EXEC_REJECTED, REJ_OTHER, event.code, event.text)]
 
 
 def _routed(state: State, event: ev.OrderRouted) -> list[Effect]:
@@ -232,7 +257,7 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> list[Effect]:
     effects: list[Effect] = [
         execution_report(
             order,
-            ExecType.PENDING_CANCEL,
+            _EXEC_PENDING_CANCEL,
             cl_ord_id=event.cl_ord_id,
             orig_cl_ord_id=event.orig_cl_ord_id if event.cl_ord_id else "",
             text=event.reason,
@@ -240,7 +265,7 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> list[Effect]:
     ]
     for leg in event.legs:
         child = state.children[leg.child_id]
-        if child.status is not ChildStatus.UNKNOWN and state.connected(child.venue):
+        if child.status is not _CHILD_UNKNOWN and state.connected(child.venue):
             effects.append(VenueCancel(child.venue, leg.cl_ord_id, child.cl_ord_id))
     return effects
 
@@ -251,7 +276,7 @@ def _replace_requested(state: State, event: ev.ReplaceRequested) -> list[Effect]
     effects: list[Effect] = [
         execution_report(
             order,
-            ExecType.PENDING_REPLACE,
+            _EXEC_PENDING_REPLACE,
             cl_ord_id=event.cl_ord_id,
             orig_cl_ord_id=event.orig_cl_ord_id,
         )
@@ -290,7 +315,7 @@ def _replaced(state: State, event: ev.OrderReplaced) -> list[Effect]:
     return [
         execution_report(
             order,
-            ExecType.REPLACED,
+            _EXEC_REPLACED,
             cl_ord_id=event.cl_ord_id,
             orig_cl_ord_id=event.orig_cl_ord_id,
         )
@@ -305,7 +330,7 @@ def _cancelled(state: State, event: ev.OrderCancelled) -> list[Effect]:
     return [
         execution_report(
             order,
-            ExecType.CANCELED,
+            _EXEC_CANCELED,
             cl_ord_id=event.cl_ord_id,
             orig_cl_ord_id=orig,
             text=event.reason,
@@ -318,7 +343,7 @@ def _refused_by_venues(state: State, event: ev.OrderRefusedByVenues) -> list[Eff
     return [
         execution_report(
             order,
-            ExecType.REJECTED,
+            _EXEC_REJECTED,
             reason=REJ_OTHER,
             code="refused_by_venue",
             text=event.reason,
@@ -330,16 +355,16 @@ def _expired(state: State, event: ev.OrderExpired) -> list[Effect]:
     order = state.orders[event.order_id]
     if order.filled:
         return []
-    return [execution_report(order, ExecType.EXPIRED, text=event.reason)]
+    return [execution_report(order, _EXEC_EXPIRED, text=event.reason)]
 
 
 def _done_for_day(state: State, event: ev.OrderDoneForDay) -> list[Effect]:
-    return [execution_report(state.orders[event.order_id], ExecType.DONE_FOR_DAY)]
+    return [execution_report(state.orders[event.order_id], _EXEC_DONE_FOR_DAY)]
 
 
 def _restated(state: State, event: ev.OrderRestated | ev.OrderSuspended | ev.OrderReinstated) -> list[Effect]:
     order = state.orders[event.order_id]
-    return [execution_report(order, ExecType.RESTATED, text=event.reason)]
+    return [execution_report(order, _EXEC_RESTATED, text=event.reason)]
 
 
 # --- orders with special terms ---------------------------------------------------------------------------
@@ -351,7 +376,7 @@ def special_order(order: Order, terms: SpecialTerms, child: ev.ChildOrder) -> Ve
     A peg's offset points towards the own side with us; at a venue it is added to the price.
     """
     whole = child.order_type is order.order_type
-    buying = order.side is OrderSide.BUY
+    buying = order.side is _BUY
     return VenueNewOrder(
         child.venue,
         child.child_id,
@@ -373,14 +398,14 @@ def special_order(order: Order, terms: SpecialTerms, child: ev.ChildOrder) -> Ve
 
 def _triggered(state: State, event: sp.OrderTriggered) -> list[Effect]:
     text = f"triggered at {plain(event.stop_px)}: {event.by} {plain(event.px)}"
-    return [execution_report(state.orders[event.order_id], ExecType.RESTATED, code="triggered", text=text)]
+    return [execution_report(state.orders[event.order_id], _EXEC_RESTATED, code="triggered", text=text)]
 
 
 def _adjusted(state: State, event: sp.OrderAdjusted) -> list[Effect]:
     """Restated with ExecRestatementReason (FIX 378) 0: GT corporate action."""
     order = state.orders[event.order_id]
     text = f"corporate action {event.action_id}"
-    return [execution_report(order, ExecType.RESTATED, reason=0, code="corporate_action", text=text)]
+    return [execution_report(order, _EXEC_RESTATED, reason=0, code="corporate_action", text=text)]
 
 
 def _peg_repriced(state: State, event: sp.PegRepriced) -> list[Effect]:
@@ -396,20 +421,20 @@ def _peg_repriced(state: State, event: sp.PegRepriced) -> list[Effect]:
 def _child_acked(state: State, event: ev.ChildAcked) -> list[Effect]:
     if not event.first:
         return []
-    return [_plain_report(state.orders[event.order_id], ExecType.NEW, event.venue)]
+    return [_plain_report(state.orders[event.order_id], _EXEC_NEW, event.venue)]
 
 
 def _filled(state: State, event: ev.OrderFilled) -> list[Effect]:
     text = "late fill" if event.late else ""
     order = state.orders[event.order_id]
-    return [_plain_report(order, ExecType.TRADE, event.venue, event.qty, event.px, event.exec_id, text)]
+    return [_plain_report(order, _EXEC_TRADE, event.venue, event.qty, event.px, event.exec_id, text)]
 
 
 def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:
     order = state.orders[event.order_id]
     execution = state.executions[event.key]
     ref = execution.exec_id
-    return [execution_report(order, ExecType.TRADE_CANCEL, ref_exec_id=ref, venue=execution.venue)]
+    return [execution_report(order, _EXEC_TRADE_CANCEL, ref_exec_id=ref, venue=execution.venue)]
 
 
 def _corrected(state: State, event: ev.ExecutionCorrected) -> list[Effect]:
@@ -418,7 +443,7 @@ def _corrected(state: State, event: ev.ExecutionCorrected) -> list[Effect]:
     return [
         execution_report(
             order,
-            ExecType.TRADE_CORRECT,
+            _EXEC_TRADE_CORRECT,
             last_qty=event.qty,
             last_px=event.px,
             ref_exec_id=execution.exec_id,
@@ -429,9 +454,7 @@ def _corrected(state: State, event: ev.ExecutionCorrected) -> list[Effect]:
 
 def _stopped(state: State, event: ev.OrderStopped) -> list[Effect]:
     order = state.orders[event.order_id]
-    return [
-        execution_report(order, ExecType.STOPPED, last_qty=event.qty, last_px=event.px, venue=event.venue)
-    ]
+    return [execution_report(order, _EXEC_STOPPED, last_qty=event.qty, last_px=event.px, venue=event.venue)]
 
 
 def _child_unknown(state: State, event: ev.ChildUnknown) -> list[Effect]:
@@ -450,12 +473,12 @@ def _child_confirmed(state: State, event: ev.ChildConfirmed) -> list[Effect]:
 
 def _venue_status(state: State, event: ev.VenueStatusSet) -> list[Effect]:
     """A venue that is back is asked about every child in doubt there."""
-    if event.status is not VenueStatus.CONNECTED:
+    if event.status is not _VENUE_CONNECTED:
         return []
     effects: list[Effect] = []
     for order_id in state.open_orders:
         for child in state.working_children(state.orders[order_id]):
-            if child.venue == event.venue and child.status is ChildStatus.UNKNOWN:
+            if child.venue == event.venue and child.status is _CHILD_UNKNOWN:
                 effects.append(VenueStatusRequest(event.venue, child.cl_ord_id))
     return effects
 
@@ -470,7 +493,8 @@ def _quarantined(state: State, event: ev.CommandQuarantined) -> list[Effect]:
     return [Alert("quarantined", event.order_id or event.account, event.error)]
 
 
-_EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
+#: By kind of event; a kind that is missing makes nothing leave.
+EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
     ev.OrderAccepted: _accepted,
     ev.OrderRejected: _rejected,
     ev.DuplicateRefused: _duplicate_refused,

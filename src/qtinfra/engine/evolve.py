@@ -5,7 +5,7 @@ An event that does not fit the state breaks an invariant and stops the shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -17,13 +17,13 @@ from qtinfra.core.models import (
     Child,
     ChildStatus,
     Order,
+    OrderSide,
     OrderStatus,
     PendingCancel,
     PendingReplace,
     QueuedReplace,
-    signed,
 )
-from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER
+from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER, Effect
 from qtinfra.engine.evolve_books import BOOKS, charge_fill, post_change, rebook
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import with_risk
@@ -33,6 +33,26 @@ from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, expose, heard, known, release, settle
 from qtinfra.engine.state import State
 from qtinfra.risk.limits import set_limit
+
+# Members by name: looking them up in their class costs more than comparing them.
+_VENUE_DISCONNECTED = VenueStatus.DISCONNECTED
+_REJECTED = OrderStatus.REJECTED
+_CANCELLED = OrderStatus.CANCELLED
+_EXPIRED = OrderStatus.EXPIRED
+_DONE_FOR_DAY = OrderStatus.DONE_FOR_DAY
+_CHILD_SENT = ChildStatus.SENT
+_CHILD_LIVE = ChildStatus.LIVE
+_CHILD_REJECTED = ChildStatus.REJECTED
+_EXECUTION_LIVE = ExecutionState.LIVE
+_BUY = OrderSide.BUY
+_CHILD_UNKNOWN = ChildStatus.UNKNOWN
+_CHILD_FILLED = ChildStatus.FILLED
+_EXECUTION_BUSTED = ExecutionState.BUSTED
+_EXECUTION_CORRECTED = ExecutionState.CORRECTED
+
+
+#: What an event of a kind makes leave, with the state after it.
+Seen = Mapping[type, Callable[[State, Any], list[Effect]]]
 
 
 def evolve(state: State, event: Any) -> None:
@@ -44,6 +64,21 @@ def evolve(state: State, event: Any) -> None:
     """
     _EVOLVE[type(event)](state, event)
     state.seq += 1
+
+
+def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect]) -> None:
+    """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says.
+
+    Raises:
+        InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
+    """
+    for event in events:
+        kind = type(event)
+        _EVOLVE[kind](state, event)
+        state.seq += 1
+        effect_of = seen.get(kind)
+        if effect_of is not None:
+            effects += effect_of(state, event)
 
 
 # --- shared ----------------------------------------------------------------------------------------------
@@ -78,7 +113,7 @@ def _reference_set(state: State, event: ev.ReferenceSet) -> None:
         state.accounts[account.account] = account
     for venue in event.venues:
         state.venues[venue.mic] = venue
-        state.venue_status.setdefault(venue.mic, VenueStatus.DISCONNECTED)
+        state.venue_status.setdefault(venue.mic, _VENUE_DISCONNECTED)
     for symbol, price in event.prices:
         state.reference_prices[symbol] = price
 
@@ -163,27 +198,29 @@ def _break_raised(state: State, event: ev.BreakRaised) -> None:
 
 
 def _new_order(event: ev.OrderAccepted | ev.OrderRejected) -> Order:
-    return Order(
-        order_id=event.order_id,
-        account=event.account,
-        cl_ord_id=event.cl_ord_id,
-        symbol=event.symbol,
-        side=event.side,
-        order_type=event.order_type,
-        tif=event.tif,
-        qty=event.qty,
-        price=event.price,
-        min_qty=event.min_qty,
-        capacity=event.capacity,
-        trader=event.trader,
-        origin=event.origin,
-        created_ns=event.ts_ns,
-        updated_ns=event.ts_ns,
-        unallocated=event.qty,
-        submitted_qty=event.qty,
-        submitted_price=event.price,
-        special=event.special,
+    qty, price, ts_ns = event.qty, event.price, event.ts_ns
+    order = Order(
+        event.order_id,
+        event.account,
+        event.cl_ord_id,
+        event.symbol,
+        event.side,
+        event.order_type,
+        event.tif,
+        qty,
+        price,
+        event.min_qty,
+        event.capacity,
+        event.trader,
+        event.origin,
+        ts_ns,
+        ts_ns,
+        qty,
+        qty,
+        price,
     )
+    order.special = event.special
+    return order
 
 
 def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
@@ -199,8 +236,8 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
     order = _new_order(event)
-    close(order, OrderStatus.REJECTED)
-    order.status = OrderStatus.REJECTED
+    close(order, _REJECTED)
+    order.status = _REJECTED
     state.orders[event.order_id] = order
     _register(state, order, event.cl_ord_id)
 
@@ -208,24 +245,24 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
 def _order_routed(state: State, event: ev.OrderRouted) -> None:
     order = state.orders[event.order_id]
     for planned in event.children:
-        child = Child(
-            child_id=planned.child_id,
-            order_id=order.order_id,
-            venue=planned.venue,
-            symbol=order.symbol,
-            side=order.side,
-            order_type=planned.order_type,
-            tif=planned.tif,
-            qty=planned.qty,
-            price=planned.price,
-            min_qty=planned.min_qty,
-            cl_ord_id=planned.child_id,
-            leaves=planned.qty,
+        child_id, qty = planned.child_id, planned.qty
+        state.children[child_id] = Child(
+            child_id,
+            order.order_id,
+            planned.venue,
+            order.symbol,
+            order.side,
+            planned.order_type,
+            planned.tif,
+            qty,
+            planned.price,
+            planned.min_qty,
+            child_id,
+            qty,
         )
-        state.children[child.child_id] = child
-        state.venue_ids[child.child_id] = child.child_id
-        order.children.append(child.child_id)
-        order.unallocated -= planned.qty
+        state.venue_ids[child_id] = child_id
+        order.children.append(child_id)
+        order.unallocated -= qty
     invariant(order.unallocated >= ZERO, "no more is routed than is left", order.order_id)
     order.route_attempts += 1
     settle(state, order, event.ts_ns)
@@ -342,13 +379,13 @@ def _order_replaced(state: State, event: ev.OrderReplaced) -> None:
 
 def _order_cancelled(state: State, event: ev.OrderCancelled) -> None:
     order = state.orders[event.order_id]
-    close(order, OrderStatus.CANCELLED)
+    close(order, _CANCELLED)
     settle(state, order, event.ts_ns)
 
 
 def _order_refused_by_venues(state: State, event: ev.OrderRefusedByVenues) -> None:
     order = state.orders[event.order_id]
-    close(order, OrderStatus.REJECTED)
+    close(order, _REJECTED)
     settle(state, order, event.ts_ns)
 
 
@@ -356,7 +393,7 @@ def _order_expired(state: State, event: ev.OrderExpired) -> None:
     _inbound(state, event)
     order = state.orders[event.order_id]
     end_children(state, order)
-    close(order, OrderStatus.EXPIRED)
+    close(order, _EXPIRED)
     settle(state, order, event.ts_ns)
 
 
@@ -365,7 +402,7 @@ def _order_done_for_day(state: State, event: ev.OrderDoneForDay) -> None:
     order = state.orders[event.order_id]
     if event.closes:
         end_children(state, order)
-        close(order, OrderStatus.DONE_FOR_DAY)
+        close(order, _DONE_FOR_DAY)
     else:
         order.done_for_day = True
     settle(state, order, event.ts_ns)
@@ -426,47 +463,56 @@ def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
 
 
 def _child_acked(state: State, event: ev.ChildAcked) -> None:
-    _inbound(state, event)
+    if event.seq:
+        state.inbound[event.venue] = event.seq
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    heard(order, child)
     child.venue_order_id = event.venue_order_id
     order.acked = True
+    if child.status is _CHILD_SENT:  # as live as before in all that is derived from it
+        child.status = _CHILD_LIVE
+        order.version += 1
+        order.updated_ns = event.ts_ns
+        return
+    heard(order, child)
     settle(state, order, event.ts_ns)
 
 
 def _child_rejected(state: State, event: ev.ChildRejected) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    release(order, child, ChildStatus.REJECTED)
+    release(order, child, _CHILD_REJECTED)
     order.refused_venues.append(child.venue)
     settle(state, order, event.ts_ns)
 
 
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
-    _inbound(state, event)
+    if event.seq:
+        state.inbound[event.venue] = event.seq
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    qty = event.qty
+    qty, px = event.qty, event.px
+    value = qty * px
     state.executions[event.key] = Execution(
-        key=event.key,
-        exec_id=event.exec_id,
-        order_id=event.order_id,
-        child_id=event.child_id,
-        venue=event.venue,
-        trade_date=event.trade_date,
-        ts_ns=event.ts_ns,
-        reported_qty=qty,
-        reported_px=event.px,
-        qty=qty,
-        px=event.px,
-        value=qty * event.px,
-        liquidity=event.liquidity,
-        fee=event.fee,
-        late=event.late,
-        commission=event.commission,
+        event.key,
+        event.exec_id,
+        event.order_id,
+        event.child_id,
+        event.venue,
+        event.trade_date,
+        event.ts_ns,
+        qty,
+        px,
+        qty,
+        px,
+        value,
+        event.liquidity,
+        event.fee,
+        _EXECUTION_LIVE,
+        event.late,
+        event.commission,
     )
     order.executions.append(event.key)
     order.cum_qty += qty
-    order.notional += qty * event.px
+    order.notional += value
     order.acked = True
     if event.trade_date < state.trade_date:
         order.day_base_cum += qty
@@ -476,30 +522,31 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
         event.account,
         event.symbol,
         event.key,
-        signed(event.side, qty),
+        qty if event.side is _BUY else -qty,
         event.px,
         fee,
         event.trade_date,
         state.instruments[event.symbol].multiplier,
     )
     if state.cash is not None:
-        post_change(state, order, qty * event.px, fee)
+        post_change(state, order, value, fee)
     settle(state, order, event.ts_ns)
 
 
 def _take_from_child(order: Order, child: Child, qty: Decimal) -> None:
     """An execution uses up the child's remainder; more than that was executed late or beyond its quantity."""
     child.cum += qty
-    child.leaves = max(ZERO, child.leaves - qty)
-    if child.status in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+    left = child.leaves - qty
+    child.leaves = left if left > ZERO else ZERO
+    if child.status is not _CHILD_LIVE and child.status in (_CHILD_SENT, _CHILD_UNKNOWN):
         heard(order, child)
     _fill_up(child)
 
 
 def _fill_up(child: Child) -> None:
     """A live child that has nothing left is filled."""
-    if not child.leaves and child.status is ChildStatus.LIVE:
-        child.status = ChildStatus.FILLED
+    if not child.leaves and child.status is _CHILD_LIVE:
+        child.status = _CHILD_FILLED
 
 
 def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:
@@ -507,7 +554,7 @@ def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:
     order, execution = state.orders[event.order_id], state.executions[event.key]
     rebook(state, order, execution, ZERO, ZERO)
     _take_back(state, order, execution, ZERO, ZERO, event.ts_ns)
-    execution.state = ExecutionState.BUSTED
+    execution.state = _EXECUTION_BUSTED
 
 
 def _execution_corrected(state: State, event: ev.ExecutionCorrected) -> None:
@@ -515,7 +562,7 @@ def _execution_corrected(state: State, event: ev.ExecutionCorrected) -> None:
     order, execution = state.orders[event.order_id], state.executions[event.key]
     rebook(state, order, execution, event.qty, event.px, event.fee)
     _take_back(state, order, execution, event.qty, event.px, event.ts_ns)
-    execution.state = ExecutionState.CORRECTED
+    execution.state = _EXECUTION_CORRECTED
 
 
 def _take_back(
@@ -574,7 +621,7 @@ def _child_amend_rejected(state: State, event: ev.ChildAmendRejected) -> None:
         if order.pending_replace is not None:
             order.pending_replace.waiting -= 1
             order.pending_replace.reject_reason = max(order.pending_replace.reject_reason, event.reason)
-    if child.status is ChildStatus.UNKNOWN and event.reason != CXL_UNKNOWN_ORDER:
+    if child.status is _CHILD_UNKNOWN and event.reason != CXL_UNKNOWN_ORDER:
         heard(order, child)
         _fill_up(child)
     settle(state, order, event.ts_ns)
@@ -583,8 +630,8 @@ def _child_amend_rejected(state: State, event: ev.ChildAmendRejected) -> None:
 def _child_unknown(state: State, event: ev.ChildUnknown) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    if child.status is not ChildStatus.UNKNOWN:
-        child.status = ChildStatus.UNKNOWN
+    if child.status is not _CHILD_UNKNOWN:
+        child.status = _CHILD_UNKNOWN
         order.unknown_children += 1
     settle(state, order, event.ts_ns)
 
@@ -593,7 +640,7 @@ def _child_confirmed(state: State, event: ev.ChildConfirmed) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
     known(order, child)
-    child.status = ChildStatus.LIVE
+    child.status = _CHILD_LIVE
     order.acked = True
     settle(state, order, event.ts_ns)
 

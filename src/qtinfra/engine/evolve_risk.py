@@ -29,6 +29,10 @@ from qtinfra.risk.ledger import (
     window_add,
 )
 
+# Members by name: looking them up in their class costs more than comparing them.
+_BUY = OrderSide.BUY
+_CLIENT = Origin.CLIENT
+
 Handler = Callable[[State, Any], None]
 
 
@@ -45,13 +49,17 @@ def _amounts(state: State, account: str, symbol: str) -> list[Amounts]:
     """The sums that the account's figures in the symbol belong to, in the symbol's currency."""
     risk = state.risk
     currency = state.instruments[symbol].currency
+    home = currency is risk.policy.base_currency
+    if home:
+        known = risk.memo.sums.get(account)
+        if known is not None:
+            return known
     found = []
     for key in (account, *risk.members[account]):
         totals = risk.totals[key]
-        if currency is risk.policy.base_currency:
-            found.append(totals.home)
-        else:
-            found.append(totals.foreign.setdefault(currency.value, Amounts()))
+        found.append(totals.home if home else totals.foreign.setdefault(currency.value, Amounts()))
+    if home:
+        risk.memo.sums[account] = found
     return found
 
 
@@ -70,14 +78,25 @@ def _cell(state: State, account: str, symbol: str) -> Cell:
 
 
 def _shift(
-    state: State, account: str, symbol: str, held: Decimal, buy: Decimal, sell: Decimal, traded: Decimal
+    state: State,
+    account: str,
+    symbol: str,
+    cell: Cell,
+    held: Decimal = ZERO,
+    buy: Decimal = ZERO,
+    sell: Decimal = ZERO,
+    traded: Decimal = ZERO,
 ) -> None:
-    """Add changes of value to the account's cell and to the sums above it."""
-    cell = _cell(state, account, symbol)
-    cell.held += held
-    cell.buy += buy
-    cell.sell += sell
-    gross = max(abs(cell.held + cell.buy), abs(cell.held - cell.sell))
+    """Add changes of value to the account's cell in the symbol and to the sums above it."""
+    units, buys, sells = cell.held, cell.buy, cell.sell
+    if held:
+        units = cell.held = units + held
+    if buy:
+        buys = cell.buy = buys + buy
+    if sell:
+        sells = cell.sell = sells + sell
+    if_bought, if_sold = abs(units + buys), abs(units - sells)
+    gross = if_bought if if_bought >= if_sold else if_sold
     change = gross - cell.gross
     cell.gross = gross
     long, short, used = held + buy, sell - held, buy + sell + traded
@@ -107,29 +126,39 @@ def open_price(order: Order, before: OpenRisk) -> Decimal:
 
 def count_order(state: State, order: Order) -> None:
     """Bring the sums, and the locate, in line with what the order has open."""
+    change = _reopened(state, order)
+    if change:
+        cell = _cell(state, order.account, order.symbol)
+        if order.side is _BUY:
+            _shift(state, order.account, order.symbol, cell, buy=change)
+        else:
+            _shift(state, order.account, order.symbol, cell, sell=change)
+
+
+def _reopened(state: State, order: Order) -> Decimal:
+    """Bring what is counted of the order, and its locate, in line with it; the change of its open value."""
     risk = state.risk
     before = risk.open.get(order.order_id)
     if before is None:
         if order.reserved:
             before = risk.open[order.order_id] = OpenRisk(price=_first_price(state, order))
         elif order.special is None:
-            return
+            return ZERO
     if risk.borrowed and order.order_id in risk.borrowed:
         _borrow(state, order)
     if before is None:
-        return
+        return ZERO
     price = open_price(order, before)
-    if order.reserved is before.reserved and price is before.price:
-        return
-    value = order.reserved * price * state.instruments[order.symbol].multiplier
-    change = value - before.value
-    before.reserved, before.price, before.value = order.reserved, price, value
-    if not order.reserved:
+    reserved = order.reserved
+    if reserved is before.reserved and price is before.price:
+        return ZERO
+    if not reserved:
         del risk.open[order.order_id]
-    if change and order.side is OrderSide.BUY:
-        _shift(state, order.account, order.symbol, ZERO, change, ZERO, ZERO)
-    elif change:
-        _shift(state, order.account, order.symbol, ZERO, ZERO, change, ZERO)
+        return -before.value
+    value = reserved * price * state.instruments[order.symbol].multiplier
+    change = value - before.value
+    before.reserved, before.price, before.value = reserved, price, value
+    return change
 
 
 def _first_price(state: State, order: Order) -> Decimal:
@@ -144,24 +173,28 @@ def _first_price(state: State, order: Order) -> Decimal:
 
 def count_position(state: State, account: str, symbol: str, px: Decimal | None = None) -> None:
     """Value the position: at the journaled reference price, else at the account's last execution."""
+    cell = _cell(state, account, symbol)
+    change = _revalued(state, account, symbol, cell, px)
+    if change:
+        _shift(state, account, symbol, cell, held=change)
+
+
+def _revalued(state: State, account: str, symbol: str, cell: Cell, px: Decimal | None) -> Decimal:
+    """Note units and mark of the position; the change of its value, which `_shift` has still to add."""
     position = state.positions.get(account, symbol)
     units = position.qty if position is not None else ZERO
-    cell = _cell(state, account, symbol)
     mark = state.risk.marks.get(symbol)
     if mark is None:
         mark = px if px is not None else cell.mark
     if units == cell.position and mark == cell.mark:
-        return
-    held = units * mark * state.instruments[symbol].multiplier
-    change = held - cell.held
+        return ZERO
     cell.position, cell.mark = units, mark
-    if change:
-        _shift(state, account, symbol, change, ZERO, ZERO, ZERO)
+    return units * mark * state.instruments[symbol].multiplier - cell.held
 
 
 def _trade(state: State, account: str, symbol: str, value: Decimal) -> None:
     traded = value * state.instruments[symbol].multiplier
-    _shift(state, account, symbol, ZERO, ZERO, ZERO, traded)
+    _shift(state, account, symbol, _cell(state, account, symbol), traded=traded)
 
 
 def rebuild(state: State) -> None:
@@ -173,6 +206,7 @@ def rebuild(state: State) -> None:
         traded.append((account, "", totals.home.traded))
         traded += [(account, name, amounts.traded) for name, amounts in totals.foreign.items()]
     risk.totals, risk.members = {}, {}
+    risk.memo.clear()
     cells, risk.cells = risk.cells, {}
     for account in state.accounts:
         _, client, firm = scope_keys(state, account)
@@ -227,15 +261,17 @@ def _accepted(state: State, event: ev.OrderAccepted) -> None:
         price = special.stop_px if special is not None else None
         price = price if price is not None else event.reference
         price = price if price is not None else _first_price(state, order)
-    risk.open[event.order_id] = OpenRisk(ZERO, price, ZERO)
-    if special is not None:
-        if special.locate_id in risk.locates and event.side is not OrderSide.BUY:
+    if special is None:
+        _open_plain(state, order, price)
+    else:
+        risk.open[event.order_id] = OpenRisk(ZERO, price, ZERO)
+        if special.locate_id in risk.locates and event.side is not _BUY:
             risk.borrowed[event.order_id] = Borrowed(special.locate_id)
         if special.algo:
             risk.algos.setdefault(special.algo, AlgoRun()).executions += 1
-    count_order(state, order)
-    if not order.reserved:
-        risk.open.pop(event.order_id, None)
+        count_order(state, order)
+        if not order.reserved:
+            risk.open.pop(event.order_id, None)
     _message(state, event.account, event.symbol, event.ts_ns)
     limits = state.limits
     if limits.get("duplicate_flow"):
@@ -246,6 +282,18 @@ def _accepted(state: State, event: ev.OrderAccepted) -> None:
         if drift is None:
             drift = risk.drift[event.symbol] = Drift()
         drift.add(event.ts_ns, event.reference, risk.policy.drift_window_ns)
+
+
+def _open_plain(state: State, order: Order, price: Decimal) -> None:
+    """Count a new order that borrows nothing."""
+    account, symbol = order.account, order.symbol
+    value = order.reserved * price * state.instruments[symbol].multiplier
+    state.risk.open[order.order_id] = OpenRisk(order.reserved, price, value)
+    cell = _cell(state, account, symbol)
+    if order.side is _BUY:
+        _shift(state, account, symbol, cell, ZERO, value)
+    else:
+        _shift(state, account, symbol, cell, ZERO, ZERO, value)
 
 
 def _message(state: State, account: str, symbol: str, ts_ns: int) -> None:
@@ -264,15 +312,23 @@ def _amend_requested(state: State, event: ev.ReplaceRequested | ev.CancelRequest
     """A client's replace or cancel that venues hear is a message; a kill's or a halt's cancel is not."""
     order = state.orders[event.order_id]
     count_order(state, order)
-    if event.cl_ord_id and event.origin is Origin.CLIENT:
+    if event.cl_ord_id and event.origin is _CLIENT:
         _message(state, order.account, order.symbol, event.ts_ns)
 
 
 def _filled(state: State, event: ev.OrderFilled) -> None:
+    """What was traded, the position and what is still open: one change of the sums."""
+    account, symbol = event.account, event.symbol
+    cell = _cell(state, account, symbol)
+    held = _revalued(state, account, symbol, cell, event.px)
+    order = state.orders[event.order_id]
+    change, traded = _reopened(state, order), ZERO
     if event.trade_date >= state.trade_date:
-        _trade(state, event.account, event.symbol, event.qty * event.px)
-    count_position(state, event.account, event.symbol, event.px)
-    count_order(state, state.orders[event.order_id])
+        traded = event.qty * event.px * state.instruments[symbol].multiplier
+    if event.side is _BUY:
+        _shift(state, account, symbol, cell, held, change, ZERO, traded)
+    else:
+        _shift(state, account, symbol, cell, held, ZERO, change, traded)
 
 
 def _undo_trade(state: State, event: ev.ExecutionBusted | ev.ExecutionCorrected) -> None:
@@ -429,6 +485,7 @@ _AFTER: dict[type, Handler] = {
     ev.KillSwitchEngaged: _control_changed,
     ev.KillSwitchReleased: _control_changed,
     ev.CommandQuarantined: _control_changed,
+    ev.Unfrozen: _control_changed,
     ev.DayOpened: _day_opened,
     ev.OrderAccepted: _accepted,
     ev.CancelRequested: _amend_requested,

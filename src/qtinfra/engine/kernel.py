@@ -5,19 +5,21 @@ It keeps no clock and does no I/O. The caller makes the record durable before it
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from decimal import getcontext, setcontext
 
-from qtinfra.core.commands import Command, Inbound, RecordVenueReport
+import msgspec
+
+from qtinfra.core.commands import AnyCommand, Command, Inbound, RecordVenueReport, RecordVenueReports
 from qtinfra.core.decimals import EXACT, exact
 from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
 from qtinfra.core.market import MarketView, RecordedMarket, RecordingMarket
 from qtinfra.core.reports import Effect
 from qtinfra.engine.decide import decide
-from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.decision import Decision, FollowUp
 from qtinfra.engine.decide.lists import aftermath
-from qtinfra.engine.effects import effects_of, effects_of_answer
-from qtinfra.engine.evolve import evolve
+from qtinfra.engine.effects import EFFECTS, effects_of_answer
+from qtinfra.engine.evolve import evolve, evolve_all
 from qtinfra.engine.state import State
 
 #: Follow-ups of one command; more would be a loop in our own rules.
@@ -36,8 +38,7 @@ class KernelStoppedError(Exception):
         self.entry = entry
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, gc=False):
     """What one command led to.
 
     Attributes:
@@ -49,17 +50,32 @@ class Outcome:
 
     entry: Entry | None
     effects: list[Effect]
-    answers: list[Answer]
+    answers: Sequence[Answer]
     depends_on: int
-    events: list[AnyEvent] = field(default_factory=list)
+    events: list[AnyEvent]
+
+
+class _Work(msgspec.Struct, gc=False):
+    """What executing one command gathers; `first` is the sequence number of its first event."""
+
+    inbound: Inbound
+    now_ns: int
+    market: RecordingMarket
+    first: int
+    events: list[AnyEvent]
+    effects: list[Effect]
 
 
 class Kernel:
-    """Applies commands to one shard's state, one after the other."""
+    """Applies commands to one shard's state, one after the other.
+
+    Attributes:
+        context: the decimal context of decisions. A caller with many commands may enter it once for all.
+    """
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self._context = EXACT.copy()
+        self.context = EXACT.copy()
 
     def execute(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
         """Decide and apply one command.
@@ -73,84 +89,83 @@ class Kernel:
             KernelStoppedError: an event could not be applied; stop the shard.
         """
         before = getcontext()
-        setcontext(self._context)
+        if before is self.context:
+            return self._execute(inbound, now_ns, RecordingMarket(market))
+        setcontext(self.context)
         try:
             return self._execute(inbound, now_ns, RecordingMarket(market))
         finally:
             setcontext(before)
 
     def _execute(self, inbound: Inbound, now_ns: int, market: RecordingMarket) -> Outcome:
-        state = self.state
-        first = state.seq + 1
-        effects: list[Effect] = []
-        events: list[AnyEvent] = []
+        state, command = self.state, inbound.command
+        work = _Work(inbound, now_ns, market, state.seq + 1, [], [])
+        answers: Sequence[Answer] = ()
+        if isinstance(command, RecordVenueReports):
+            for report in command.reports:
+                self._perform(work, RecordVenueReport(report))
+        else:
+            answers = self._perform(work, command)
+            for answer in answers:
+                work.effects += effects_of_answer(state, answer)
+        entry = self._entry(work, work.events) if work.events else None
+        return Outcome(entry, work.effects, answers, state.seq, work.events)
+
+    def _perform(self, work: _Work, command: AnyCommand) -> Sequence[Answer]:
+        """Decide and apply a command, or one of several reports of a command, to its last follow-up."""
+        state, mark = self.state, len(work.events)
         try:
-            decision = decide(state, inbound.command, now_ns, market)
+            decision = decide(state, command, work.now_ns, work.market)
         except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
-            decision = self._quarantine(inbound.command, "decide", error)
-        self._apply(inbound, now_ns, market, decision, events, effects)
+            decision = self._quarantine(command, "decide", error)
+        self._apply(work, command, mark, decision)
         if state.specials:
             aftermath(state, decision.events, decision)
-        answers, follow_ups = decision.answers, decision.follow_ups
-        steps = 0
+        if decision.follow_ups:
+            self._follow_up(work, command, mark, list(decision.follow_ups))
+        return decision.answers
+
+    def _follow_up(self, work: _Work, command: AnyCommand, mark: int, follow_ups: list[FollowUp]) -> None:
+        state, steps = self.state, 0
         while follow_ups:
             steps += 1
             step = Decision(state)
             try:
                 if steps > MAX_STEPS:
                     raise RecursionError(f"more than {MAX_STEPS} follow-ups of one command")
-                follow_ups.pop(0)(state, now_ns, market, step)
+                follow_ups.pop(0)(state, work.now_ns, work.market, step)
             except Exception as error:  # noqa: BLE001 - as above
-                step = self._quarantine(inbound.command, "follow-up", error)
+                step = self._quarantine(command, "follow-up", error)
                 follow_ups.clear()
-            self._apply(inbound, now_ns, market, step, events, effects)
+            self._apply(work, command, mark, step)
             if state.specials:
                 aftermath(state, step.events, step)
             follow_ups.extend(step.follow_ups)
-        for answer in answers:
-            effects.extend(effects_of_answer(state, answer))
-        entry = self._entry(inbound, now_ns, market, first, events) if events else None
-        return Outcome(entry, effects, answers, state.seq, events)
 
-    def _apply(
-        self,
-        inbound: Inbound,
-        now_ns: int,
-        market: RecordingMarket,
-        decision: Decision,
-        events: list[AnyEvent],
-        effects: list[Effect],
-    ) -> None:
-        state = self.state
-        first = state.seq + 1 - len(events)
+    def _apply(self, work: _Work, command: AnyCommand, mark: int, decision: Decision) -> None:
+        """Let events change the state. When one cannot, the record that stops the shard keeps what was done
+        before this command, or report, and quarantines it; later reports of the record were never taken.
+        """
         try:
-            for event in decision.events:
-                evolve(state, event)
-                effects += effects_of(state, event)
+            evolve_all(self.state, decision.events, EFFECTS, work.effects)
         except Exception as error:
-            poisoned = self._quarantine(inbound.command, "evolve", error).events
-            entry = self._entry(inbound, now_ns, market, first, poisoned)
+            poisoned = self._quarantine(command, "evolve", error).events
+            entry = self._entry(work, [*work.events[:mark], *poisoned])
             raise KernelStoppedError(entry, error) from error
-        events += decision.events
+        work.events += decision.events
 
-    def _entry(
-        self,
-        inbound: Inbound,
-        now_ns: int,
-        market: RecordingMarket,
-        first: int,
-        events: list[AnyEvent],
-    ) -> Entry:
+    def _entry(self, work: _Work, events: list[AnyEvent]) -> Entry:
+        inbound = work.inbound
         return Entry(
             self.state.shard,
             self.state.epoch,
-            first,
-            now_ns,
+            work.first,
+            work.now_ns,
             inbound.received_ns,
             inbound.actor,
             inbound.correlation_id,
             inbound.command,
-            market.take(),
+            work.market.take(),
             tuple(events),
         )
 

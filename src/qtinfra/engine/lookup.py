@@ -22,13 +22,6 @@ class Lookup:
         self.venues: dict[str, tuple[VenueTerms, ...]] = {}
 
 
-def _lookup(state: State) -> Lookup:
-    known: Lookup | None = state.__dict__.get(_KEY)
-    if known is None:
-        known = state.__dict__[_KEY] = Lookup()
-    return known
-
-
 def forget(state: State) -> None:
     """The state changed in a way that these tables depend on."""
     state.__dict__.pop(_KEY, None)
@@ -41,7 +34,10 @@ def kill_key(scope: KillScope, value: str) -> str:
 
 def open_venues(state: State, symbol: str) -> tuple[VenueTerms, ...]:
     """Venues that list the symbol, are connected and not killed, the primary listing first."""
-    venues = _lookup(state).venues
+    lookup: Lookup | None = state.__dict__.get(_KEY)
+    if lookup is None:
+        lookup = state.__dict__[_KEY] = Lookup()
+    venues = lookup.venues
     known = venues.get(symbol)
     if known is None:
         known = venues[symbol] = tuple(

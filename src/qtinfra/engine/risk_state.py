@@ -8,9 +8,11 @@ from functools import cached_property
 import msgspec
 
 from qtinfra.core.extended_models import RiskPolicy
+from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.risk.facts import AccountProfile, Control, Rate, RiskProfile, SymbolProfile
 from qtinfra.risk.ledger import (
     AlgoRun,
+    Amounts,
     Borrowed,
     Cell,
     Drift,
@@ -21,15 +23,50 @@ from qtinfra.risk.ledger import (
     Override,
     Totals,
 )
+from qtinfra.risk.limits import Values
+
+
+class BookView(msgspec.Struct, frozen=True, gc=False):
+    """What decisions read of one book.
+
+    Attributes:
+        bid, ask: the touch of the live venues; `mid` is None when a side is missing or they are crossed.
+        quotes: the live venues' quotes by venue; empty when no feed is live.
+    """
+
+    book: ConsolidatedBook
+    bid: Decimal | None
+    ask: Decimal | None
+    mid: Decimal | None
+    quotes: dict[str, VenueQuote]
+
+
+#: An account's limits by value, the capital, and the limit on messages.
+LimitKind = tuple[Values, Decimal, int | None]
 
 #: Profiles kept in memory; when there are more they are all made anew.
 MAX_PROFILES = 200_000
 
 
 class RiskMemo:
-    """What the gate has gathered, by account, by symbol and by both; `rates` are into the base currency."""
+    """What the gate has gathered, by account, by symbol and by both; `rates` are into the base currency.
 
-    __slots__ = ("accounts", "controls", "profiles", "rates", "symbols")
+    `sums` has the amounts in the base currency that an account's figures are added to: its own, its client's
+    and its firm's. `kinds` numbers the different sets of limits that accounts have; `traders` says which
+    traders nothing holds back. `books` has the last book seen of a symbol.
+    """
+
+    __slots__ = (
+        "accounts",
+        "books",
+        "controls",
+        "kinds",
+        "profiles",
+        "rates",
+        "sums",
+        "symbols",
+        "traders",
+    )
 
     def __init__(self) -> None:
         self.profiles: dict[tuple[str, str], RiskProfile] = {}
@@ -37,6 +74,10 @@ class RiskMemo:
         self.symbols: dict[str, SymbolProfile] = {}
         self.rates: dict[str, Rate] | None = None
         self.controls: dict[tuple[bool, ...], tuple[Control, ...]] = {}
+        self.sums: dict[str, list[Amounts]] = {}
+        self.kinds: dict[LimitKind, int] = {}
+        self.traders: dict[str, bool] = {}
+        self.books: dict[str, BookView] = {}
 
     def clear(self) -> None:
         """A control has changed."""
@@ -44,6 +85,9 @@ class RiskMemo:
         self.accounts.clear()
         self.symbols.clear()
         self.controls.clear()
+        self.sums.clear()
+        self.kinds.clear()
+        self.traders.clear()
         self.rates = None
 
 

@@ -20,6 +20,13 @@ from qtinfra.core.models import (
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.state import Exposure, State
 
+# Members by name: looking them up in their class costs more than comparing them.
+_BUY = OrderSide.BUY
+_DONE_FOR_DAY = OrderStatus.DONE_FOR_DAY
+_CHILD_EXPIRED = ChildStatus.EXPIRED
+_CHILD_UNKNOWN = ChildStatus.UNKNOWN
+_CHILD_LIVE = ChildStatus.LIVE
+
 
 def settle(state: State, order: Order, ts_ns: int) -> None:
     """Bring everything derived in line with the order.
@@ -36,14 +43,18 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
     if status is not order.status:
         invariant(may_become(order.status, status), "status follows the table", order.status, status)
         order.status = status
-    held, leaves = _held(state, order), order.leaves_qty
+    held, children = ZERO, state.children
+    for child_id in order.children:
+        held += children[child_id].leaves
+    open_now, cum_qty, qty = order.closed is None, order.cum_qty, order.qty
+    leaves = qty - cum_qty if open_now and cum_qty < qty else ZERO
     reserved = held if held > leaves else leaves
-    if order.closed is None:
+    if open_now:
         order.unallocated = reserved - held
         pending = order.pending_replace
-        if pending is not None and pending.qty - order.cum_qty > reserved:
-            reserved = pending.qty - order.cum_qty
-    if order.closed is None and (reserved or _awaited(order)):
+        if pending is not None and pending.qty - cum_qty > reserved:
+            reserved = pending.qty - cum_qty
+    if open_now and (reserved or _awaited(order)):
         state.open_orders[order.order_id] = True
     else:
         state.open_orders.pop(order.order_id, None)
@@ -67,13 +78,6 @@ def _track(state: State, order: Order) -> None:
             del state.watched[order.symbol]
 
 
-def _held(state: State, order: Order) -> Decimal:
-    held = ZERO
-    for child_id in order.children:
-        held += state.children[child_id].leaves
-    return held
-
-
 def _awaited(order: Order) -> bool:
     """Whether something is still to come for an order that has nothing left: an answer, the next day."""
     return bool(
@@ -92,7 +96,7 @@ def expose(state: State, order: Order, reserved: Decimal) -> None:
     exposure = by_symbol.get(order.symbol)
     if exposure is None:
         exposure = by_symbol[order.symbol] = Exposure()
-    if order.side is OrderSide.BUY:
+    if order.side is _BUY:
         exposure.buy += reserved - order.reserved
     else:
         exposure.sell += reserved - order.reserved
@@ -107,7 +111,7 @@ def close(order: Order, status: OrderStatus) -> None:
     order.queued = []
     order.suspended = False
     order.stopped = False
-    order.done_for_day = status is OrderStatus.DONE_FOR_DAY
+    order.done_for_day = status is _DONE_FOR_DAY
     order.unallocated = ZERO
 
 
@@ -126,18 +130,18 @@ def release(order: Order, child: Child, status: ChildStatus) -> None:
 def end_children(state: State, order: Order) -> None:
     """All children end with the order's day."""
     for child in state.working_children(order):
-        release(order, child, ChildStatus.EXPIRED)
+        release(order, child, _CHILD_EXPIRED)
 
 
 def known(order: Order, child: Child) -> None:
     """The child's outcome is in doubt no more; the caller sets its status."""
-    if child.status is ChildStatus.UNKNOWN:
+    if child.status is _CHILD_UNKNOWN:
         order.unknown_children -= 1
 
 
 def heard(order: Order, child: Child) -> None:
     """News of the child show that its venue works it; a request on it that may be lost keeps it in doubt."""
-    if child.status is ChildStatus.UNKNOWN and (child.cancel_id or child.replace_id):
+    if child.status is _CHILD_UNKNOWN and (child.cancel_id or child.replace_id):
         return
     known(order, child)
-    child.status = ChildStatus.LIVE
+    child.status = _CHILD_LIVE

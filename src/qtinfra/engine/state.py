@@ -31,6 +31,11 @@ from qtinfra.positions.cash import CashLedger
 from qtinfra.positions.fee_book import FeeBook
 from qtinfra.risk.limits import LimitTable
 
+# Members by name: looking them up in their class costs more than comparing them.
+_STAFF = Origin.STAFF
+_ACK_ON_ACCEPT = AckPolicy.ON_ACCEPT
+_VENUE_CONNECTED = VenueStatus.CONNECTED
+
 
 class Exposure(msgspec.Struct, gc=False):
     """Quantity open in an account's orders of one symbol, by side. Doubtful children count in full."""
@@ -105,7 +110,7 @@ class State(msgspec.Struct, dict=True):
 
     def acks_on_accept(self, account: str, origin: Origin) -> bool:
         """Whether New is said at acceptance: by policy, and always for an order taken by phone."""
-        return origin is Origin.STAFF or self.policies(account).ack is AckPolicy.ON_ACCEPT
+        return origin is _STAFF or self.policies(account).ack is _ACK_ON_ACCEPT
 
     def open_quantity(self, account: str, symbol: str) -> Exposure:
         return self.exposure.get(account, _NO_EXPOSURE).get(symbol, _ZERO_EXPOSURE)
@@ -119,7 +124,7 @@ class State(msgspec.Struct, dict=True):
         return accounts is not None and (account in accounts or ANY in accounts)
 
     def connected(self, venue: str) -> bool:
-        return self.venue_status.get(venue) is VenueStatus.CONNECTED
+        return self.venue_status.get(venue) is _VENUE_CONNECTED
 
     def working_children(self, order: Order) -> list[Child]:
         """The order's children that a venue may still execute, oldest first."""

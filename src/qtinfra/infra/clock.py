@@ -46,6 +46,8 @@ class SystemClock:
     def _offset_at(self, monotonic: int) -> int:
         """The offset now: what was found at the last look is worked off as time passes, and no more."""
         checked_ns, offset, error = self._anchor
+        if not error:
+            return offset
         most = (monotonic - checked_ns) * MAX_SLEW_PPM // 1_000_000
         return offset + max(-most, min(most, error))
 

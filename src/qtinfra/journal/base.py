@@ -21,6 +21,7 @@ from qtinfra.journal.codec import (
     Outline,
     Record,
     StoredRecord,
+    WrittenBooks,
     corrupt,
     decode_frame,
     decode_snapshot,
@@ -64,6 +65,7 @@ class FrameJournal(ABC):
         self._epoch = 0
         self._upcasters = upcasters
         self._writable = writable
+        self._books = WrittenBooks()
         self._head = Head(shard, 0, 0, GENESIS)
         self._refusal = "" if writable else "it is open for reading only"
 
@@ -122,7 +124,7 @@ class FrameJournal(ABC):
             raise JournalError(f"the journal takes no more entries, reopen it: {self._refusal}")
         head = self._head
         chain = Chain(self._shard, epoch=self._epoch, seq=head.seq, hash=head.hash)
-        frame = chain.seal(entries)
+        frame = chain.seal(entries, self._books)
         blob = encode_frame(frame)
         self._refusal = "an append did not end well"
         self._write(frame, blob)

@@ -19,6 +19,7 @@ import msgspec
 
 from qtinfra.core.events import Entry
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
+from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.ports import Snapshot
 
 FRAME_MAGIC = b"QTJ1"
@@ -105,6 +106,43 @@ _SNAPSHOTS = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes])
 encode_entry = _ENCODER.encode
 
 
+class WrittenBooks:
+    """The written form of the book that was written last for each symbol: the next order often saw the same.
+
+    Books are immutable, so the same object has the same bytes; another one is written anew.
+    """
+
+    def __init__(self, most: int = 4096) -> None:
+        self._most = most
+        self._known: dict[str, tuple[ConsolidatedBook, msgspec.Raw]] = {}
+
+    def write(self, entry: Entry) -> bytes:
+        """The entry's canonical bytes: those of `encode_entry`."""
+        books = entry.market
+        if len(books) != 1:
+            return encode_entry(entry)
+        book = books[0]
+        found = self._known.get(book.symbol)
+        if found is None or found[0] is not book:
+            if len(self._known) >= self._most:
+                self._known.clear()
+            found = self._known[book.symbol] = (book, msgspec.Raw(_ENCODER.encode(book)))
+        return _ENCODER.encode(
+            (
+                entry.shard,
+                entry.epoch,
+                entry.seq,
+                entry.ts_ns,
+                entry.received_ns,
+                entry.actor,
+                entry.correlation_id,
+                entry.command,
+                (found[1],),
+                entry.events,
+            )
+        )
+
+
 def chain_hash(prev_hash: bytes, entry_bytes: bytes) -> bytes:
     """SHA-256 over the hash before and the entry's bytes."""
     return sha256(prev_hash + entry_bytes).digest()
@@ -177,8 +215,11 @@ class Chain:
         self.seq = seq
         self.hash = hash
 
-    def seal(self, entries: Sequence[Entry]) -> Frame:
+    def seal(self, entries: Sequence[Entry], books: WrittenBooks | None = None) -> Frame:
         """Encode and chain new entries of the chain's own epoch; the chain moves to their end.
+
+        Args:
+            books: remembers the written form of books from one call to the next.
 
         Raises:
             JournalError: no entries, another shard or epoch, a gap, or a record without events. The chain
@@ -187,7 +228,7 @@ class Chain:
         if not entries:
             raise JournalError("a frame needs at least one entry")
         shard, epoch, seq, digest = self.shard, self.epoch, self.seq, self.hash
-        encode = encode_entry
+        encode = encode_entry if books is None else books.write
         records: list[Record] = []
         for entry in entries:
             if entry.seq != seq + 1 or entry.shard != shard or entry.epoch != epoch or not entry.events:

@@ -13,6 +13,7 @@ from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import REJ_EXCEEDS_LIMIT
 from qtinfra.risk.ledger import Amounts, Cell, LocateUse, Override
 from qtinfra.risk.limits import AccountLimits, Limits, SymbolLimits
+from qtinfra.risk.sheet import LimitSheet, ScopeSheet
 
 
 class Rate(msgspec.Struct, frozen=True, gc=False):
@@ -23,17 +24,31 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
 
 
 class AccountProfile(msgspec.Struct, frozen=True, gc=False):
-    """What is fixed for an account: its limits, the names on restricted lists, whether it may trade."""
+    """What is fixed for an account: its limits, the names on restricted lists, whether it may trade.
+
+    Attributes:
+        kind: accounts with equal limits have equal numbers.
+        free: nothing about the account itself calls for a closer look at its orders.
+        scopes: the limits of account, client and firm with their totals.
+    """
 
     limits: AccountLimits
     subjects: tuple[str, ...]
     killed: str
     frozen: str
     unapproved: str
+    kind: int
+    free: bool
+    scopes: tuple[ScopeSheet, ...]
 
 
 class SymbolProfile(msgspec.Struct, frozen=True, gc=False):
-    """What is fixed for a symbol; the fields are those of `RiskProfile`."""
+    """What is fixed for a symbol; the fields are those of `RiskProfile`.
+
+    Attributes:
+        free: nothing about the symbol itself calls for a closer look at its orders.
+        sheets: the limits that apply in it, by kind of account.
+    """
 
     limits: SymbolLimits
     multiplier: Decimal
@@ -42,6 +57,8 @@ class SymbolProfile(msgspec.Struct, frozen=True, gc=False):
     short_sale: bool
     restricted_for: Mapping[str, bool]
     killed: str
+    free: bool
+    sheets: dict[int, LimitSheet]
 
 
 class RiskProfile(msgspec.Struct, gc=False):

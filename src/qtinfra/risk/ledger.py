@@ -192,6 +192,10 @@ class Drift(msgspec.Struct, gc=False):
         return _first(self.highs, since_ns)
 
     def add(self, ts_ns: int, price: Decimal, window_ns: int) -> None:
+        lows, highs = self.lows, self.highs
+        if len(lows) == 1 and len(highs) == 1 and lows[0][1] == price == highs[0][1]:
+            lows[0] = highs[0] = (ts_ns, price)
+            return
         while self.lows and self.lows[-1][1] >= price:
             self.lows.pop()
         while self.highs and self.highs[-1][1] <= price:

@@ -17,6 +17,12 @@ from qtinfra.core.decisions import RiskApproved, RouteLeg, RoutePlan
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 
+# Members by name: looking them up in their class costs more than comparing them.
+_FOK = TimeInForce.FOK
+_LIMIT = OrderType.LIMIT
+_BUY = OrderSide.BUY
+_IOC = TimeInForce.IOC
+
 RESTING = (TimeInForce.DAY, TimeInForce.GTC)
 
 
@@ -38,16 +44,31 @@ def plan_route(
     Returns:
         A plan whose legs sum to the order's quantity, or one without legs when no venue is eligible.
     """
+    if book is None:
+        return plan_over(order, None, None, None, venues, lot)
+    bid, ask = book.touch()
+    quotes = {quote.venue: quote for quote in book.quotes if quote.live}
+    return plan_over(order, quotes, bid, ask, venues, lot)
+
+
+def plan_over(
+    order: RiskApproved,
+    quotes: dict[str, VenueQuote] | None,
+    bid: Decimal | None,
+    ask: Decimal | None,
+    venues: tuple[VenueTerms, ...],
+    lot: Decimal = ONE,
+) -> RoutePlan:
+    """`plan_route` over the live quotes by venue (None: there is no book) and their touch."""
     if not venues:
         return RoutePlan((), "no venue")
-    bid, ask = book.touch() if book is not None else (None, None)
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
-    taken = _displayed(order, book, venues, lot) if book is not None else []
-    if order.tif is TimeInForce.FOK or order.min_qty:
+    taken = _displayed(order, quotes, venues, lot) if quotes else []
+    if order.tif is _FOK or order.min_qty:
         return RoutePlan((_whole(order, _deepest(taken, venues)),), "in one piece", bid, ask)
     if not taken:
-        if order.tif in RESTING and order.order_type is OrderType.LIMIT and book is not None:
+        if order.tif in RESTING and order.order_type is _LIMIT and quotes is not None:
             mic = _cheapest_to_post(venues).mic
             return RoutePlan((_whole(order, mic),), f"post at {mic}", bid, ask)
         return RoutePlan((_whole(order, venues[0].mic),), "nothing displayed: primary listing", bid, ask)
@@ -64,14 +85,13 @@ _Offer = tuple[Decimal, int, Decimal, Decimal, str]
 
 
 def _displayed(
-    order: RiskApproved, book: ConsolidatedBook, venues: tuple[VenueTerms, ...], lot: Decimal
+    order: RiskApproved, quotes: dict[str, VenueQuote], venues: tuple[VenueTerms, ...], lot: Decimal
 ) -> list[_Offer]:
     """What may be taken, best all-in price first; at equal cost the listing order decides."""
-    quotes = {quote.venue: quote for quote in book.quotes if quote.live}
     enough = _one_venue(order, quotes, venues, lot)
     if enough is not None:
         return [enough]
-    buying, limit = order.side is OrderSide.BUY, order.price
+    buying, limit = order.side is _BUY, order.price
     offers: list[_Offer] = []
     for rank, venue in enumerate(venues):
         mic, fee = venue.mic, venue.take_fee
@@ -97,9 +117,9 @@ def _one_venue(
     None when it does not, when nothing is displayed within the limit, or when a best quote is not in whole
     lots; then all offers have to be looked at.
     """
-    if order.min_qty or order.tif is TimeInForce.FOK:
+    if order.min_qty or order.tif is _FOK:
         return None
-    buying, limit = order.side is OrderSide.BUY, order.price
+    buying, limit = order.side is _BUY, order.price
     best: _Offer | None = None
     for rank, venue in enumerate(venues):
         quote = quotes.get(venue.mic)
@@ -150,7 +170,7 @@ def _sweep(
             break
     post = ""
     if left:
-        rests = order.tif in RESTING and order.order_type is OrderType.LIMIT
+        rests = order.tif in RESTING and order.order_type is _LIMIT
         post = _cheapest_to_post(venues).mic if rests else next(iter(take))
         take[post] = take.get(post, ZERO) + left
     legs = tuple(_leg(order, mic, qty, worst.get(mic), mic == post) for mic, qty in take.items())
@@ -162,4 +182,4 @@ def _leg(order: RiskApproved, mic: str, qty: Decimal, worst: Decimal | None, res
     """A leg that takes goes in as IOC at the worst price it needs; the one with the rest keeps the terms."""
     if rests:
         return RouteLeg(mic, order.order_type, order.tif, qty, order.price, ZERO)
-    return RouteLeg(mic, OrderType.LIMIT, TimeInForce.IOC, qty, worst, ZERO)
+    return RouteLeg(mic, _LIMIT, _IOC, qty, worst, ZERO)

@@ -9,11 +9,12 @@ whichever of the order's ids. When the order lane is full, new orders are refuse
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Generic, TypeVar
 
 from qtinfra.core.commands import (
+    MAX_REPORTS,
     AnyCommand,
     CancelOrder,
     EngageKillSwitch,
@@ -22,6 +23,7 @@ from qtinfra.core.commands import (
     MassCancel,
     OrderStatusRequest,
     RecordVenueReport,
+    RecordVenueReports,
     ReplaceOrder,
     SetVenueStatus,
     StartEpoch,
@@ -29,18 +31,56 @@ from qtinfra.core.commands import (
     TimerFired,
 )
 from qtinfra.core.exceptions import OverloadedError
+from qtinfra.core.reports import VenueReport
 
 T = TypeVar("T")
 
 #: Commands that wait in the order lane; cancels join them there behind a command of their own order.
 _ORDER_LANE = (SubmitOrder, ReplaceOrder, OrderStatusRequest)
 #: A link's status stays in line with the venue's reports: CONNECTED comes after all that was missed.
-_NEVER_REFUSED = (RecordVenueReport, SetVenueStatus, TimerFired, StartEpoch)
+_NEVER_REFUSED = (RecordVenueReport, RecordVenueReports, SetVenueStatus, TimerFired, StartEpoch)
 
 Item = tuple[Inbound, T]
 #: From account and client id to what names the order for good (its order id); "" when not known.
 OrderName = Callable[[str, str], str]
 _Id = tuple[str, str]
+
+
+#: Who is responsible for a record of reports of several venues.
+VENUES = "venues"
+
+
+def joined(items: Iterable[Item[T]]) -> list[Item[T]]:
+    """The items with reports that follow each other joined into one command, at most `MAX_REPORTS` in each.
+
+    They are decided one after the other as before and share a record, which has the moment at which the
+    first of them came in. Only reports with one and the same token are joined: nobody waits for one of them.
+    """
+    found: list[Item[T]] = []
+    run: list[Item[T]] = []
+    reports: list[VenueReport] = []
+    for item in items:
+        command = item[0].command
+        if not isinstance(command, RecordVenueReport):
+            found += _in_one(run, reports)
+            found.append(item)
+            run, reports = [], []
+            continue
+        if run and (len(run) == MAX_REPORTS or run[0][1] is not item[1]):
+            found += _in_one(run, reports)
+            run, reports = [], []
+        run.append(item)
+        reports.append(command.report)
+    return found + _in_one(run, reports)
+
+
+def _in_one(run: list[Item[T]], reports: list[VenueReport]) -> list[Item[T]]:
+    """A run of reports as one item, unless it is of one or none."""
+    if len(run) < 2:
+        return run
+    first, token = run[0]
+    actor = first.actor if all(item[0].actor == first.actor for item in run) else VENUES
+    return [(Inbound(RecordVenueReports(tuple(reports)), actor, "", first.received_ns), token)]
 
 
 def _no_name(account: str, cl_ord_id: str) -> str:

@@ -38,13 +38,15 @@ from qtinfra.core.reports import (
 from qtinfra.engine.kernel import Kernel, Outcome
 from qtinfra.engine.state import State
 from qtinfra.infra.heap import LongLivedHeap
-from qtinfra.runtime.inbox import Inbox
+from qtinfra.runtime.inbox import Inbox, joined
 from qtinfra.runtime.loop import Frame, ShardLoop
 from qtinfra.runtime.recovery import UNFIT
 from qtinfra.runtime.snapshots import Replica, SnapshotPolicy
 from qtinfra.runtime.timers import ExpiryTimer
 
 Waiter = asyncio.Future[Outcome] | None
+
+_REPLIES = (ExecutionReport, OrderCancelReject)
 ClientSink = Callable[[ExecutionReport | OrderCancelReject], None]
 AlertSink = Callable[[Alert], None]
 
@@ -239,7 +241,7 @@ class LiveShard:
         room = self._batch - len(frame)
         if room <= 0 or frame.stopped is not None or not self._inbox:
             return
-        batch = self._inbox.take(room)
+        batch = joined(self._inbox.take(room))
         self._taken.extend(waiter for _, waiter in batch)
         self._loop.compute(batch, frame)
 
@@ -326,7 +328,7 @@ class LiveShard:
     # --- out ----------------------------------------------------------------------------------------------
 
     def _send(self, effect: Effect) -> None:
-        if isinstance(effect, ExecutionReport | OrderCancelReject):
+        if isinstance(effect, _REPLIES):
             self._on_report(effect)
         elif isinstance(effect, Alert):
             self._on_alert(effect)

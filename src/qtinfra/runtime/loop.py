@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import getcontext, setcontext
 from typing import Generic, TypeVar
 
 from qtinfra.core.events import Entry
@@ -66,6 +67,15 @@ class ShardLoop(Generic[T]):
             frame: one that is not being appended yet, to which this batch is added; None begins one.
         """
         frame = frame if frame is not None else Frame()
+        before = getcontext()
+        setcontext(self.kernel.context)
+        try:
+            self._compute(batch, frame)
+        finally:
+            setcontext(before)
+        return frame
+
+    def _compute(self, batch: list[Item[T]], frame: Frame[T]) -> None:
         for position, (inbound, token) in enumerate(batch):
             now_ns = self._last_ns = max(self._last_ns, self.clock.now_ns())
             try:
@@ -74,11 +84,10 @@ class ShardLoop(Generic[T]):
                 frame.entries.append(stopped.entry)
                 frame.unknown.extend(item[1] for item in batch[position:])
                 frame.stopped = stopped
-                return frame
+                return
             if outcome.entry is not None:
                 frame.entries.append(outcome.entry)
             frame.results.append((outcome, token))
-        return frame
 
     def append(self, frame: Frame[T]) -> None:
         """Make the frame durable.

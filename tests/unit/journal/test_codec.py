@@ -18,6 +18,7 @@ from qtinfra.journal.codec import (
     Chain,
     Frame,
     FrameError,
+    WrittenBooks,
     chain_hash,
     decode_frame,
     decode_snapshot,
@@ -49,6 +50,16 @@ def test_a_decoded_entry_equals_the_encoded_one_and_encodes_to_the_same_bytes(se
         data = encode_entry(entry)
         assert decode_entry(data) == entry
         assert encode_entry(decode_entry(data)) == data
+
+
+def test_remembered_books_do_not_change_a_single_byte() -> None:
+    books = WrittenBooks(most=2)
+    entries = sample_entries(40)
+    moved = [msgspec.structs.replace(entry, market=entries[0].market) for entry in entries]
+    several = [msgspec.structs.replace(entry, market=entry.market * 2) for entry in entries]
+    for entry in [*entries, *moved, *several, *entries]:
+        assert books.write(entry) == encode_entry(entry)
+    assert any(entry.market for entry in entries)
 
 
 def test_the_outline_places_an_entry_as_the_entry_does() -> None:

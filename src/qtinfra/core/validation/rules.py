@@ -14,6 +14,10 @@ from qtinfra.core.extended_models import Account, Instrument
 from qtinfra.core.models import OrderType, TimeInForce
 from qtinfra.core.reports import REJ_UNKNOWN_SYMBOL
 
+# Members by name: looking them up in their class costs more than comparing them.
+_LIMIT = OrderType.LIMIT
+_MARKET = OrderType.MARKET
+
 #: What an order may be without special terms; `validation.special` has the rules for the rest.
 WORKED_TYPES = (OrderType.LIMIT, OrderType.MARKET)
 WORKED_TIF = (TimeInForce.DAY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
@@ -71,16 +75,16 @@ def check_client_id(value: str) -> Refusal | None:
 
 def check_terms(qty: Decimal, price: Decimal | None, order_type: OrderType) -> Refusal | None:
     """Numbers in range, and a price exactly where the type wants one."""
-    refusal = check_number("quantity", qty)
+    refusal = None if qty.same_quantum(ONE) and ZERO < qty < _MAX else check_number("quantity", qty)
     if refusal is not None:
         return refusal
     if price is None:
-        if order_type is OrderType.LIMIT:
+        if order_type is _LIMIT:
             return Refusal("price_required", "a LIMIT order needs a price", "price", "LIMIT", "none")
         return None
-    if order_type is OrderType.MARKET:
+    if order_type is _MARKET:
         return Refusal("price_not_allowed", "a MARKET order has no price", "price", "MARKET", plain(price))
-    refusal = check_number("price", price)
+    refusal = None if price.same_quantum(_CENT) and ZERO < price < _MAX else check_number("price", price)
     if refusal is None and qty * price >= _MAX_NOTIONAL:
         return Refusal(
             "notional_out_of_range",

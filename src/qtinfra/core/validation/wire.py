@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from json import JSONDecodeError, JSONDecoder
 from typing import Annotated, NoReturn, cast
 
@@ -40,6 +41,10 @@ from qtinfra.core.validation.fields import (
     symbol_field,
     text_field,
 )
+
+# Members by name: looking them up in their class costs more than comparing them.
+_DAY = TimeInForce.DAY
+_AGENCY = Capacity.AGENCY
 
 #: A longer body is refused with 413; the gateway stops reading there.
 MAX_BODY_BYTES = 64 * 1024
@@ -324,8 +329,19 @@ _plain_symbol = re.compile(r"[A-Z0-9.\-/]+").fullmatch
 _plain_number = re.compile(rb'"?((?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,9})?)"?').fullmatch
 
 
+#: The longest text of a number: 18 and 9 digits, a point and quotes.
+_NUMBER_BYTES = 30
+
+
 def _fast_number(raw: Raw) -> Decimal | None:
-    found = _plain_number(bytes(raw))
+    text = bytes(raw)
+    return _number_of(text) if len(text) <= _NUMBER_BYTES else None
+
+
+@lru_cache(maxsize=4096)
+def _number_of(raw: bytes) -> Decimal | None:
+    """A number as it stands in the body, quoted or not; the same few stand there again and again."""
+    found = _plain_number(raw)
     if found is None:
         return None
     text = found[1].decode()
@@ -361,7 +377,7 @@ def fast_new_order(
         return None
     if _plain_symbol(order.symbol) is None:
         return None
-    tif, capacity = order.time_in_force or TimeInForce.DAY, order.capacity or Capacity.AGENCY
+    tif, capacity = order.time_in_force or _DAY, order.capacity or _AGENCY
     side, kind, trader = order.side, order.order_type, order.trader or ""
     command = SubmitOrder(
         account, cl_ord_id, order.symbol, side, kind, tif, qty, price, min_qty, capacity, trader

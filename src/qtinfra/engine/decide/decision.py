@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from qtinfra.core import ids
 from qtinfra.core.events import Answer, AnyEvent
@@ -17,25 +17,24 @@ class Decision:
     state, and its events belong to the same record.
     """
 
-    __slots__ = ("_epoch", "_next", "_shard", "answers", "events", "follow_ups")
+    __slots__ = ("_epoch", "_next", "_shard", "add", "answers", "events", "follow_ups")
 
     def __init__(self, state: State) -> None:
         self.events: list[AnyEvent] = []
-        self.answers: list[Answer] = []
-        self.follow_ups: list[FollowUp] = []
+        #: Adds an event.
+        self.add: Callable[[AnyEvent], None] = self.events.append
+        self.answers: Sequence[Answer] = ()
+        self.follow_ups: Sequence[FollowUp] = ()
         self._shard = state.shard
         self._epoch = state.epoch
         self._next = state.seq + 1
 
-    def add(self, event: AnyEvent) -> None:
-        self.events.append(event)
-
     def answer(self, answer: Answer) -> None:
-        self.answers.append(answer)
+        self.answers = (*self.answers, answer)
 
     def then(self, follow_up: FollowUp) -> None:
         """Decide this next, once the events so far have been applied."""
-        self.follow_ups.append(follow_up)
+        self.follow_ups = (*self.follow_ups, follow_up)
 
     def order_id(self) -> str:
         """The id of an order that the next event creates."""

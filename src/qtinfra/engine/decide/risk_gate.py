@@ -16,7 +16,7 @@ from qtinfra.engine.decide.ahead import Ahead, count_ahead
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.evolve_risk import open_price, scope_keys
 from qtinfra.engine.lookup import kill_key
-from qtinfra.engine.risk_state import MAX_PROFILES
+from qtinfra.engine.risk_state import MAX_PROFILES, BookView
 from qtinfra.engine.state import State
 from qtinfra.positions.fx import Conversion, conversion
 from qtinfra.risk.checks import (
@@ -31,6 +31,7 @@ from qtinfra.risk.checks import (
 from qtinfra.risk.facts import AccountProfile, AlgoFacts, Rate, ShortFacts, SymbolProfile, Waivers, in_base
 from qtinfra.risk.ledger import AlgoRun, Cell, Totals
 from qtinfra.risk.limits import Scope, account_limits, combined, symbol_limits, tightest
+from qtinfra.risk.sheet import scope_sheets
 
 _BUY = OrderSide.BUY
 _SHORT_SALE_CLASSES = (AssetClass.EQUITY, AssetClass.ETF)
@@ -40,42 +41,35 @@ _HALF = Decimal("0.5")
 # --- the market ------------------------------------------------------------------------------------------
 
 
-def touch(book: ConsolidatedBook) -> tuple[Decimal | None, Decimal | None, bool]:
-    """Best bid and offer of the live venues, and whether any venue's feed is live."""
-    bid: Decimal | None = None
-    ask: Decimal | None = None
-    live = False
-    for quote in book.quotes:
-        if not quote.live:
-            continue
-        live = True
-        if quote.bids:
-            price = quote.bids[0][0]
-            if bid is None or price > bid:
-                bid = price
-        if quote.asks:
-            price = quote.asks[0][0]
-            if ask is None or price < ask:
-                ask = price
-    return bid, ask, live
-
-
 def reference_price(state: State, market: MarketView, symbol: str, now_ns: int = 0) -> Decimal | None:
     """The live market's midpoint, else the last journaled reference price while it is fresh.
 
     None when the feed says that it is not live, or when the journaled price is older than the policy allows.
     A quote does not age as long as its feed is live.
     """
-    return _reference(state, market.book(symbol), symbol, now_ns)
+    return reference_in(state, market.book(symbol), symbol, now_ns)
 
 
-def _reference(state: State, book: ConsolidatedBook | None, symbol: str, now_ns: int) -> Decimal | None:
+def view_of(state: State, book: ConsolidatedBook) -> BookView:
+    """What decisions read of a book, found once for all that look at the same book."""
+    books = state.risk.memo.books
+    known = books.get(book.symbol)
+    if known is None or known.book is not book:
+        bid, ask = book.touch()
+        mid = (bid + ask) * _HALF if bid is not None and ask is not None and bid <= ask else None
+        quotes = {quote.venue: quote for quote in book.quotes if quote.live}
+        known = books[book.symbol] = BookView(book, bid, ask, mid, quotes)
+    return known
+
+
+def reference_in(state: State, book: ConsolidatedBook | None, symbol: str, now_ns: int) -> Decimal | None:
+    """`reference_price` of a book at hand."""
     if book is not None and book.quotes:
-        bid, ask, live = touch(book)
-        if not live:
+        view = view_of(state, book)
+        if not view.quotes:
             return None
-        if bid is not None and ask is not None and bid <= ask:
-            return (bid + ask) * _HALF
+        if view.mid is not None:
+            return view.mid
     age = state.risk.policy.reference_max_age_ns
     if age and now_ns - state.risk.reference_ns.get(symbol, 0) > age:
         return None
@@ -181,26 +175,38 @@ def _of_account(state: State, account: str) -> AccountProfile:
     )
     needed = PartyKind.ACCOUNT in risk.policy.approved_only
     missing = needed and account not in risk.approved.get("ACCOUNT", {})
+    limits = account_limits(state.limits, account, scopes)
+    killed, frozen = engaged_kill(state, account, "", ""), state.frozen.get(account, "")
+    kinds = risk.memo.kinds
     return AccountProfile(
-        account_limits(state.limits, account, scopes),
+        limits,
         (ANY, account, keys[1], f"DESK:{state.accounts[account].desk}"),
-        engaged_kill(state, account, "", ""),
-        state.frozen.get(account, ""),
+        killed,
+        frozen,
         f"ACCOUNT:{account}" if missing else "",
+        kinds.setdefault((limits.values, limits.capital, limits.messages), len(kinds)),
+        not (killed or frozen or missing or limits.pairs),
+        scope_sheets(limits),
     )
 
 
 def _of_symbol(state: State, symbol: str) -> SymbolProfile:
     policy, instrument = state.risk.policy, state.instruments[symbol]
     key = kill_key(KillScope.SYMBOL, symbol)
+    killed = key if key in state.kills else ""
+    currency = instrument.currency.value if instrument.currency is not policy.base_currency else ""
+    short_sale = policy.short_sale and instrument.asset_class in _SHORT_SALE_CLASSES
+    restricted_for = state.restricted.get(symbol, {})
     return SymbolProfile(
         symbol_limits(state.limits, symbol),
         instrument.multiplier,
-        instrument.currency.value if instrument.currency is not policy.base_currency else "",
+        currency,
         f"BOOK:{symbol}",
-        policy.short_sale and instrument.asset_class in _SHORT_SALE_CLASSES,
-        state.restricted.get(symbol, {}),
-        key if key in state.kills else "",
+        short_sale,
+        restricted_for,
+        killed,
+        not (killed or currency or short_sale or restricted_for),
+        {},
     )
 
 
@@ -276,7 +282,7 @@ def gate(
     if measure is None and special is not None:
         measure = special.stop_px
     if measure is None or profile.needs_reference:
-        facts.reference = _reference(state, market.book(symbol), symbol, now_ns)
+        facts.reference = reference_in(state, market.book(symbol), symbol, now_ns)
         if measure is None:
             measure = facts.reference
     if measure is not None:
@@ -351,7 +357,7 @@ def _parties(state: State, market: MarketView, facts: RiskFacts, special: Specia
 
 
 def _best_bid(book: ConsolidatedBook | None) -> Decimal | None:
-    return touch(book)[0] if book is not None else None
+    return book.best_bid() if book is not None else None
 
 
 def reapprove(state: State, order: Order, qty: Decimal) -> RiskApproved | RiskRefused:

@@ -10,10 +10,10 @@ from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import child_terms
-from qtinfra.engine.decide.risk_gate import reapprove
+from qtinfra.engine.decide.risk_gate import reapprove, view_of
 from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
-from qtinfra.router.sor import VenueTerms, plan_route
+from qtinfra.router.sor import VenueTerms, plan_over, plan_route
 
 #: How often one order may be placed again after venues refused or cancelled parts of it.
 MAX_ROUTE_ATTEMPTS = 16
@@ -37,14 +37,21 @@ def route(
     """Add the OrderRouted event for an approved quantity; False when no venue can take it."""
     venues = eligible_venues(state, approved.symbol, refused)
     lot = state.instruments[approved.symbol].lot_size
-    plan = plan_route(approved, market.book(approved.symbol), venues, lot)
+    book = market.book(approved.symbol)
+    view = view_of(state, book) if book is not None else None
+    if view is None:
+        plan = plan_route(approved, None, venues, lot)
+    else:
+        plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot)
     if not plan.legs:
         return False
-    children = tuple(
-        ChildOrder(out.venue_id(number), leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
-        for number, leg in enumerate(plan.legs)
-    )
-    out.add(OrderRouted(order_id, children, plan.reason, plan.best_bid, plan.best_ask, now_ns))
+    children = []
+    for number, leg in enumerate(plan.legs):
+        child_id = out.venue_id(number)
+        children.append(
+            ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
+        )
+    out.add(OrderRouted(order_id, tuple(children), plan.reason, plan.best_bid, plan.best_ask, now_ns))
     return True
 
 

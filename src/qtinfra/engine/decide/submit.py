@@ -18,7 +18,8 @@ from qtinfra.core.validation.special import ON_AUCTION, as_asked
 from qtinfra.engine.decide.context import check_in_context
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.held import submit_special
-from qtinfra.engine.decide.risk_gate import gate, stop_algo, use_overrides
+from qtinfra.engine.decide.quick_gate import gate_new
+from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
 from qtinfra.engine.decide.routing import route
 from qtinfra.engine.state import State
 
@@ -50,25 +51,12 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     if refusal is not None:
         reject(command, refusal, now_ns, out)
         return
-    verdict = gate(
-        state,
-        market,
-        account=command.account,
-        trader=command.trader,
-        symbol=command.symbol,
-        side=command.side,
-        order_type=command.order_type,
-        tif=command.tif,
-        qty=command.qty,
-        adds=command.qty,
-        price=command.price,
-        min_qty=command.min_qty,
-        now_ns=now_ns,
-    )
+    verdict = gate_new(state, market, command, now_ns)
     if isinstance(verdict, RiskRefused):
         reject(command, verdict.refusal, now_ns, out)
         return
-    use_overrides(verdict, command.account, command.cl_ord_id, out)
+    if verdict.overrides:
+        use_overrides(verdict, command.account, command.cl_ord_id, out)
     order_id = out.order_id()
     out.add(
         OrderAccepted(

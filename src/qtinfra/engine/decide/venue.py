@@ -43,6 +43,14 @@ from qtinfra.engine.decide.lists import check_list
 from qtinfra.engine.decide.outcome import Situation
 from qtinfra.engine.state import State
 
+# Members by name: looking them up in their class costs more than comparing them.
+_KIND_MASS_STATUS_END = ReportKind.MASS_STATUS_END
+_CHILD_SENT = ChildStatus.SENT
+_CHILD_UNKNOWN = ChildStatus.UNKNOWN
+_CHILD_LIVE = ChildStatus.LIVE
+_CHILD_FILLED = ChildStatus.FILLED
+_LIQUIDITY_ADDED = Liquidity.ADDED
+
 Handler = Callable[[Situation, VenueReport], None]
 
 
@@ -54,11 +62,12 @@ def record_venue_report(
     A new session of the venue counts its reports from 1 again.
     """
     report = command.report
-    if report.session != state.sessions.get(report.venue, "") and report.session:
-        out.add(VenueSessionStarted(report.venue, 0, report.session))
-    elif report.seq and report.seq <= state.inbound.get(report.venue, 0):
+    mic, session, seq = report.venue, report.session, report.seq
+    if session and session != state.sessions.get(mic, ""):
+        out.add(VenueSessionStarted(mic, 0, session))
+    elif seq and seq <= state.inbound.get(mic, 0):
         return
-    if report.kind is ReportKind.MASS_STATUS_END:
+    if report.kind is _KIND_MASS_STATUS_END:
         out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "end of mass status"))
         return
     del market
@@ -69,7 +78,7 @@ def record_venue_report(
         return
     child_id = state.venue_ids.get(report.cl_ord_id) or state.venue_ids.get(report.orig_cl_ord_id)
     child = state.children.get(child_id) if child_id is not None else None
-    if child is None or child.venue != report.venue:
+    if child is None or child.venue != mic:
         out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "unknown order"))
         text = f"{report.venue} reports {report.kind} for an order that is not ours"
         out.add(BreakRaised("unknown_order_at_venue", "", report.cl_ord_id, text))
@@ -80,12 +89,13 @@ def record_venue_report(
 
 def _well_formed(report: VenueReport) -> bool:
     """Whether every number is finite and of a size that the books can hold exactly."""
+    px, cum, leaves, ahead = report.px, report.cum_qty, report.leaves_qty, report.queue_ahead
     return (
-        in_range(report.qty)
-        and (report.px is None or in_range(report.px))
-        and in_range(report.cum_qty)
-        and in_range(report.leaves_qty)
-        and in_range(report.queue_ahead)
+        (not report.qty or in_range(report.qty))
+        and (px is None or in_range(px))
+        and (not cum or in_range(cum))
+        and (not leaves or in_range(leaves))
+        and (not ahead or in_range(ahead))
     )
 
 
@@ -97,7 +107,7 @@ def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
 
 
 def _ack(at: Situation, report: VenueReport) -> None:
-    if at.child.status not in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+    if at.child.status not in (_CHILD_SENT, _CHILD_UNKNOWN):
         _ignore(report, "acknowledged before", at.out)
         return
     first = not at.order.acked
@@ -119,9 +129,9 @@ def _pending(at: Situation, report: VenueReport) -> None:
 
 
 def _reject(at: Situation, report: VenueReport) -> None:
-    if at.child.status not in (ChildStatus.SENT, ChildStatus.UNKNOWN):
+    if at.child.status not in (_CHILD_SENT, _CHILD_UNKNOWN):
         _ignore(report, "rejected after it was accepted", at.out)
-        accepted = at.child.status in (ChildStatus.LIVE, ChildStatus.FILLED) or at.child.venue_order_id
+        accepted = at.child.status in (_CHILD_LIVE, _CHILD_FILLED) or at.child.venue_order_id
         if not accepted and not at.child.cum:
             return
         text = f"{report.venue} rejects an order that it had accepted: {report.reason}"
@@ -238,7 +248,7 @@ def _fill(at: Situation, report: VenueReport) -> None:
 
 def _fee(venue: Venue, report: VenueReport) -> Decimal:
     """Venue fee of an execution: per unit, by who provided the liquidity."""
-    if report.liquidity is Liquidity.ADDED:
+    if report.liquidity is _LIQUIDITY_ADDED:
         return venue.make_fee * report.qty
     return venue.take_fee * report.qty
 

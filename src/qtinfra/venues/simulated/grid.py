@@ -6,6 +6,9 @@ from decimal import Decimal
 
 from qtinfra.core.decimals import EXACT, ONE, canonical
 
+#: Prices and quantities that a grid remembers each way.
+MAX_REMEMBERED = 10_000
+
 
 class Grid:
     """Exact conversion between decimals and the book's integers.
@@ -15,7 +18,7 @@ class Grid:
         lot: smallest quantity step, in units of the instrument.
     """
 
-    __slots__ = ("_prices", "_whole", "lot", "tick")
+    __slots__ = ("_prices", "_ticks", "_units", "_whole", "lot", "tick")
 
     def __init__(self, tick: Decimal, lot: Decimal = ONE) -> None:
         if tick <= 0 or lot <= 0:
@@ -24,14 +27,18 @@ class Grid:
         self.lot = lot
         self._whole = lot == ONE
         self._prices: dict[int, Decimal] = {}
+        self._ticks: dict[Decimal, int] = {}
+        self._units: dict[Decimal, int] = {}
 
     def ticks(self, price: Decimal) -> int | None:
         """The price in ticks; None when it is not a positive multiple of the tick."""
-        return _multiples(price, self.tick)
+        known = self._ticks.get(price) if price.is_finite() else None
+        return known if known is not None else _remembered(self._ticks, price, self.tick)
 
     def units(self, quantity: Decimal) -> int | None:
         """The quantity in lots; None when it is not a positive multiple of the lot."""
-        return _multiples(quantity, self.lot)
+        known = self._units.get(quantity) if quantity.is_finite() else None
+        return known if known is not None else _remembered(self._units, quantity, self.lot)
 
     def price(self, ticks: int) -> Decimal:
         """The canonical decimal price."""
@@ -43,6 +50,15 @@ class Grid:
     def quantity(self, units: int) -> Decimal:
         """The canonical decimal quantity."""
         return Decimal(units) if self._whole else canonical(EXACT.multiply(self.lot, units))
+
+
+def _remembered(known: dict[Decimal, int], value: Decimal, step: Decimal) -> int | None:
+    count = _multiples(value, step)
+    if count is not None:
+        if len(known) >= MAX_REMEMBERED:
+            known.clear()
+        known[value] = count
+    return count
 
 
 def _multiples(value: Decimal, step: Decimal) -> int | None:

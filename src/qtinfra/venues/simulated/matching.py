@@ -43,6 +43,15 @@ from qtinfra.venues.simulated.orders import (
 from qtinfra.venues.simulated.selfmatch import SmpMode
 from qtinfra.venues.simulated.terms import ON_AUCTION, RESTING, Terms, read_terms
 
+# Members by name: looking them up in their class costs more than comparing them.
+_KIND_REJECT = ReportKind.REJECT
+_KIND_ACK = ReportKind.ACK
+_KIND_CANCELED = ReportKind.CANCELED
+_LIQUIDITY_REMOVED = Liquidity.REMOVED
+_LIQUIDITY_ADDED = Liquidity.ADDED
+_KIND_RESTATED = ReportKind.RESTATED
+_FOK = TimeInForce.FOK
+
 __all__ = [
     "DISPLAYED_LEVELS",
     "AuctionTimes",
@@ -313,16 +322,16 @@ class MatchingVenue:
     def _new(self, message: VenueNewOrder, now_ns: int) -> list[VenueReport]:
         if self._db.used(message.cl_ord_id):
             duplicate = reasons.DUPLICATE_CL_ORD_ID
-            return [self._db.say(ReportKind.REJECT, message.cl_ord_id, now_ns, reason=duplicate)]
+            return [self._db.say(_KIND_REJECT, message.cl_ord_id, now_ns, reason=duplicate)]
         market = self._markets.get(message.symbol)
         terms = self._terms(message, market, now_ns)
         if isinstance(terms, str) or market is None:
             self._db.enter(message, None, None)
-            return [self._db.say(ReportKind.REJECT, message.cl_ord_id, now_ns, reason=str(terms))]
+            return [self._db.say(_KIND_REJECT, message.cl_ord_id, now_ns, reason=str(terms))]
         own = self._db.enter(message, terms.entry, market.grid)
-        ack = self._db.say(ReportKind.ACK, message.cl_ord_id, now_ns, own)
+        ack = self._db.say(_KIND_ACK, message.cl_ord_id, now_ns, own)
         reports = [ack, *self._place(own, market, terms, now_ns)]
-        return reports + self._follow(market, now_ns)
+        return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
 
     def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:
         """The order for the book, or the reason to refuse it."""
@@ -379,7 +388,7 @@ class MatchingVenue:
         market.pegs.pop(entry.order_id, None)
         if own.live:
             reason = reasons.SELF_MATCH if entry.blocked else _why_cancelled(own, bool(trades))
-            reports.append(self._db.end(own, ReportKind.CANCELED, reason, now_ns))
+            reports.append(self._db.end(own, _KIND_CANCELED, reason, now_ns))
         return reports
 
     def _report_trades(
@@ -390,11 +399,11 @@ class MatchingVenue:
         for trade in trades:
             px = market.grid.price(trade.price)
             if taker is not None:
-                reports.append(self._db.fill(taker, trade.units, px, Liquidity.REMOVED, now_ns))
+                reports.append(self._db.fill(taker, trade.units, px, _LIQUIDITY_REMOVED, now_ns))
             if trade.maker < 0:
                 maker = self._db.get(trade.maker)
                 flag = reasons.HIDDEN_FLAG if maker.entry.hidden else ""
-                reports.append(self._db.fill(maker, trade.units, px, Liquidity.ADDED, now_ns, flag))
+                reports.append(self._db.fill(maker, trade.units, px, _LIQUIDITY_ADDED, now_ns, flag))
                 if not maker.live:
                     market.pegs.pop(trade.maker, None)
         return reports + self._report_prevented(market, now_ns) if market.book.prevented else reports
@@ -405,7 +414,7 @@ class MatchingVenue:
             if done.maker < 0 and done.maker_ends:
                 market.pegs.pop(done.maker, None)
                 own, reason = self._db.get(done.maker), reasons.SELF_MATCH
-                reports.append(self._db.end(own, ReportKind.CANCELED, reason, now_ns))
+                reports.append(self._db.end(own, _KIND_CANCELED, reason, now_ns))
             elif done.maker < 0 and done.maker_units:
                 reports.append(self._db.decrement(self._db.get(done.maker), done.maker_units, now_ns))
             if done.taker < 0 and done.taker_units and not done.taker_ends:
@@ -422,7 +431,7 @@ class MatchingVenue:
             if stop is not None:
                 del market.stops[stop]
                 own = self._db.get(stop)
-                live = self._db.say(ReportKind.RESTATED, own.ids[-1], now_ns, own, reason=reasons.TRIGGERED)
+                live = self._db.say(_KIND_RESTATED, own.ids[-1], now_ns, own, reason=reasons.TRIGGERED)
                 reports += [live, *self._work(own, market, now_ns)]
             elif peg is not None:
                 entry_id, price = peg
@@ -510,7 +519,7 @@ class MatchingVenue:
 
 
 def _why_cancelled(own: VenueOrder, traded: bool) -> str:
-    if own.terms.tif is TimeInForce.FOK:
+    if own.terms.tif is _FOK:
         return reasons.FOK
     if own.entry.minimum and not traded:
         return reasons.MIN_QTY

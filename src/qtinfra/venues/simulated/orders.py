@@ -15,6 +15,16 @@ from qtinfra.venues.simulated import reasons
 from qtinfra.venues.simulated.book import BookOrder
 from qtinfra.venues.simulated.grid import Grid
 
+# Members by name: looking them up in their class costs more than comparing them.
+_KIND_FILL = ReportKind.FILL
+_LIQUIDITY_ADDED = Liquidity.ADDED
+_KIND_BUST = ReportKind.BUST
+_KIND_CORRECT = ReportKind.CORRECT
+_KIND_UNKNOWN_ORDER = ReportKind.UNKNOWN_ORDER
+_KIND_STATUS = ReportKind.STATUS
+_KIND_MASS_STATUS_END = ReportKind.MASS_STATUS_END
+_KIND_RESTATED = ReportKind.RESTATED
+
 _UNLISTED = Grid(ONE)  # of orders for symbols that the venue does not know; nothing of them ever trades
 
 
@@ -121,13 +131,13 @@ class OrderDatabase:
         """Keep a new order; without an entry it is one that was refused."""
         number = self.next_number
         own = VenueOrder(
-            ids=[message.cl_ord_id],
-            venue_order_id=f"{self.mic}-O{number}",
-            terms=message,
-            entry=entry or BookOrder(-number, False, 0, None, own=True),
-            grid=grid or _UNLISTED,
-            live=entry is not None,
-            rejected=entry is None,
+            [message.cl_ord_id],
+            f"{self.mic}-O{number}",
+            message,
+            entry or BookOrder(-number, False, 0, None, own=True),
+            grid or _UNLISTED,
+            entry is not None,
+            entry is None,
         )
         self._all.append(own)
         self._by_id[message.cl_ord_id] = own
@@ -177,7 +187,7 @@ class OrderDatabase:
         if not own.entry.leaves:
             self.close(own)
         return VenueReport(
-            ReportKind.FILL,
+            _KIND_FILL,
             self.mic,
             own.ids[-1],
             trade_date=self.trade_date,
@@ -186,7 +196,7 @@ class OrderDatabase:
             qty=qty,
             px=px,
             liquidity=liquidity,
-            queue_ahead=own.queue_ahead if liquidity is Liquidity.ADDED else ZERO,
+            queue_ahead=own.queue_ahead if liquidity is _LIQUIDITY_ADDED else ZERO,
             source_ns=now_ns,
             flag=flag,
         )
@@ -200,7 +210,7 @@ class OrderDatabase:
         """
         own, index = self._unbusted(exec_id)
         own.executions[index] = replace(own.executions[index], busted=True)
-        said = self.say(ReportKind.BUST, own.ids[-1], now_ns, own)
+        said = self.say(_KIND_BUST, own.ids[-1], now_ns, own)
         return replace(said, exec_id=self._next_exec(), ref_exec_id=exec_id)
 
     def correct(self, exec_id: str, qty: Decimal, px: Decimal, now_ns: int) -> VenueReport:
@@ -214,7 +224,7 @@ class OrderDatabase:
             raise ValueError(f"not a valid correction: {qty} at {px}")
         own, index = self._unbusted(exec_id)
         own.executions[index] = replace(own.executions[index], qty=qty, px=px)
-        said = self.say(ReportKind.CORRECT, own.ids[-1], now_ns, own)
+        said = self.say(_KIND_CORRECT, own.ids[-1], now_ns, own)
         return replace(said, exec_id=self._next_exec(), ref_exec_id=exec_id, qty=qty, px=px)
 
     def _unbusted(self, exec_id: str) -> tuple[VenueOrder, int]:
@@ -234,8 +244,8 @@ class OrderDatabase:
         own = self._by_id.get(cl_ord_id)
         if own is None:
             reason = reasons.UNKNOWN_ORDER
-            return self.say(ReportKind.UNKNOWN_ORDER, cl_ord_id, now_ns, reason=reason)
-        said, record = self.say(ReportKind.STATUS, cl_ord_id, now_ns, own), own.record()
+            return self.say(_KIND_UNKNOWN_ORDER, cl_ord_id, now_ns, reason=reason)
+        said, record = self.say(_KIND_STATUS, cl_ord_id, now_ns, own), own.record()
         cum, leaves = record.cum_qty, record.leaves_qty
         return replace(
             said, qty=record.qty, px=record.price, cum_qty=cum, leaves_qty=leaves, live=record.live
@@ -244,13 +254,13 @@ class OrderDatabase:
     def mass_status(self, cl_ord_id: str, now_ns: int) -> list[VenueReport]:
         """Every live order, then the end of the answer."""
         answers = [self.status(own.ids[-1], now_ns) for own in self._live.values()]
-        return [*answers, self.say(ReportKind.MASS_STATUS_END, cl_ord_id, now_ns)]
+        return [*answers, self.say(_KIND_MASS_STATUS_END, cl_ord_id, now_ns)]
 
     def decrement(self, own: VenueOrder, units: int, now_ns: int) -> VenueReport:
         """An order has lost units to self-match prevention: its new total quantity."""
         qty = EXACT.subtract(own.terms.qty, own.grid.quantity(units))
         own.terms = replace(own.terms, qty=qty)
-        said = self.say(ReportKind.RESTATED, own.ids[-1], now_ns, own, reason=reasons.SELF_MATCH)
+        said = self.say(_KIND_RESTATED, own.ids[-1], now_ns, own, reason=reasons.SELF_MATCH)
         return replace(said, qty=qty, px=own.terms.price)
 
     def end(self, own: VenueOrder, kind: ReportKind, reason: str, now_ns: int) -> VenueReport:

@@ -15,10 +15,19 @@ from qtinfra.venues.simulated.book import BookOrder
 from qtinfra.venues.simulated.grid import Grid
 from qtinfra.venues.simulated.selfmatch import SmpMode
 
+# Members by name: looking them up in their class costs more than comparing them.
+_PEGGED = OrderType.PEGGED
+_BUY = OrderSide.BUY
+_FOK = TimeInForce.FOK
+_LIMIT = OrderType.LIMIT
+_ICEBERG = OrderType.ICEBERG
+
 RESTING = (TimeInForce.DAY, TimeInForce.GTC)
 ON_AUCTION = (TimeInForce.AT_OPEN, TimeInForce.AT_CLOSE)
 
 _IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
+_TIF = (*RESTING, *_IMMEDIATE, *ON_AUCTION)
+_CONTINUOUS = (*RESTING, *_IMMEDIATE)
 _STOPS = (OrderType.STOP, OrderType.STOP_LIMIT)
 _PRICED = (OrderType.LIMIT, OrderType.ICEBERG, OrderType.STOP_LIMIT)
 _TYPES = (*_PRICED, OrderType.MARKET, OrderType.STOP, OrderType.PEGGED)
@@ -55,23 +64,25 @@ def read_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMod
         number: of the order at the venue, from 1.
         smp_mode: the venue's self-match prevention for orders that do not name one.
     """
+    if _is_plain(message):
+        return _plain_terms(message, grid, number, smp_mode)
     refusal = _refusal(message, grid)
     if refusal:
         return refusal
     units = grid.units(message.qty) or 0
-    priced = message.order_type in _PRICED or message.order_type is OrderType.PEGGED
+    priced = message.order_type in _PRICED or message.order_type is _PEGGED
     price = grid.ticks(message.price) if priced and message.price is not None else None
     mode = SmpMode(message.smp_mode) if message.smp_mode else smp_mode
     peg = None
-    if message.order_type is OrderType.PEGGED:
+    if message.order_type is _PEGGED:
         peg = PegTerms(Peg(message.peg), _offset(message.peg_offset, grid) or 0, price)
     entry = BookOrder(
         -number,
-        message.side is OrderSide.BUY,
+        message.side is _BUY,
         units,
         price,
         rests=priced and message.tif in RESTING,
-        minimum=units if message.tif is TimeInForce.FOK else grid.units(message.min_qty) or 0,
+        minimum=units if message.tif is _FOK else grid.units(message.min_qty) or 0,
         own=True,
         display=grid.units(message.display_qty) or 0,
         hidden=message.hidden or (peg is not None and peg.peg is Peg.MIDPOINT),
@@ -82,9 +93,33 @@ def read_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMod
     return Terms(entry, stop if message.order_type in _STOPS else None, peg)
 
 
+def _is_plain(message: VenueNewOrder) -> bool:
+    """Whether it is a limit order of continuous trading without any instruction beside its terms."""
+    if message.order_type is not _LIMIT or message.tif not in _CONTINUOUS:
+        return False
+    if message.min_qty or message.display_qty or message.hidden or message.smp_mode:
+        return False
+    return message.stop_px is None and not message.peg
+
+
+def _plain_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMode) -> Terms | str:
+    """As `read_terms`, of an order that can only be refused for its quantity or price."""
+    units = grid.units(message.qty)
+    if units is None:
+        return reasons.INVALID_QTY
+    price = grid.ticks(message.price) if message.price is not None else None
+    if price is None:
+        return reasons.INVALID_PRICE
+    minimum = units if message.tif is _FOK else 0
+    buy, rests = message.side is _BUY, message.tif in RESTING
+    return Terms(
+        BookOrder(-number, buy, units, price, rests, minimum, True, 0, False, message.smp_id, smp_mode)
+    )
+
+
 def _refusal(message: VenueNewOrder, grid: Grid) -> str:
     """Why an order cannot be taken; empty when it can."""
-    if message.order_type not in _TYPES or message.tif not in (*RESTING, *_IMMEDIATE, *ON_AUCTION):
+    if message.order_type not in _TYPES or message.tif not in _TIF:
         return reasons.UNSUPPORTED
     if grid.units(message.qty) is None:
         return reasons.INVALID_QTY
@@ -98,7 +133,7 @@ def _refusal(message: VenueNewOrder, grid: Grid) -> str:
 
 def _special(message: VenueNewOrder, grid: Grid) -> str:
     """Stops and pegs rest until something happens; they carry no other instruction."""
-    if message.order_type not in (*_STOPS, OrderType.PEGGED):
+    if message.order_type not in (*_STOPS, _PEGGED):
         return ""
     extras = bool(message.display_qty) or bool(message.min_qty)
     if message.tif not in RESTING or extras:
@@ -112,11 +147,11 @@ def _special(message: VenueNewOrder, grid: Grid) -> str:
 
 
 def _display(message: VenueNewOrder, grid: Grid) -> str:
-    iceberg = message.order_type is OrderType.ICEBERG or bool(message.display_qty)
+    iceberg = message.order_type is _ICEBERG or bool(message.display_qty)
     if not iceberg:
         on_auction = message.tif in ON_AUCTION
         return reasons.UNSUPPORTED if on_auction and (message.hidden or message.min_qty) else ""
-    if message.order_type not in (OrderType.ICEBERG, OrderType.LIMIT) or message.tif not in RESTING:
+    if message.order_type not in (_ICEBERG, _LIMIT) or message.tif not in RESTING:
         return reasons.UNSUPPORTED
     if message.hidden:
         return reasons.UNSUPPORTED
@@ -125,9 +160,9 @@ def _display(message: VenueNewOrder, grid: Grid) -> str:
 
 
 def _minimum(message: VenueNewOrder, grid: Grid) -> str:
-    if not message.min_qty or message.tif is TimeInForce.FOK:
+    if not message.min_qty or message.tif is _FOK:
         return ""
-    if message.order_type in (OrderType.LIMIT, OrderType.ICEBERG) and message.tif in RESTING:
+    if message.order_type in (_LIMIT, _ICEBERG) and message.tif in RESTING:
         return reasons.UNSUPPORTED  # a displayed order cannot promise a minimum to those who trade with it
     minimum, units = grid.units(message.min_qty), grid.units(message.qty)
     return "" if minimum and units and minimum <= units else reasons.INVALID_QTY

@@ -1,0 +1,265 @@
+"""The gate's short way agrees with the controls, whatever the limits, the state and the order."""
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qtinfra.core import commands as cmd
+from qtinfra.core.decimals import exact
+from qtinfra.core.decisions import RiskRefused
+from qtinfra.core.extended_models import ANY, KillScope, LimitRule, PartyKind, RiskPolicy
+from qtinfra.core.market import VenueQuote
+from qtinfra.engine.decide.quick_gate import gate_new, plainly_passes
+from qtinfra.engine.decide.risk_gate import gate
+from qtinfra.risk.checks import RiskPassed
+from tests.support.builders import ALPHA, BETA, BUY, SELL, SYMBOL, Desk, dec, quote, submit
+
+pytestmark = pytest.mark.unit
+
+_NOW = 1_720_445_400_500_000_000
+
+#: Limits around what the orders below come to, each side of it.
+_AMOUNTS = st.sampled_from([None, 0, 100, 2_500, 5_000, 5_050, 10_000, 12_500, 1_000_000])
+_UNITS = st.sampled_from([None, 0, 50, 100, 150, 200, 250, 100_000])
+_SHARES = st.sampled_from([None, "0", "0.01", "0.02", "0.1", "1"])
+_COUNTS = st.sampled_from([None, 0, 1, 2, 3, 100])
+_VALUES: dict[LimitRule, st.SearchStrategy[Any]] = {
+    LimitRule.MAX_ORDER_QTY: _UNITS,
+    LimitRule.MAX_ORDER_VALUE: _AMOUNTS,
+    LimitRule.MAX_ORDER_VALUE_BASE: _AMOUNTS,
+    LimitRule.POSITION_LIMIT: _UNITS,
+    LimitRule.PRICE_COLLAR: _SHARES,
+    LimitRule.PERIOD_COLLAR: _SHARES,
+    LimitRule.CAPITAL: _AMOUNTS,
+    LimitRule.CONCENTRATION: _SHARES,
+    LimitRule.GROSS_EXPOSURE: _AMOUNTS,
+    LimitRule.NET_EXPOSURE: _AMOUNTS,
+    LimitRule.CREDIT_THRESHOLD: _AMOUNTS,
+    LimitRule.MAX_MESSAGES: _COUNTS,
+    LimitRule.MAX_BOOK_MESSAGES: _COUNTS,
+    LimitRule.DUPLICATE_FLOW: _COUNTS,
+}
+_SCOPED = (LimitRule.GROSS_EXPOSURE, LimitRule.NET_EXPOSURE, LimitRule.CREDIT_THRESHOLD)
+_SCOPES = (ANY, ALPHA, f"CLIENT:client-{ALPHA}", "CLIENT:*", "FIRM:firm", "FIRM:*")
+_ORDERS = st.builds(
+    lambda cl_ord_id, qty, price, side, name, trader: submit(
+        cl_ord_id, qty, price, side=side, name=name, trader=trader
+    ),
+    st.uuids().map(str),
+    st.sampled_from([50, 100, 150, 200]),
+    st.sampled_from([49, 50, 51, "50.5", None]),
+    st.sampled_from([BUY, SELL]),
+    st.sampled_from([ALPHA, BETA]),
+    st.sampled_from(["", "bob", "eve"]),
+)
+
+
+def _quote(live: bool = True) -> VenueQuote:
+    return quote("XNAS", [(49, 100)], [(51, 100)], live=live)
+
+
+def _by_controls(desk: Desk, order: cmd.SubmitOrder, now_ns: int) -> RiskPassed | RiskRefused:
+    return gate(
+        desk.state,
+        desk.market,
+        account=order.account,
+        trader=order.trader,
+        symbol=order.symbol,
+        side=order.side,
+        order_type=order.order_type,
+        tif=order.tif,
+        qty=order.qty,
+        adds=order.qty,
+        price=order.price,
+        min_qty=order.min_qty,
+        now_ns=now_ns,
+    )
+
+
+def _agree(desk: Desk, order: cmd.SubmitOrder, now_ns: int = _NOW) -> bool:
+    """Compare both readers twice, the second time with what the first has remembered; whether both pass."""
+    with exact():
+        for _ in range(2):
+            slow = _by_controls(desk, order, now_ns)
+            quick = plainly_passes(desk.state, desk.market, order, now_ns)
+            assert quick is None or quick == slow, "what the short way approves the controls approve alike"
+        assert gate_new(desk.state, desk.market, order, now_ns) == slow
+    return quick is not None
+
+
+@st.composite
+def _limit(draw: st.DrawFn) -> cmd.SetLimit:
+    rule = draw(st.sampled_from(sorted(_VALUES)))
+    value = draw(_VALUES[rule])
+    account, symbol = draw(st.sampled_from(_SCOPES if rule in _SCOPED else (ANY, ALPHA))), ANY
+    if rule in (LimitRule.MAX_ORDER_QTY, LimitRule.PRICE_COLLAR, LimitRule.POSITION_LIMIT):
+        symbol = draw(st.sampled_from([ANY, SYMBOL]))
+    if rule is LimitRule.MAX_BOOK_MESSAGES:
+        account = ANY
+    return cmd.SetLimit(rule, None if value is None else dec(value), account, symbol)
+
+
+_CONTROLS: st.SearchStrategy[cmd.AnyCommand] = st.one_of(
+    _limit(),
+    _limit(),
+    _limit(),
+    st.builds(cmd.RestrictSymbol, st.just(SYMBOL), st.sampled_from([ANY, BETA, "TRADER:bob"]), st.booleans()),
+    st.sampled_from(
+        [
+            cmd.EngageKillSwitch(KillScope.TRADER, "eve", "test"),
+            cmd.ReleaseKillSwitch(KillScope.TRADER, "eve", "test"),
+            cmd.EngageKillSwitch(KillScope.ACCOUNT, BETA, "test"),
+            cmd.ReleaseKillSwitch(KillScope.ACCOUNT, BETA, "test"),
+            cmd.SetRiskPolicy(RiskPolicy(approved_only=(PartyKind.TRADER,))),
+            cmd.SetRiskPolicy(RiskPolicy(short_sale=True)),
+            cmd.SetRiskPolicy(RiskPolicy()),
+            cmd.ApproveParty(PartyKind.TRADER, "bob"),
+            cmd.SetReference(prices=((SYMBOL, dec(50)),)),
+        ]
+    ),
+)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_what_the_short_way_approves_every_control_approves_with_the_same_result(data: st.DataObject) -> None:
+    desk = Desk(["XNAS"], checked=False)
+    desk.market.quotes["XNAS"] = _quote(data.draw(st.booleans(), "feed is live"))
+    for number in range(data.draw(st.integers(1, 12), "steps")):
+        step = data.draw(st.one_of(_CONTROLS, _ORDERS, _ORDERS), f"step {number}")
+        outcome = desk.run(step)
+        if isinstance(step, cmd.SubmitOrder) and data.draw(st.booleans(), "filled"):
+            for effect in outcome.effects:
+                child_id = getattr(effect, "cl_ord_id", "")
+                if child_id in desk.state.children:
+                    child = desk.state.children[child_id]
+                    desk.ack(child)
+                    desk.fill(child, int(child.qty) // 2, 50)
+        _agree(desk, data.draw(_ORDERS, "asked"), _NOW + data.draw(st.sampled_from([0, 10**9, 10**11])))
+
+
+def _limited() -> Desk:
+    desk = Desk(["XNAS"], checked=False)
+    desk.market.quotes["XNAS"] = _quote()
+    desk.new("first", 100, 50)
+    return desk
+
+
+_AT = {
+    LimitRule.MAX_ORDER_QTY: ("100", "99"),
+    LimitRule.MAX_ORDER_VALUE: ("5000", "4999.99"),
+    LimitRule.MAX_ORDER_VALUE_BASE: ("5000", "4999.99"),
+    LimitRule.POSITION_LIMIT: ("200", "199"),
+    LimitRule.GROSS_EXPOSURE: ("10000", "9999.99"),
+    LimitRule.NET_EXPOSURE: ("10000", "9999.99"),
+    LimitRule.CREDIT_THRESHOLD: ("10000", "9999.99"),
+}
+
+
+@pytest.mark.parametrize("rule", _AT)
+def test_at_the_limit_the_short_way_passes_and_one_unit_over_the_control_refuses(rule: LimitRule) -> None:
+    desk, (at, over) = _limited(), _AT[rule]
+    order = submit("next", 100, 50)
+    desk.limit(rule, at)
+    assert _agree(desk, order)
+    desk.limit(rule, over)
+    assert not _agree(desk, order)
+    with exact():
+        refused = gate_new(desk.state, desk.market, order, _NOW)
+    assert isinstance(refused, RiskRefused)
+    assert refused.refusal.code == rule.value
+
+
+def test_collars_pass_at_the_bound_on_the_short_way_and_not_a_cent_beyond() -> None:
+    desk = _limited()
+    desk.limit(LimitRule.PRICE_COLLAR, "0.02")
+    assert _agree(desk, submit("buy", 100, 51))
+    assert not _agree(desk, submit("buy", 100, "51.01"))
+    assert _agree(desk, submit("sell", 100, 49, side=SELL))
+    assert not _agree(desk, submit("sell", 100, "48.99", side=SELL))
+
+
+def test_an_order_without_a_limit_price_and_one_of_unknown_parties_take_the_long_way() -> None:
+    desk = _limited()
+    desk.limit(LimitRule.MAX_ORDER_QTY, 1000)
+    assert not _agree(desk, submit("market", 100, None))
+    desk.kill(KillScope.TRADER, "eve")
+    assert not _agree(desk, submit("killed", 100, 50, trader="eve"))
+    assert _agree(desk, submit("free", 100, 50, trader="bob"))
+
+
+def test_an_unfrozen_account_trades_at_once() -> None:
+    desk = _limited()
+    desk.state.frozen[ALPHA] = "ZeroDivisionError"
+    desk.state.risk.memo.clear()
+    desk.new("frozen", 100, 50)
+    assert desk.order("frozen").status == "REJECTED"
+    desk.run(cmd.Unfreeze(ALPHA, "looked at"))
+    desk.new("free", 100, 50)
+    assert desk.order("free").status == "ROUTED"
+
+
+def test_a_book_that_has_moved_is_looked_at_again() -> None:
+    desk = _limited()
+    desk.limit(LimitRule.PRICE_COLLAR, "0.02")
+    assert _agree(desk, submit("buy", 100, 51))
+    desk.market.quotes["XNAS"] = quote("XNAS", [(39, 100)], [(41, 100)])
+    assert not _agree(desk, submit("buy", 100, 51))
+    order = msgspec.structs.replace(submit("low", 100, 40), price=Decimal(40))
+    assert _agree(desk, order)
+
+
+def _refusal(desk: Desk, order: cmd.SubmitOrder) -> str:
+    """The code that both readers refuse with; empty when both pass."""
+    if _agree(desk, order):
+        return ""
+    with exact():
+        verdict = gate_new(desk.state, desk.market, order, _NOW)
+    return verdict.refusal.code if isinstance(verdict, RiskRefused) else ""
+
+
+@pytest.mark.parametrize("rule", [LimitRule.MAX_MESSAGES, LimitRule.MAX_BOOK_MESSAGES])
+def test_so_many_messages_as_the_limit_pass_the_short_way_and_the_next_does_not(rule: LimitRule) -> None:
+    desk = _limited()
+    desk.limit(rule, 2)
+    for number in range(2):
+        assert not _refusal(desk, submit("next", 10, 50))
+        desk.new(f"message {number}", 10, 50)
+    assert _refusal(desk, submit("next", 10, 50)) == "max_messages"
+    assert _agree(desk, submit("next", 10, 50), _NOW + 10**10), "the window has passed"
+    desk.limit(rule, 0)
+    assert not _agree(desk, submit("next", 10, 50), _NOW + 10**10), "none at all"
+
+
+def test_equal_orders_up_to_the_limit_pass_the_short_way_and_the_next_does_not() -> None:
+    desk = _limited()
+    desk.limit(LimitRule.DUPLICATE_FLOW, 1)
+    assert not _refusal(desk, submit("next", 10, 50))
+    desk.new("same", 10, 50)
+    assert _refusal(desk, submit("next", 10, 50)) == "duplicate_flow"
+    assert not _refusal(desk, submit("next", 10, 49))
+    desk.limit(LimitRule.DUPLICATE_FLOW, 0)
+    assert _refusal(desk, submit("next", 10, 49)) == "duplicate_flow"
+
+
+def test_the_period_s_extremes_bind_the_short_way() -> None:
+    desk = _limited()
+    desk.limit(LimitRule.PERIOD_COLLAR, "0.02")
+    desk.new("at 50", 10, 50)
+    desk.market.quotes["XNAS"] = quote("XNAS", [(59, 100)], [(61, 100)])
+    assert not _refusal(desk, submit("buy", 10, 51))
+    assert _refusal(desk, submit("buy", 10, "51.01")) == "period_collar"
+    assert not _refusal(desk, submit("sell", 10, 49, side=SELL))
+    assert _refusal(desk, submit("sell", 10, "48.99", side=SELL)) == "period_collar"
+
+
+def test_a_trader_without_the_approval_that_the_policy_wants_does_not_pass() -> None:
+    desk = _limited()
+    desk.run(cmd.SetRiskPolicy(RiskPolicy(approved_only=(PartyKind.TRADER,))))
+    assert _refusal(desk, submit("next", 10, 50, trader="bob")) == "unauthorised"
+    desk.run(cmd.ApproveParty(PartyKind.TRADER, "bob"))
+    assert not _refusal(desk, submit("next", 10, 50, trader="bob"))
