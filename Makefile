@@ -11,7 +11,7 @@ LOCK := $(LOCK_BIN)/uv pip compile --quiet --upgrade --universal --python-versio
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test lint format conformance bench lock clean
+.PHONY: help venv demo serve test lint format conformance bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ $(STAMP): requirements-dev.txt pyproject.toml
 
 demo: $(STAMP) ## Run a trading session on the synthetic market (ARGS="..." is passed on)
 	$(BIN)/qtinfra demo $(ARGS)
+
+serve: $(STAMP) ## Serve the REST API on a simulated market (ARGS="--port 8080")
+	$(BIN)/qtinfra serve $(ARGS)
 
 test: $(STAMP) ## Run all tests; the summary counts what was skipped and why (ARGS="...")
 	$(BIN)/pytest -n auto --maxprocesses $(MAX_WORKERS) --dist loadgroup $(ARGS)

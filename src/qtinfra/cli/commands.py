@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from qtinfra import __version__
+from qtinfra.cli import live, serving
 from qtinfra.cli.output import console, note, print_json, progress
+from qtinfra.cli.projecting import projector_app
 
 if TYPE_CHECKING:
     from qtinfra.bootstrap import SimulateOutcome
@@ -26,6 +28,7 @@ journal_app = typer.Typer(
     rich_markup_mode=None, help="Look at a journal: verify it, print its end, write it as text."
 )
 app.add_typer(journal_app, name="journal")
+app.add_typer(projector_app, name="projector")
 
 
 class Feed(StrEnum):
@@ -123,9 +126,9 @@ def demo(
 @app.command()
 def simulate(
     feed: Annotated[
-        Feed,
+        Feed | None,
         typer.Option(help="Recorded order book, recorded quotes and trades, or generated market."),
-    ],
+    ] = None,
     messages: Annotated[Path | None, _file("lobster: the message file that is played.")] = None,
     seed_messages: Annotated[
         Path | None, _file("lobster: message file of the seed book; its first line counts.")
@@ -148,6 +151,13 @@ def simulate(
     journal: Annotated[
         Path | None, typer.Option(help="Keep the journal in this new file (default: throw it away).")
     ] = None,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="No feed: crashes, disk, network and venue faults by seed.")
+    ] = False,
+    seeds: Annotated[str, typer.Option(metavar="A..B", help="faults: which seeds.")] = "1..100",
+    events: Annotated[int, _whole(1, 100_000, "faults: least events of each seed.")] = 300,
+    workers: Annotated[int | None, _whole(1, 256, "faults: processes (default one per core).")] = None,
+    script: Annotated[Path | None, _file("faults: play this saved script instead.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Send random orders into a market, then prove the journal.
@@ -155,6 +165,13 @@ def simulate(
     The journal is replayed, every decision is taken again from its recorded inputs, and the hash chain is
     verified against signed heads that stand in a file of their own.
     """
+    if faults:
+        from qtinfra.cli.faults import simulate_faults
+
+        simulate_faults(seeds, events, workers, script, as_json)
+        return
+    if feed is None:
+        raise typer.BadParameter("name one, or --faults", param_hint="--feed")
     files = FeedFiles(messages, seed_messages, seed_book, official_bbo, quotes, trades, minutes, symbols)
     _check_feed(feed, files)
     if journal is not None:
@@ -443,3 +460,7 @@ def _require(holds: bool, otherwise: str) -> None:
     if not holds:
         note(otherwise)
         raise typer.Exit(1)
+
+
+live.register(app)
+serving.register(app)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from qtinfra.core.events import AnyEvent, DayOpened, OrderAccepted
+from qtinfra.core.events import (
+    AnyEvent,
+    DayOpened,
+    ExecutionBusted,
+    ExecutionCorrected,
+    OrderAccepted,
+    OrderReplaced,
+)
 from qtinfra.core.models import TimeInForce
 from qtinfra.core.ports import Clock
 from qtinfra.core.special_events import CalendarSet, OrderAdjusted, TermsReplaced
@@ -22,6 +29,8 @@ SHORTEST_NS = 1_000_000
 
 #: Events after which any order may end at another time than before.
 _CHANGES = (CalendarSet, DayOpened, TermsReplaced, OrderAdjusted)
+#: Events that may open a filled order again; while it was filled, nobody waited for its end.
+_REOPENS = (ExecutionBusted, ExecutionCorrected, OrderReplaced)
 
 
 class ExpiryTimer:
@@ -64,6 +73,8 @@ class ExpiryTimer:
             if isinstance(event, OrderAccepted):
                 if state.calendars or event.tif is TimeInForce.GTD:
                     self._consider(state, event.order_id)
+            elif isinstance(event, _REOPENS):
+                self._consider(state, event.order_id)
             elif isinstance(event, _CHANGES):
                 self.arm()
                 return

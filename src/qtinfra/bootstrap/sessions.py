@@ -1,7 +1,6 @@
-"""The composition root: the only place where concrete classes meet.
+"""Sessions and journals for the command line.
 
-Each function here puts together one thing that a person can ask for at the command line and runs it. Nothing
-connects, reads the environment or starts a thread at import.
+Each function here puts together one thing that a person can ask for and runs it.
 """
 
 from __future__ import annotations

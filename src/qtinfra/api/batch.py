@@ -1,0 +1,144 @@
+"""POST /orders:batch: up to 1,000 new orders in one request, each with its own outcome, in order.
+
+    {"orders": [{...}, {...}]}  →  200 {"results": [{"status": 201, "order": {...}},
+                                                    {"status": 422, "problem": {...}}]}
+
+The orders are decided one after the other; none is held back because another was refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from qtinfra.api.errors import Problem, problem_of, refusal
+from qtinfra.api.order_entry import Call, OrderEntry
+from qtinfra.api.replies import JSON, Reply, new_order
+from qtinfra.api.requests import allow, identify, own_account, read_json, require
+from qtinfra.api.views import Measured, OrderView, encode, order_view
+from qtinfra.bootstrap.serving import Platform
+from qtinfra.core.commands import SubmitOrder
+from qtinfra.core.exceptions import QtInfraError
+from qtinfra.core.models import OrderStatus
+from qtinfra.core.security.identity import Identity
+from qtinfra.core.security.permissions import Permission
+from qtinfra.core.validation.wire import read_new_order
+from qtinfra.engine.kernel import Outcome
+
+MAX_ORDERS = 1_000
+MAX_BATCH_BYTES = 1024 * 1024
+
+_START = re.compile(rb'\s*\{\s*"orders"\s*:\s*')
+_END = re.compile(rb"\s*\}\s*")
+
+
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    orders: Raw
+
+
+class Item(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The outcome of one order: what POST /orders would have answered."""
+
+    status: int
+    order: OrderView | None = None
+    problem: dict[str, Any] | None = None
+
+
+_decode = msgspec.json.Decoder(_Envelope).decode
+_decode_list = msgspec.json.Decoder(list[Raw]).decode
+
+_Pending = tuple[SubmitOrder, "asyncio.Future[Outcome]"] | Problem
+
+
+class BatchEntry:
+    """The batch operation.
+
+    Args:
+        entry: the operations on single orders, on the same platform.
+    """
+
+    def __init__(self, platform: Platform, entry: OrderEntry) -> None:
+        self._platform = platform
+        self._entry = entry
+        self._measured = Measured({gateway.venue: gateway.stats for gateway in platform.gateways})
+
+    async def submit(self, call: Call) -> Reply:
+        """POST /orders:batch."""
+        platform = self._platform
+        identity = identify(platform, call.scope)
+        body = await read_json(call.headers, call.receive, MAX_BATCH_BYTES)
+        parts = split(body)
+        allow(platform, identity, len(parts))
+        pending = [self._offer(part, identity, call.correlation_id) for part in parts]
+        items = [await self._item(one, call.correlation_id) for one in pending]
+        return Reply(200, [JSON], encode({"results": items}))
+
+    def _offer(self, part: Raw, identity: Identity, correlation_id: str) -> _Pending:
+        """Hand one order to the engine, or say why not."""
+        try:
+            command, _ = read_new_order(bytes(part), account=own_account(identity))
+            require(identity, Permission.ORDERS_WRITE, command.account)
+            return command, self._platform.shard.offer(command, identity.subject, correlation_id)
+        except Problem as problem:
+            return problem
+        except QtInfraError as error:
+            return problem_of(error)
+
+    async def _item(self, pending: _Pending, correlation_id: str) -> Item:
+        try:
+            if isinstance(pending, Problem):
+                raise pending
+            command, decided = pending
+            found = new_order(command, await decided, self._measured)
+            if isinstance(found, OrderView):
+                return Item(201, found)
+            return await self._again(found)
+        except Problem as problem:
+            return Item(problem.status, problem=problem.to_json(correlation_id))
+        except QtInfraError as error:
+            refused = problem_of(error)
+            return Item(refused.status, problem=refused.to_json(correlation_id))
+
+    async def _again(self, order_id: str) -> Item:
+        state = self._platform.state
+        order = state.orders[order_id]
+        if order.status is OrderStatus.REJECTED:
+            await self._entry.again(order_id)
+        view, seq = order_view(state, order, self._measured), state.seq
+        await self._platform.durable.wait(seq)
+        return Item(200, view)
+
+
+def split(body: bytes) -> list[Raw]:
+    """The orders of a batch as they were sent.
+
+    Raises:
+        Problem: 400 when the form is wrong; 422 for no order or too many.
+    """
+    try:
+        envelope = _decode(body)
+        parts = _decode_list(envelope.orders)
+    except msgspec.ValidationError as error:
+        raise refusal(422, _code_of(str(error)), f"not a batch of orders: {error}", field="orders") from error
+    except msgspec.DecodeError as error:
+        raise refusal(400, "invalid_json", f"not JSON: {error}", limit="RFC 8259") from error
+    except RecursionError as error:
+        raise refusal(400, "nesting_depth", "nested too deep", limit="16") from error
+    start = _START.match(body)
+    after = start.end() + len(bytes(envelope.orders)) if start is not None else 0
+    if start is None or _END.fullmatch(body, after) is None:
+        raise refusal(400, "duplicate_key", "orders must stand once", field="orders", limit="1")
+    if not 1 <= len(parts) <= MAX_ORDERS:
+        text = f"a batch has 1 to {MAX_ORDERS} orders"
+        raise refusal(422, "batch_size", text, field="orders", limit=str(MAX_ORDERS), value=str(len(parts)))
+    return parts
+
+
+def _code_of(message: str) -> str:
+    if "unknown field" in message:
+        return "unknown_field"
+    return "missing_field" if "missing required" in message else "type"

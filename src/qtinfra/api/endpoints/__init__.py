@@ -1,0 +1,1 @@
+"""The endpoints outside order entry, one module per subject."""

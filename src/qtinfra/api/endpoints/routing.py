@@ -1,0 +1,219 @@
+"""Routing: what the router would do with an order, and what was measured of the venues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import msgspec
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from qtinfra.api.deps import Caller, answer, gateway_of
+from qtinfra.api.docs import answers, body, ref
+from qtinfra.api.errors import refusal
+from qtinfra.api.order_entry import OrderEntry
+from qtinfra.api.replies import raise_refused, rejected
+from qtinfra.api.requests import own_account
+from qtinfra.api.views import Measured, RoutingDecision
+from qtinfra.core.commands import SubmitOrder
+from qtinfra.core.events import AnyEvent, DuplicateRefused, OrderRejected, OrderRouted
+from qtinfra.core.market import ConsolidatedBook, Level
+from qtinfra.core.security.permissions import Permission
+from qtinfra.core.validation.wire import read_new_order
+
+#: Client order id of a question: no order has it, since an order's id is never empty of letters.
+DRY_RUN_ID = "dry-run"
+_LIVE = {"true": True, "false": False}
+
+router = APIRouter(tags=["Routing"])
+
+
+class LegView(msgspec.Struct, frozen=True):
+    """One venue order of a plan."""
+
+    venue: str
+    quantity: Decimal
+    price: Decimal | None
+    order_type: str
+    time_in_force: str
+
+
+class LevelView(msgspec.Struct, frozen=True):
+    """One price level that a venue displays."""
+
+    price: Decimal
+    quantity: Decimal
+
+
+class QuoteView(msgspec.Struct, frozen=True):
+    """What one venue displays, best first."""
+
+    venue: str
+    live: bool
+    bids: list[LevelView]
+    asks: list[LevelView]
+
+
+class RouteView(msgspec.Struct, frozen=True):
+    """What an order would lead to now. Nothing was sent or kept.
+
+    Attributes:
+        reason: why the router chose so; null when the order would be held and not routed.
+    """
+
+    symbol: str
+    side: str
+    quantity: Decimal
+    best_bid: Decimal | None
+    best_ask: Decimal | None
+    reason: str | None
+    legs: list[LegView]
+    book: list[QuoteView]
+    routing_decision: RoutingDecision | None
+
+
+class VenueMeasured(msgspec.Struct, frozen=True):
+    """What was measured on a venue's link since the process began; null where nothing was.
+
+    Attributes:
+        fill_rate: executed share (0 to 1) of the quantity sent.
+        mean_answer_ms: mean delay of the first answer to a new order, milliseconds.
+    """
+
+    venue: str
+    status: str
+    orders: int
+    quantity: Decimal
+    filled_quantity: Decimal
+    fills: int
+    rejected: int
+    fill_rate: float | None
+    mean_answer_ms: float | None
+
+
+class AnalyticsView(msgspec.Struct, frozen=True):
+    """Routing analytics by venue."""
+
+    venues: list[VenueMeasured]
+
+
+_LIVE_PARAMETER = {
+    "name": "live",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "boolean", "default": False},
+    "description": "Submit the order instead of asking: the same as POST /orders.",
+}
+
+
+@router.post(
+    "/route",
+    responses=answers(
+        ref("RouteView"), 409, 413, 415, 422, 500, text="The plan of a dry run; live: the first answer again."
+    )
+    | {
+        201: {"description": "Live: accepted.", "content": {"application/json": {"schema": ref("OrderView")}}}
+    },
+    openapi_extra={"parameters": [_LIVE_PARAMETER], **body(ref("OrderCreateRequest"))},
+)
+async def route(request: Request) -> Response:
+    """How an order would be routed now, or with live=true the order itself."""
+    caller = Caller(request)
+    caller.require(Permission.ROUTE_READ)
+    live = _live(request)
+    text = await caller.json()
+    stand_in = None if live else DRY_RUN_ID
+    command, _ = read_new_order(text, account=own_account(caller.identity), cl_ord_id=stand_in)
+    caller.require(Permission.ORDERS_READ, command.account)
+    if live:
+        caller.require(Permission.ORDERS_WRITE, command.account)
+        entry = OrderEntry(caller.platform)
+        reply = await entry.place(command, caller.identity, caller.correlation_id)
+        headers = {name.decode(): value.decode() for name, value in reply.headers}
+        return Response(reply.body, reply.status, headers)
+    measured = _measured(caller)
+    events = caller.platform.plan(command)
+    return answer(_plan(command, events, caller.platform.book(command.symbol), measured))
+
+
+def _live(request: Request) -> bool:
+    """The one query parameter.
+
+    Raises:
+        Problem: 422 for another one, for two, or another value.
+    """
+    items = request.query_params.multi_items()
+    for name, _ in items:
+        if name != "live":
+            raise refusal(422, "unknown_filter", "only live may be asked for", field=name[:60])
+    if len(items) > 1:
+        raise refusal(422, "duplicate_parameter", "live must stand once", field="live", limit="1")
+    value = items[0][1] if items else "false"
+    if value not in _LIVE:
+        raise refusal(422, "type", "live is true or false", field="live", value=value[:60])
+    return _LIVE[value]
+
+
+def _plan(
+    command: SubmitOrder, events: Sequence[AnyEvent], book: ConsolidatedBook | None, measured: Measured
+) -> RouteView:
+    legs: list[LegView] = []
+    reason: str | None = None
+    for event in events:
+        match event:
+            case OrderRejected():
+                problem = rejected(event)
+                problem.order_id = ""
+                raise problem
+            case OrderRouted(children=children):
+                reason = event.reason
+                legs += [
+                    LegView(child.venue, child.qty, child.price, child.order_type, child.tif)
+                    for child in children
+                ]
+            case DuplicateRefused():
+                pass
+            case _:
+                raise_refused(event)
+    bid, ask = book.touch() if book is not None else (None, None)
+    quotes = [
+        QuoteView(quote.venue, quote.live, _levels(quote.bids), _levels(quote.asks))
+        for quote in (book.quotes if book is not None else ())
+    ]
+    decision = measured.decision((leg.venue, leg.quantity) for leg in legs)
+    return RouteView(command.symbol, command.side, command.qty, bid, ask, reason, legs, quotes, decision)
+
+
+def _levels(levels: Sequence[Level]) -> list[LevelView]:
+    return [LevelView(price, size) for price, size in levels]
+
+
+def _measured(caller: Caller) -> Measured:
+    return Measured({gateway.venue: gateway.stats for gateway in caller.platform.gateways})
+
+
+@router.get("/routing/analytics", responses=answers(ref("AnalyticsView")))
+async def analytics(request: Request) -> Response:
+    """What was measured of each venue since the process began, over all accounts."""
+    caller = Caller(request)
+    caller.require(Permission.ANALYTICS_READ)
+    state, measured = caller.platform.state, _measured(caller)
+    found = []
+    for gateway in gateway_of(request).platform.gateways:
+        stats, mic = gateway.stats, gateway.venue
+        mean = stats.answer_ns / stats.answered / 1e6 if stats.answered else None
+        found.append(
+            VenueMeasured(
+                mic,
+                state.venue_status[mic],
+                stats.sent_orders,
+                stats.sent_qty,
+                stats.filled_qty,
+                stats.fills,
+                stats.rejected,
+                measured.fill_rate(mic),
+                round(mean, 3) if mean is not None else None,
+            )
+        )
+    return answer(AnalyticsView(found))

@@ -1,0 +1,130 @@
+"""What the routes share: the running platform, its metrics, and the table of the short path."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from qtinfra.api.batch import BatchEntry
+from qtinfra.api.errors import Problem, refusal
+from qtinfra.api.metrics import Metrics
+from qtinfra.api.order_entry import ORDER_ID, Call, OrderEntry
+from qtinfra.api.replies import JSON, Reply
+from qtinfra.bootstrap.serving import Platform, serving
+from qtinfra.core.ports import Clock
+from qtinfra.infra.config import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+#: What a correlation id may be; another one is refused, never repeated into logs and headers.
+_CORRELATION = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_HEALTHY = Reply(200, [JSON], b'{"status":"ok"}')
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+class Gateway:
+    """One server's gateway. Made at import with nothing in it; `open` brings the platform."""
+
+    def __init__(self) -> None:
+        self._platform: Platform | None = None
+        self.metrics = Metrics()
+        self._fixed: dict[tuple[str, str], tuple[str, Handler]] = {}
+        self._by_id: dict[str, Callable[[Call, str], Awaitable[Reply]]] = {}
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    @property
+    def platform(self) -> Platform:
+        """What runs.
+
+        Raises:
+            Problem: 503 `not_serving`; the server starts or stops.
+        """
+        if self._platform is None:
+            raise Problem(503, "not_serving", "the service is starting or stopping", retry_after_s=1)
+        return self._platform
+
+    @asynccontextmanager
+    async def open(self, settings: Settings, clock: Clock | None = None) -> AsyncIterator[None]:
+        """Serve the settings' data directory until the block ends."""
+        self.metrics = Metrics()
+        async with serving(settings, clock) as platform:
+            entry = OrderEntry(platform)
+            batch = BatchEntry(platform, entry)
+            self._fixed = {
+                **entry.fixed,
+                ("POST", "/orders:batch"): ("/orders:batch", batch.submit),
+                ("GET", "/healthz"): ("/healthz", self.healthz),
+            }
+            self._by_id = entry.by_id
+            self._watch(platform)
+            self._platform = platform
+            try:
+                yield
+            finally:
+                self._platform = None
+                self._fixed, self._by_id = {}, {}
+
+    def _watch(self, platform: Platform) -> None:
+        gauge = self.metrics.gauge
+        gauge("qtinfra_inbox_waiting", "Commands that wait for the engine.", lambda: platform.shard.waiting)
+        gauge("qtinfra_durable_sequence", "Last durable journal sequence.", lambda: platform.durable.seq)
+        gauge(
+            "qtinfra_projection_behind_events",
+            "Durable events that the read tables do not have yet.",
+            lambda: platform.behind,
+        )
+        gauge("qtinfra_open_orders", "Orders that are open.", lambda: len(platform.state.open_orders))
+
+    async def healthz(self, call: Call) -> Reply:
+        """GET /healthz: whether orders are taken."""
+        del call
+        stopped = self.platform.shard.stopped
+        if stopped is not None:
+            raise Problem(503, "shard_stopped", "the engine has stopped", retry_after_s=1)
+        return _HEALTHY
+
+    def find(self, method: str, path: str) -> tuple[str, Handler] | None:
+        """The route template and handler of the short path; None leaves the request to the others.
+
+        Raises:
+            Problem: 404 for what cannot be an order's id; 405 for another method on an order.
+        """
+        known = self._fixed.get((method, path))
+        if known is not None:
+            return known
+        if not path.startswith("/orders/") or not self._by_id:
+            return None
+        order_id = path[8:]
+        if ORDER_ID.fullmatch(order_id) is None:
+            raise refusal(404, "order_not_found", "there is no such order", field="id")
+        operation = self._by_id.get(method)
+        if operation is None:
+            raise refusal(
+                405, "method_not_allowed", "orders take GET, PUT and DELETE", limit="GET, PUT, DELETE"
+            )
+        return "/orders/{id}", lambda call: operation(call, order_id)
+
+    def correlation_id(self, headers: Any) -> str:
+        """The id that the client gave, or a new one.
+
+        Raises:
+            Problem: 400 `invalid_correlation_id`.
+        """
+        for name, value in headers:
+            if name == b"x-correlation-id":
+                if _CORRELATION.fullmatch(value) is None:
+                    text = "X-Correlation-ID is 1 to 64 letters, digits and ._:-"
+                    raise refusal(400, "invalid_correlation_id", text, field="X-Correlation-ID", limit="64")
+                return str(value, "ascii")
+        return self.new_correlation_id()
+
+    def new_correlation_id(self) -> str:
+        """A correlation id of our own."""
+        return f"{self._prefix}-{next(self._numbers):x}"

@@ -1,0 +1,138 @@
+"""The ASGI app: `uvicorn qtinfra.api.main:app`.
+
+Importing it connects nothing and reads no setting; that happens when the server starts it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from qtinfra import __version__
+from qtinfra.api import docs
+from qtinfra.api.batch import Item
+from qtinfra.api.endpoints import reads, risk, routing, service
+from qtinfra.api.errors import Problem, problem_of, refusal
+from qtinfra.api.gateway import Gateway
+from qtinfra.api.middleware import CORRELATION, SECURITY_HEADERS, Edge
+from qtinfra.api.order_entry import MassCancelView
+from qtinfra.api.views import OrderDetailView, OrderView
+from qtinfra.core.exceptions import QtInfraError, Severity
+from qtinfra.core.ports import Clock
+from qtinfra.infra.config import Settings
+
+LOG = logging.getLogger("qtinfra.api")
+
+#: The structs that answers are made of, for the description.
+VIEWS = (
+    OrderView,
+    OrderDetailView,
+    Item,
+    MassCancelView,
+    reads.OrderExecution,
+    reads.PositionView,
+    reads.AccountView,
+    reads.VenueView,
+    reads.InstrumentView,
+    routing.RouteView,
+    routing.AnalyticsView,
+    risk.LimitView,
+    risk.LimitsView,
+    risk.KillSwitchesView,
+    risk.KillOutcome,
+    service.VersionView,
+    service.HealthView,
+    service.TokenView,
+)
+_DESCRIPTION = """Orders in, durable decisions out.
+
+Every answer to an order is on disk before it is sent. Numbers are exact: send and read them as strings.
+Errors are problem documents (RFC 9457); `code` is stable and says which rule refused."""
+
+
+def create_app(settings: Callable[[], Settings] = Settings, clock: Clock | None = None) -> FastAPI:
+    """The app, with nothing behind it until its lifespan begins.
+
+    Args:
+        settings: gives the settings when the server starts; by default they come from the environment.
+        clock: UTC nanoseconds; the system's by default.
+    """
+    gateway = Gateway()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        del app
+        async with gateway.open(settings(), clock):
+            yield
+
+    app = FastAPIOffline(
+        title="qtinfra",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.gateway = gateway
+    for routes in (reads.router, routing.router, risk.router, service.router):
+        app.include_router(routes)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(QtInfraError, _error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.openapi = partial(docs.document, app, VIEWS)  # type: ignore[method-assign]
+    inner = app.build_middleware_stack
+    app.build_middleware_stack = partial(_stack, inner, gateway)  # type: ignore[method-assign]
+    return app
+
+
+def _stack(inner: Callable[[], ASGIApp], gateway: Gateway) -> ASGIApp:
+    """Our edge around the framework's own stack, so that the short path passes through none of it."""
+    return ServerErrorMiddleware(Edge(inner(), gateway), handler=_fault)
+
+
+def _correlation_id(request: Request) -> str:
+    return str(request.scope.get(CORRELATION, ""))
+
+
+def _answer(request: Request, problem: Problem, more: dict[str, str] | None = None) -> Response:
+    headers = {name.decode(): value.decode() for name, value in problem.headers()}
+    return Response(problem.body(_correlation_id(request)), problem.status, {**headers, **(more or {})})
+
+
+async def _problem(request: Request, error: Exception) -> Response:
+    return _answer(request, cast(Problem, error))
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    return _answer(request, problem_of(cast(QtInfraError, error)))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the framework refuses: no such path, another method."""
+    found = cast(HTTPException, error)
+    code = {404: "no_such_path", 405: "method_not_allowed"}.get(found.status_code, "http_error")
+    problem = refusal(found.status_code, code, str(found.detail), field="path")
+    return _answer(request, problem, dict(found.headers or {}))
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    """A fault of ours: the log has it, the client gets its correlation id and nothing of our inside."""
+    correlation_id = _correlation_id(request)
+    LOG.error("fault in request %s", correlation_id, exc_info=error)
+    text = "a fault of ours stopped this request; quote the correlation id"
+    answer = _answer(request, Problem(500, "internal_error", text, severity=Severity.CRITICAL))
+    more: dict[str, Any] = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
+    answer.headers.update({**more, "x-correlation-id": correlation_id})
+    return answer
+
+
+app = create_app()

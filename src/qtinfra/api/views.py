@@ -1,0 +1,257 @@
+"""The JSON of the API: decimals as strings, times as RFC 3339 in UTC, the names of the specification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+from msgspec.structs import asdict
+
+from qtinfra.core.commands import SubmitOrder
+from qtinfra.core.decimals import ZERO, canonical
+from qtinfra.core.events import AnyEvent, OrderAccepted, OrderRouted
+from qtinfra.core.models import Child, ChildStatus, Order, OrderStatus
+from qtinfra.engine.state import State
+from qtinfra.venues.simulated.local import VenueStats
+
+_SECOND_NS = 1_000_000_000
+#: A venue's fill rate is stated once so many orders have gone there, and is null before.
+MIN_ORDERS_MEASURED = 50
+
+encode = msgspec.json.Encoder().encode
+
+
+class _Second:
+    """The text of the second that was asked for last: most times of one batch share it."""
+
+    second = -1
+    text = ""
+
+
+def rfc3339(ts_ns: int) -> str:
+    """A moment in UTC with microseconds."""
+    second, rest = divmod(ts_ns, _SECOND_NS)
+    if second != _Second.second:
+        _Second.text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        _Second.second = second
+    return f"{_Second.text}{rest // 1000:06d}Z"
+
+
+class RoutingDecision(msgspec.Struct, frozen=True):
+    """Where most of the order went.
+
+    Attributes:
+        expected_fill_rate: share (0 to 1) of the quantity sent to that venue since the process began that
+            was executed there; null until enough orders went there to measure it.
+        confidence_score: null as long as no calibrated model gives one.
+    """
+
+    selected_venue: str
+    confidence_score: float | None
+    expected_fill_rate: float | None
+
+
+class OrderView(msgspec.Struct, frozen=True):
+    """An order as POST, PUT, DELETE and lists answer it."""
+
+    id: str
+    status: str
+    symbol: str
+    side: str
+    quantity: Decimal
+    price: Decimal | None
+    order_type: str
+    created_at: str
+    routing_decision: RoutingDecision | None
+    client_order_id: str
+    account_id: str
+    time_in_force: str
+    min_quantity: Decimal
+    capacity: str
+    trader: str
+    filled_quantity: Decimal
+    remaining_quantity: Decimal
+    average_price: Decimal | None
+    updated_at: str
+    version: int
+
+
+class ChildView(msgspec.Struct, frozen=True):
+    """One order at one venue."""
+
+    id: str
+    venue: str
+    status: str
+    order_type: str
+    time_in_force: str
+    quantity: Decimal
+    price: Decimal | None
+    filled_quantity: Decimal
+    remaining_quantity: Decimal
+    venue_order_id: str
+
+
+class ExecutionView(msgspec.Struct, frozen=True):
+    """One execution; quantity and price follow corrections."""
+
+    id: str
+    exec_id: str
+    venue: str
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    commission: Decimal
+    liquidity: str
+    state: str
+    trade_date: str
+    executed_at: str
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """Why an order was refused: the rule's id and its words."""
+
+    code: str
+    message: str
+
+
+class OrderDetailView(OrderView, frozen=True):
+    """An order with its orders at venues and its executions."""
+
+    children: list[ChildView]
+    executions: list[ExecutionView]
+    rejection: Rejection | None = None
+
+
+class Measured:
+    """Fill rates from what the venues' links have measured."""
+
+    def __init__(self, stats: dict[str, VenueStats]) -> None:
+        self._stats = stats
+
+    def decision(self, sent: Iterable[tuple[str, Decimal]]) -> RoutingDecision | None:
+        """The routing decision for quantities by venue; None when nothing was sent."""
+        best, most = "", ZERO
+        for venue, qty in sent:
+            if qty > most:
+                best, most = venue, qty
+        if not best:
+            return None
+        return RoutingDecision(best, None, self.fill_rate(best))
+
+    def fill_rate(self, venue: str) -> float | None:
+        """Executed share of the quantity sent to a venue; None when too little was sent."""
+        stats = self._stats.get(venue)
+        if stats is None or stats.sent_orders < MIN_ORDERS_MEASURED or not stats.sent_qty:
+            return None
+        return min(1.0, round(float(stats.filled_qty / stats.sent_qty), 4))
+
+
+def new_order_view(
+    command: SubmitOrder, accepted: OrderAccepted, events: Sequence[AnyEvent], measured: Measured
+) -> OrderView:
+    """A new order as its own events made it, whatever has happened since."""
+    sent: list[tuple[str, Decimal]] = []
+    version = 0
+    status = OrderStatus.VALIDATED
+    for event in events:
+        if getattr(event, "order_id", "") == accepted.order_id:
+            version += 1
+        if type(event) is OrderRouted:
+            status = OrderStatus.ROUTED
+            sent += [(child.venue, child.qty) for child in event.children]
+    created = rfc3339(accepted.ts_ns)
+    return OrderView(
+        accepted.order_id,
+        status,
+        command.symbol,
+        command.side,
+        command.qty,
+        command.price,
+        command.order_type,
+        created,
+        measured.decision(sent),
+        command.cl_ord_id,
+        command.account,
+        command.tif,
+        command.min_qty,
+        command.capacity,
+        command.trader,
+        ZERO,
+        command.qty,
+        None,
+        created,
+        version,
+    )
+
+
+def order_view(state: State, order: Order, measured: Measured) -> OrderView:
+    """An order as it stands in the state."""
+    children = [state.children[child_id] for child_id in order.children]
+    return OrderView(
+        order.order_id,
+        order.status,
+        order.symbol,
+        order.side,
+        order.qty,
+        order.price,
+        order.order_type,
+        rfc3339(order.created_ns),
+        measured.decision((child.venue, child.qty) for child in children),
+        order.cl_ord_id,
+        order.account,
+        order.tif,
+        order.min_qty,
+        order.capacity,
+        order.trader,
+        canonical(order.cum_qty),
+        canonical(order.leaves_qty),
+        canonical(order.avg_px) if order.cum_qty else None,
+        rfc3339(order.updated_ns),
+        order.version,
+    )
+
+
+def detail_view(
+    state: State, order: Order, measured: Measured, rejection: Rejection | None = None
+) -> OrderDetailView:
+    """An order with what became of it, as it stands in the state."""
+    return OrderDetailView(
+        **asdict(order_view(state, order, measured)),
+        children=[_child_view(state.children[child_id]) for child_id in order.children],
+        executions=[_execution_view(state, key) for key in order.executions],
+        rejection=rejection,
+    )
+
+
+def _child_view(child: Child) -> ChildView:
+    return ChildView(
+        child.child_id,
+        child.venue,
+        child.status,
+        child.order_type,
+        child.tif,
+        child.qty,
+        child.price,
+        canonical(child.cum),
+        canonical(child.leaves) if child.status is not ChildStatus.FILLED else ZERO,
+        child.venue_order_id,
+    )
+
+
+def _execution_view(state: State, key: str) -> ExecutionView:
+    item = state.executions[key]
+    return ExecutionView(
+        item.key,
+        item.exec_id,
+        item.venue,
+        canonical(item.qty),
+        canonical(item.px),
+        canonical(item.fee),
+        canonical(item.commission),
+        item.liquidity,
+        item.state,
+        item.trade_date,
+        rfc3339(item.ts_ns),
+    )

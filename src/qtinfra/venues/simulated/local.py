@@ -1,0 +1,210 @@
+"""Simulated venues inside the engine's own process, on real time.
+
+The venues live as long as the process does. A new process has new venues under a new session name, with empty
+books: what they held before was cancelled by their end, and the gateway says so before it is connected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+
+import msgspec
+from msgspec.structs import replace
+
+from qtinfra.core.decimals import ZERO
+from qtinfra.core.market import ConsolidatedBook, VenueQuote
+from qtinfra.core.ports import Clock, ReportSink
+from qtinfra.core.reports import ReportKind, ToVenue, VenueNewOrder, VenueReport
+from qtinfra.venues.simulated.model import SimulatedMarket, VenueSession
+
+_NS = 1_000_000_000
+#: At most this many market events happen in one turn of the event loop; the rest follows in the next.
+MAX_EVENTS_PER_TURN = 64
+#: The market never sleeps longer than this: a clock that is slewed is looked at again.
+MAX_SLEEP_S = 1.0
+
+
+class VenueStats(msgspec.Struct):
+    """What was measured on one venue's link since the process began; nothing is estimated.
+
+    Attributes:
+        sent_orders, sent_qty: new orders handed to the venue, and their quantity in units.
+        filled_qty: units that executions reported.
+        rejected: orders that the venue refused.
+        answered, answer_ns: first answers to new orders, and the sum of their delays.
+    """
+
+    sent_orders: int = 0
+    sent_qty: Decimal = ZERO
+    filled_qty: Decimal = ZERO
+    fills: int = 0
+    rejected: int = 0
+    answered: int = 0
+    answer_ns: int = 0
+
+
+class LocalVenueGateway:
+    """`core.ports.VenueGateway` to a venue in this process, with a delay each way.
+
+    Args:
+        session: the venue's session; its name must be new for every process.
+        epoch: of the shard's owner. It makes execution ids unique over the lives of the process.
+        clock: UTC nanoseconds.
+        latency_ns: one way; the order of messages is kept.
+        on_report: gets each report, numbered, in order.
+        ended: our ids of the orders that the venue held in the process's earlier life; they ended with it.
+    """
+
+    def __init__(
+        self,
+        session: VenueSession,
+        *,
+        epoch: int,
+        clock: Clock,
+        latency_ns: int,
+        on_report: ReportSink,
+        ended: Sequence[str] = (),
+    ) -> None:
+        self.session = session
+        self.stats = VenueStats()
+        self._epoch = epoch
+        self._clock = clock
+        self._latency_ns = latency_ns
+        self._on_report = on_report
+        self._ended = ended
+        self._under_way: deque[tuple[int, ToVenue | VenueReport]] = deque()
+        self._waiting: dict[str, int] = {}
+        self._timer: asyncio.Handle | None = None
+        self._closed = False
+
+    @property
+    def venue(self) -> str:
+        return self.session.model.mic
+
+    def start(self) -> None:
+        """Say what ended with the venue's earlier life. CONNECTED may be said after that."""
+        now_ns = self._clock.now_ns()
+        for cl_ord_id in self._ended:
+            self._on_report(self._stamped_end(cl_ord_id, now_ns))
+
+    def _stamped_end(self, cl_ord_id: str, now_ns: int) -> VenueReport:
+        report = VenueReport(
+            ReportKind.CANCELED, self.venue, cl_ord_id, reason="venue_restart", source_ns=now_ns
+        )
+        return self.session.stamp([report])[0]
+
+    def send(self, message: ToVenue) -> None:
+        """Hand one message over; it arrives after the delay."""
+        now_ns = self._clock.now_ns()
+        if isinstance(message, VenueNewOrder):
+            self.stats.sent_orders += 1
+            self.stats.sent_qty += message.qty
+            self._waiting[message.cl_ord_id] = now_ns
+        self._put(now_ns, message)
+
+    def hear(self, reports: Sequence[VenueReport]) -> None:
+        """Reports that the market caused, numbered: they travel like any other."""
+        now_ns = self._clock.now_ns()
+        for report in reports:
+            self._put(now_ns, report)
+
+    def close(self) -> None:
+        """Nothing arrives any more, in either direction."""
+        self._closed = True
+        self._under_way.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _put(self, now_ns: int, item: ToVenue | VenueReport) -> None:
+        self._under_way.append((now_ns + self._latency_ns, item))
+        self._arm(now_ns)
+
+    def _arm(self, now_ns: int) -> None:
+        if self._timer is None and self._under_way and not self._closed:
+            delay_s = (self._under_way[0][0] - now_ns) / _NS
+            loop = asyncio.get_running_loop()
+            due = delay_s <= 0
+            self._timer = loop.call_soon(self._arrive) if due else loop.call_later(delay_s, self._arrive)
+
+    def _arrive(self) -> None:
+        self._timer = None
+        now_ns = self._clock.now_ns()
+        waiting = self._under_way
+        for _ in range(len(waiting)):
+            if waiting[0][0] > now_ns:
+                break
+            item = waiting.popleft()[1]
+            if isinstance(item, VenueReport):
+                self._report(item, now_ns)
+            else:
+                for report in self.session.submit(item, now_ns):
+                    waiting.append((now_ns + self._latency_ns, report))
+        self._arm(now_ns)
+
+    def _report(self, report: VenueReport, now_ns: int) -> None:
+        self._count(report, now_ns)
+        if report.exec_id:
+            ref = f"{report.ref_exec_id}-{self._epoch}" if report.ref_exec_id else ""
+            report = replace(report, exec_id=f"{report.exec_id}-{self._epoch}", ref_exec_id=ref)
+        self._on_report(report)
+
+    def _count(self, report: VenueReport, now_ns: int) -> None:
+        stats = self.stats
+        if report.kind is ReportKind.FILL:
+            stats.fills += 1
+            stats.filled_qty += report.qty
+        elif report.kind is ReportKind.REJECT:
+            stats.rejected += 1
+        sent_ns = self._waiting.pop(report.cl_ord_id, None)
+        if sent_ns is not None:
+            stats.answered += 1
+            stats.answer_ns += now_ns - sent_ns
+
+
+class LocalMarketView:
+    """`core.market.MarketView` of venues in this process: what they display at this moment."""
+
+    def __init__(self, market: SimulatedMarket) -> None:
+        self._sessions = [market.sessions[mic] for mic in sorted(market.sessions)]
+        self._known: dict[str, tuple[list[VenueQuote], ConsolidatedBook]] = {}
+
+    def book(self, symbol: str) -> ConsolidatedBook | None:
+        quotes = [q for s in self._sessions if (q := s.model.quote(symbol, 0)) is not None]
+        known = self._known.get(symbol)
+        if known is not None and all(a is b for a, b in zip(known[0], quotes, strict=True)):
+            return known[1]
+        if not quotes:
+            return None
+        book = ConsolidatedBook(symbol, tuple(quotes))
+        self._known[symbol] = (quotes, book)
+        return book
+
+
+async def run_market(
+    market: SimulatedMarket,
+    clock: Clock,
+    gateways: Sequence[LocalVenueGateway],
+    moved: Callable[[], None],
+) -> None:
+    """Let the market's events happen when they are due; returns after the last one.
+
+    Args:
+        moved: called after every turn in which something happened.
+    """
+    by_venue = {gateway.venue: gateway for gateway in gateways}
+    while (next_ns := market.next_ns()) is not None:
+        delay_s = (next_ns - clock.now_ns()) / _NS
+        if delay_s > 0:
+            await asyncio.sleep(min(delay_s, MAX_SLEEP_S))
+            continue
+        for _ in range(MAX_EVENTS_PER_TURN):
+            for report in market.step():
+                by_venue[report.venue].hear([report])
+            due_ns = market.next_ns()
+            if due_ns is None or due_ns > clock.now_ns():
+                break
+        moved()
+        await asyncio.sleep(0)

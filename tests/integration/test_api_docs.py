@@ -1,0 +1,45 @@
+"""What README and reference say of the server is true of it."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from qtinfra.api.main import create_app
+from qtinfra.infra.config import Settings
+from tests.support.requirements import REPO_ROOT, require_tool
+from tests.support.server import running
+
+pytestmark = pytest.mark.integration
+
+REFERENCE = (REPO_ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    assert sorted(name for name in Settings.model_fields if f"`{name}`" not in REFERENCE) == []
+
+
+def test_every_operation_is_in_the_reference_and_none_that_is_not_there() -> None:
+    paths = create_app().openapi()["paths"]
+    operations = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    named = set(re.findall(r"`((?:GET|POST|PUT|DELETE) /[^`]+)`", REFERENCE))
+    assert sorted(operations ^ named) == []
+
+
+def test_the_curl_lines_of_the_readme_work_as_written(tmp_path: Path) -> None:
+    require_tool("curl")
+    section = (REPO_ROOT / "README.md").read_text("utf-8").split("## Serve it")[1].split("\n## ")[0]
+    lines = [line.strip() for line in section.splitlines() if line.startswith("    ") and "curl" in line]
+    with running(tmp_path) as (_, api):
+        script = "\necho\n".join(lines).replace("localhost:8000", f"127.0.0.1:{api.port}")
+        done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines() if line]
+    assert len(answers) == len(lines) - 1
+    order, orders, positions, plan, health = answers
+    assert order["client_order_id"] == "first-1"
+    assert [item["id"] for item in orders["items"]] == [order["id"]]
+    assert "items" in positions
+    assert plan["legs"]
+    assert health == {"status": "ok"}
