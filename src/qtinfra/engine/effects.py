@@ -34,26 +34,10 @@ from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
-_EXEC_ORDER_STATUS = ExecType.ORDER_STATUS
 _FILLED = OrderStatus.FILLED
-_REJECTED = OrderStatus.REJECTED
 _EXEC_NEW = ExecType.NEW
 _EXEC_PENDING_NEW = ExecType.PENDING_NEW
-_EXEC_REJECTED = ExecType.REJECTED
-_EXEC_PENDING_CANCEL = ExecType.PENDING_CANCEL
-_CHILD_UNKNOWN = ChildStatus.UNKNOWN
-_EXEC_PENDING_REPLACE = ExecType.PENDING_REPLACE
-_EXEC_REPLACED = ExecType.REPLACED
-_EXEC_CANCELED = ExecType.CANCELED
-_EXEC_EXPIRED = ExecType.EXPIRED
-_EXEC_DONE_FOR_DAY = ExecType.DONE_FOR_DAY
-_EXEC_RESTATED = ExecType.RESTATED
-_BUY = OrderSide.BUY
 _EXEC_TRADE = ExecType.TRADE
-_EXEC_TRADE_CANCEL = ExecType.TRADE_CANCEL
-_EXEC_TRADE_CORRECT = ExecType.TRADE_CORRECT
-_EXEC_STOPPED = ExecType.STOPPED
-_VENUE_CONNECTED = VenueStatus.CONNECTED
 
 
 _CENT = Decimal("0.01")
@@ -69,7 +53,7 @@ def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
             if amend.cl_ord_id == answer.cl_ord_id and amend.reject_reason >= 0:
                 return [_refused_before(order, amend)]
     text = "nothing done" if not order.cum_qty else ""
-    return [execution_report(order, _EXEC_ORDER_STATUS, cl_ord_id=answer.cl_ord_id, text=text)]
+    return [execution_report(order, ExecType.ORDER_STATUS, cl_ord_id=answer.cl_ord_id, text=text)]
 
 
 def _refused_before(order: Order, amend: Amend) -> OrderCancelReject:
@@ -170,7 +154,7 @@ def _plain_report(
 
 def _no_such_order(account: str, cl_ord_id: str) -> ExecutionReport:
     return _nothing(
-        account, cl_ord_id, _EXEC_ORDER_STATUS, REJ_UNKNOWN_ORDER, "unknown_order", "unknown order"
+        account, cl_ord_id, ExecType.ORDER_STATUS, REJ_UNKNOWN_ORDER, "unknown_order", "unknown order"
     )
 
 
@@ -185,7 +169,7 @@ def _nothing(
         "",
         exec_type,
         "8",
-        _REJECTED,
+        OrderStatus.REJECTED,
         ZERO,
         ZERO,
         ZERO,
@@ -207,7 +191,7 @@ def _accepted(state: State, event: ev.OrderAccepted) -> list[Effect]:
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
     order = state.orders[event.order_id]
     return [
-        execution_report(order, _EXEC_REJECTED, reason=event.fix_reason, code=event.code, text=event.text)
+        execution_report(order, ExecType.REJECTED, reason=event.fix_reason, code=event.code, text=event.text)
     ]
 
 
@@ -215,7 +199,7 @@ def _duplicate_refused(state: State, event: ev.DuplicateRefused) -> list[Effect]
     return [
         execution_report(
             state.orders[event.order_id],
-            _EXEC_REJECTED,
+            ExecType.REJECTED,
             cl_ord_id=event.cl_ord_id,
             reason=REJ_DUPLICATE_ORDER,
             code="duplicate_client_order_id",
@@ -228,7 +212,7 @@ def _command_refused(state: State, event: ev.CommandRefused) -> list[Effect]:
     del state
     if not event.cl_ord_id:
         return []
-    return [_nothing(event.account, event.cl_ord_id, _EXEC_REJECTED, REJ_OTHER, event.code, event.text)]
+    return [_nothing(event.account, event.cl_ord_id, ExecType.REJECTED, REJ_OTHER, event.code, event.text)]
 
 
 def _routed(state: State, event: ev.OrderRouted) -> list[Effect]:
@@ -257,7 +241,7 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> list[Effect]:
     effects: list[Effect] = [
         execution_report(
             order,
-            _EXEC_PENDING_CANCEL,
+            ExecType.PENDING_CANCEL,
             cl_ord_id=event.cl_ord_id,
             orig_cl_ord_id=event.orig_cl_ord_id if event.cl_ord_id else "",
             text=event.reason,
@@ -265,7 +249,7 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> list[Effect]:
     ]
     for leg in event.legs:
         child = state.children[leg.child_id]
-        if child.status is not _CHILD_UNKNOWN and state.connected(child.venue):
+        if child.status is not ChildStatus.UNKNOWN and state.connected(child.venue):
             effects.append(VenueCancel(child.venue, leg.cl_ord_id, child.cl_ord_id))
     return effects
 
@@ -276,7 +260,7 @@ def _replace_requested(state: State, event: ev.ReplaceRequested) -> list[Effect]
     effects: list[Effect] = [
         execution_report(
             order,
-            _EXEC_PENDING_REPLACE,
+            ExecType.PENDING_REPLACE,
             cl_ord_id=event.cl_ord_id,
             orig_cl_ord_id=event.orig_cl_ord_id,
         )
@@ -315,7 +299,7 @@ def _replaced(state: State, event: ev.OrderReplaced) -> list[Effect]:
     return [
         execution_report(
             order,
-            _EXEC_REPLACED,
+            ExecType.REPLACED,
             cl_ord_id=event.cl_ord_id,
             orig_cl_ord_id=event.orig_cl_ord_id,
         )
@@ -330,7 +314,7 @@ def _cancelled(state: State, event: ev.OrderCancelled) -> list[Effect]:
     return [
         execution_report(
             order,
-            _EXEC_CANCELED,
+            ExecType.CANCELED,
             cl_ord_id=event.cl_ord_id,
             orig_cl_ord_id=orig,
             text=event.reason,
@@ -343,7 +327,7 @@ def _refused_by_venues(state: State, event: ev.OrderRefusedByVenues) -> list[Eff
     return [
         execution_report(
             order,
-            _EXEC_REJECTED,
+            ExecType.REJECTED,
             reason=REJ_OTHER,
             code="refused_by_venue",
             text=event.reason,
@@ -355,16 +339,16 @@ def _expired(state: State, event: ev.OrderExpired) -> list[Effect]:
     order = state.orders[event.order_id]
     if order.filled:
         return []
-    return [execution_report(order, _EXEC_EXPIRED, text=event.reason)]
+    return [execution_report(order, ExecType.EXPIRED, text=event.reason)]
 
 
 def _done_for_day(state: State, event: ev.OrderDoneForDay) -> list[Effect]:
-    return [execution_report(state.orders[event.order_id], _EXEC_DONE_FOR_DAY)]
+    return [execution_report(state.orders[event.order_id], ExecType.DONE_FOR_DAY)]
 
 
 def _restated(state: State, event: ev.OrderRestated | ev.OrderSuspended | ev.OrderReinstated) -> list[Effect]:
     order = state.orders[event.order_id]
-    return [execution_report(order, _EXEC_RESTATED, text=event.reason)]
+    return [execution_report(order, ExecType.RESTATED, text=event.reason)]
 
 
 # --- orders with special terms ---------------------------------------------------------------------------
@@ -376,7 +360,7 @@ def special_order(order: Order, terms: SpecialTerms, child: ev.ChildOrder) -> Ve
     A peg's offset points towards the own side with us; at a venue it is added to the price.
     """
     whole = child.order_type is order.order_type
-    buying = order.side is _BUY
+    buying = order.side is OrderSide.BUY
     return VenueNewOrder(
         child.venue,
         child.child_id,
@@ -398,14 +382,14 @@ def special_order(order: Order, terms: SpecialTerms, child: ev.ChildOrder) -> Ve
 
 def _triggered(state: State, event: sp.OrderTriggered) -> list[Effect]:
     text = f"triggered at {plain(event.stop_px)}: {event.by} {plain(event.px)}"
-    return [execution_report(state.orders[event.order_id], _EXEC_RESTATED, code="triggered", text=text)]
+    return [execution_report(state.orders[event.order_id], ExecType.RESTATED, code="triggered", text=text)]
 
 
 def _adjusted(state: State, event: sp.OrderAdjusted) -> list[Effect]:
     """Restated with ExecRestatementReason (FIX 378) 0: GT corporate action."""
     order = state.orders[event.order_id]
     text = f"corporate action {event.action_id}"
-    return [execution_report(order, _EXEC_RESTATED, reason=0, code="corporate_action", text=text)]
+    return [execution_report(order, ExecType.RESTATED, reason=0, code="corporate_action", text=text)]
 
 
 def _peg_repriced(state: State, event: sp.PegRepriced) -> list[Effect]:
@@ -434,7 +418,7 @@ def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:
     order = state.orders[event.order_id]
     execution = state.executions[event.key]
     ref = execution.exec_id
-    return [execution_report(order, _EXEC_TRADE_CANCEL, ref_exec_id=ref, venue=execution.venue)]
+    return [execution_report(order, ExecType.TRADE_CANCEL, ref_exec_id=ref, venue=execution.venue)]
 
 
 def _corrected(state: State, event: ev.ExecutionCorrected) -> list[Effect]:
@@ -443,7 +427,7 @@ def _corrected(state: State, event: ev.ExecutionCorrected) -> list[Effect]:
     return [
         execution_report(
             order,
-            _EXEC_TRADE_CORRECT,
+            ExecType.TRADE_CORRECT,
             last_qty=event.qty,
             last_px=event.px,
             ref_exec_id=execution.exec_id,
@@ -454,7 +438,9 @@ def _corrected(state: State, event: ev.ExecutionCorrected) -> list[Effect]:
 
 def _stopped(state: State, event: ev.OrderStopped) -> list[Effect]:
     order = state.orders[event.order_id]
-    return [execution_report(order, _EXEC_STOPPED, last_qty=event.qty, last_px=event.px, venue=event.venue)]
+    return [
+        execution_report(order, ExecType.STOPPED, last_qty=event.qty, last_px=event.px, venue=event.venue)
+    ]
 
 
 def _child_unknown(state: State, event: ev.ChildUnknown) -> list[Effect]:
@@ -473,12 +459,12 @@ def _child_confirmed(state: State, event: ev.ChildConfirmed) -> list[Effect]:
 
 def _venue_status(state: State, event: ev.VenueStatusSet) -> list[Effect]:
     """A venue that is back is asked about every child in doubt there."""
-    if event.status is not _VENUE_CONNECTED:
+    if event.status is not VenueStatus.CONNECTED:
         return []
     effects: list[Effect] = []
     for order_id in state.open_orders:
         for child in state.working_children(state.orders[order_id]):
-            if child.venue == event.venue and child.status is _CHILD_UNKNOWN:
+            if child.venue == event.venue and child.status is ChildStatus.UNKNOWN:
                 effects.append(VenueStatusRequest(event.venue, child.cl_ord_id))
     return effects
 

@@ -35,20 +35,12 @@ from qtinfra.engine.state import State
 from qtinfra.risk.limits import set_limit
 
 # Members by name: looking them up in their class costs more than comparing them.
-_VENUE_DISCONNECTED = VenueStatus.DISCONNECTED
-_REJECTED = OrderStatus.REJECTED
-_CANCELLED = OrderStatus.CANCELLED
-_EXPIRED = OrderStatus.EXPIRED
-_DONE_FOR_DAY = OrderStatus.DONE_FOR_DAY
 _CHILD_SENT = ChildStatus.SENT
 _CHILD_LIVE = ChildStatus.LIVE
-_CHILD_REJECTED = ChildStatus.REJECTED
 _EXECUTION_LIVE = ExecutionState.LIVE
 _BUY = OrderSide.BUY
 _CHILD_UNKNOWN = ChildStatus.UNKNOWN
 _CHILD_FILLED = ChildStatus.FILLED
-_EXECUTION_BUSTED = ExecutionState.BUSTED
-_EXECUTION_CORRECTED = ExecutionState.CORRECTED
 
 
 #: What an event of a kind makes leave, with the state after it.
@@ -113,7 +105,7 @@ def _reference_set(state: State, event: ev.ReferenceSet) -> None:
         state.accounts[account.account] = account
     for venue in event.venues:
         state.venues[venue.mic] = venue
-        state.venue_status.setdefault(venue.mic, _VENUE_DISCONNECTED)
+        state.venue_status.setdefault(venue.mic, VenueStatus.DISCONNECTED)
     for symbol, price in event.prices:
         state.reference_prices[symbol] = price
 
@@ -236,8 +228,8 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
     order = _new_order(event)
-    close(order, _REJECTED)
-    order.status = _REJECTED
+    close(order, OrderStatus.REJECTED)
+    order.status = OrderStatus.REJECTED
     state.orders[event.order_id] = order
     _register(state, order, event.cl_ord_id)
 
@@ -379,13 +371,13 @@ def _order_replaced(state: State, event: ev.OrderReplaced) -> None:
 
 def _order_cancelled(state: State, event: ev.OrderCancelled) -> None:
     order = state.orders[event.order_id]
-    close(order, _CANCELLED)
+    close(order, OrderStatus.CANCELLED)
     settle(state, order, event.ts_ns)
 
 
 def _order_refused_by_venues(state: State, event: ev.OrderRefusedByVenues) -> None:
     order = state.orders[event.order_id]
-    close(order, _REJECTED)
+    close(order, OrderStatus.REJECTED)
     settle(state, order, event.ts_ns)
 
 
@@ -393,7 +385,7 @@ def _order_expired(state: State, event: ev.OrderExpired) -> None:
     _inbound(state, event)
     order = state.orders[event.order_id]
     end_children(state, order)
-    close(order, _EXPIRED)
+    close(order, OrderStatus.EXPIRED)
     settle(state, order, event.ts_ns)
 
 
@@ -402,7 +394,7 @@ def _order_done_for_day(state: State, event: ev.OrderDoneForDay) -> None:
     order = state.orders[event.order_id]
     if event.closes:
         end_children(state, order)
-        close(order, _DONE_FOR_DAY)
+        close(order, OrderStatus.DONE_FOR_DAY)
     else:
         order.done_for_day = True
     settle(state, order, event.ts_ns)
@@ -480,7 +472,7 @@ def _child_acked(state: State, event: ev.ChildAcked) -> None:
 def _child_rejected(state: State, event: ev.ChildRejected) -> None:
     _inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
-    release(order, child, _CHILD_REJECTED)
+    release(order, child, ChildStatus.REJECTED)
     order.refused_venues.append(child.venue)
     settle(state, order, event.ts_ns)
 
@@ -554,7 +546,7 @@ def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:
     order, execution = state.orders[event.order_id], state.executions[event.key]
     rebook(state, order, execution, ZERO, ZERO)
     _take_back(state, order, execution, ZERO, ZERO, event.ts_ns)
-    execution.state = _EXECUTION_BUSTED
+    execution.state = ExecutionState.BUSTED
 
 
 def _execution_corrected(state: State, event: ev.ExecutionCorrected) -> None:
@@ -562,7 +554,7 @@ def _execution_corrected(state: State, event: ev.ExecutionCorrected) -> None:
     order, execution = state.orders[event.order_id], state.executions[event.key]
     rebook(state, order, execution, event.qty, event.px, event.fee)
     _take_back(state, order, execution, event.qty, event.px, event.ts_ns)
-    execution.state = _EXECUTION_CORRECTED
+    execution.state = ExecutionState.CORRECTED
 
 
 def _take_back(

@@ -28,6 +28,7 @@ from qtinfra.journal.codec import (
     encode_frame,
     encode_snapshot,
 )
+from qtinfra.journal.reserve import Reserve
 from qtinfra.journal.versions import UPCASTERS, Upcasters, decode_entry
 
 #: How much an opening verifies: every record, or those since the newest intact snapshot.
@@ -64,6 +65,7 @@ class FrameJournal(ABC):
         self._shard = shard
         self._epoch = 0
         self._upcasters = upcasters
+        self._reserve: Reserve | None = None
         self._writable = writable
         self._books = WrittenBooks()
         self._head = Head(shard, 0, 0, GENESIS)
@@ -106,6 +108,11 @@ class FrameJournal(ABC):
     def epoch(self) -> int:
         """The epoch that this owner's entries carry; for a reader, that of the last record."""
         return self._epoch
+
+    @property
+    def on_reserve(self) -> bool:
+        """Whether the disk is full and appends live on the space that was held back: no new orders then."""
+        return self._reserve is not None and self._reserve.used
 
     @property
     def head(self) -> Head:

@@ -90,13 +90,20 @@ def sync_folder(folder: Path) -> None:
 
 
 class RealAppendFile:
-    """`AppendFile` on a file descriptor."""
+    """`AppendFile` on a file descriptor.
+
+    Opening an existing file drops its cached pages: after a sync that was refused they read well and count as
+    clean, though the disk never got them. What an opening verifies has to come from the disk.
+    """
 
     def __init__(self, path: Path) -> None:
         created = not path.exists()
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         if created:
             sync_folder(path.parent)
+        else:
+            os.fsync(self._handle)
+            os.posix_fadvise(self._handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def write(self, data: bytes) -> None:
         rest = memoryview(data)

@@ -1,6 +1,7 @@
 """A journal as one append-only file of frames over a `Disk`: length (u32), CRC-32 (u32), blob; big-endian.
 
-Beside `<path>` stand `<path>.epoch` (the owner), `<path>.lock` and `<path>.snapshot.<sequence>`. A crash can
+Beside `<path>` stand `<path>.epoch` (the owner), `<path>.lock`, `<path>.reserve` (space held back for a full
+disk) and `<path>.snapshot.<sequence>`. A crash can
 leave a torn last frame: opening for writing cuts it and says so. Anything else that does not verify is
 corruption: nothing is changed and the first bad sequence is named.
 """
@@ -20,6 +21,7 @@ from qtinfra.core.ports import Head
 from qtinfra.journal.base import FrameJournal, StoredFrame, Verify, holder_note
 from qtinfra.journal.codec import FRAME_MAGIC, Chain, Frame, FrameError, corrupt, decode_frame
 from qtinfra.journal.disk import AppendFile, Disk, RealDisk
+from qtinfra.journal.reserve import Reserve, no_space, reserve_path
 from qtinfra.journal.versions import UPCASTERS, Upcasters
 
 _HEADER = Struct(">II")
@@ -100,8 +102,12 @@ class LogJournal(FrameJournal):
         disk: Disk | None = None,
         verify: Verify = "full",
         upcasters: Upcasters = UPCASTERS,
+        reserve_bytes: int = 0,
     ) -> Self:
         """Take the shard for writing: lock, verify, cut a torn tail, begin a new epoch.
+
+        Args:
+            reserve_bytes: space held back for a full disk; `reserve.RESERVE_BYTES` is for 10,000 cancels.
 
         Raises:
             FencedError: a living writer holds it; the message names it.
@@ -111,12 +117,14 @@ class LogJournal(FrameJournal):
         del verify  # the whole file is read in any case
         place = Path(path)
         journal = cls(place, disk or RealDisk(), shard, writable=True, upcasters=upcasters)
+        journal._reserve = Reserve(journal._disk, reserve_path(place), reserve_bytes)
         with ExitStack() as stack:
             stack.callback(journal.close)
             try:
                 lock = journal._disk.lock(journal._beside(".lock"), holder_note(owner))
                 journal._held.callback(lock.release)
                 journal._take(owner)
+                journal._reserve.hold()
             except OSError as error:
                 raise JournalError(f"cannot open {place}: {error}") from error
             stack.pop_all()
@@ -227,7 +235,13 @@ class LogJournal(FrameJournal):
             epoch = self._stored_epoch()
             if epoch != self._epoch or self._disk.size(self._path) != self._end:
                 raise self._fenced(epoch=epoch)
-            file.write(wrap(blob))
+            try:
+                file.write(wrap(blob))
+            except OSError as error:
+                if not no_space(error) or self._reserve is None or not self._reserve.release():
+                    raise
+                file.truncate(self._end)
+                file.write(wrap(blob))
             file.sync()
         except OSError as error:
             raise JournalError(f"append to {self._path} failed: {error}") from error

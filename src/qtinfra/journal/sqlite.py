@@ -19,6 +19,7 @@ from qtinfra.core.ports import Head
 from qtinfra.journal.base import FrameJournal, StoredFrame, Verify, holder_note
 from qtinfra.journal.codec import GENESIS, Frame, FrameHeader, corrupt
 from qtinfra.journal.disk import RealDisk, sync_folder
+from qtinfra.journal.reserve import Reserve, reserve_path
 from qtinfra.journal.versions import UPCASTERS, Upcasters
 
 _SCHEMA = """
@@ -88,10 +89,12 @@ class SqliteJournal(FrameJournal):
         owner: str = "",
         verify: Verify = "full",
         upcasters: Upcasters = UPCASTERS,
+        reserve_bytes: int = 0,
     ) -> Self:
         """Take the shard for writing: lock the file, verify, begin a new epoch.
 
         Args:
+            reserve_bytes: space held back for a full disk; `reserve.RESERVE_BYTES` is for 10,000 cancels.
             verify: "full" checks every record and the file's structure; "tail" the records since the newest
                 intact snapshot.
 
@@ -116,6 +119,8 @@ class SqliteJournal(FrameJournal):
             journal._load(verify)
             with _explained(f"open {place}", journal._head.seq + 1):
                 journal._take(owner)
+            journal._reserve = Reserve(RealDisk(), reserve_path(place), reserve_bytes)
+            journal._reserve.hold()
             stack.pop_all()
             journal._held = ExitStack()
             journal._held.callback(lock.release)
@@ -198,11 +203,27 @@ class SqliteJournal(FrameJournal):
             frame.last_hash,
             blob,
         )
-        with _explained("append", header.first_seq), _transaction(self._db):
+        with _explained("append", header.first_seq):
+            try:
+                self._insert(row)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._give_up_reserve():
+                    raise
+                self._insert(row)
+
+    def _insert(self, row: tuple[object, ...]) -> None:
+        """One transaction: whose the shard is, then the frame."""
+        with _transaction(self._db):
             epoch, seq, digest = self._stored_end()
             if (epoch, seq, digest) != (self._epoch, self._head.seq, self._head.hash):
                 raise self._fenced(epoch=epoch, seq=seq)
             self._db.execute(_INSERT, row)
+
+    def _give_up_reserve(self) -> bool:
+        try:
+            return self._reserve is not None and self._reserve.release()
+        except OSError as error:
+            raise JournalError(f"cannot give up the reserve: {error}") from error
 
     def _stored(self, seq: int) -> Iterator[StoredFrame]:
         expected = max(seq, 1)

@@ -17,13 +17,16 @@ from qtinfra.core.commands import (
     AnyCommand,
     Inbound,
     RecordVenueReport,
+    ReplaceOrder,
     SetVenueStatus,
     StartEpoch,
+    SubmitList,
+    SubmitOrder,
     TimerFired,
     TimerKind,
 )
 from qtinfra.core.events import Entry
-from qtinfra.core.exceptions import ExternalServiceError, JournalError, OutcomeUnknownError
+from qtinfra.core.exceptions import ExternalServiceError, JournalError, OutcomeUnknownError, OverloadedError
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.market import NO_MARKET, MarketView
 from qtinfra.core.ports import Clock, Head, Journal, VenueGateway
@@ -51,6 +54,10 @@ ClientSink = Callable[[ExecutionReport | OrderCancelReject], None]
 AlertSink = Callable[[Alert], None]
 
 
+#: What is refused while the journal has little space left.
+_NEW_FLOW = (SubmitOrder, SubmitList, ReplaceOrder)
+
+
 def _ignore(_: object) -> None:
     """A sink for what nobody listens to."""
 
@@ -71,6 +78,8 @@ class LiveShard:
         on_durable: gets the journal's head after each frame (to anchor it).
         snapshots: when to save a snapshot into the journal; None for never.
         not_before_ns: no decision is dated before this moment: the recovery's `last_ns`.
+        disk_full: whether the journal lives on its reserve; then new orders and replaces are refused, while
+            cancels and controls go on.
     """
 
     def __init__(
@@ -88,6 +97,7 @@ class LiveShard:
         on_durable: Callable[[Head], None] = _ignore,
         snapshots: SnapshotPolicy | None = None,
         not_before_ns: int = 0,
+        disk_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self.stopped: BaseException | None = None
         kernel = Kernel(state)
@@ -100,6 +110,8 @@ class LiveShard:
         self._on_report = on_report
         self._on_alert = on_alert
         self._on_durable = on_durable
+        self._disk_full = disk_full
+        self._told_full = False
         self._gateways: dict[str, VenueGateway] = {}
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._replica = Replica(state, snapshots) if snapshots is not None else None
@@ -149,7 +161,7 @@ class LiveShard:
         """Have a command decided; returns when its outcome is durable.
 
         Raises:
-            OverloadedError: refused before anything was journaled.
+            OverloadedError: refused before anything was journaled (`disk_full` when only cancels have room).
             OutcomeUnknownError: the shard stopped first; ask again after the restart.
         """
         return await self.offer(command, actor, correlation_id)
@@ -158,6 +170,8 @@ class LiveShard:
         """Like `submit`, without waiting: the order of calls is the order of commands in their lane."""
         if self._over:
             raise OutcomeUnknownError("the shard has stopped", context={"reason": str(self.stopped)})
+        if isinstance(command, _NEW_FLOW) and self._disk_full():
+            raise OverloadedError("the disk is full: cancels only", code="disk_full")
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._put(command, actor, waiter, correlation_id)
         return waiter
@@ -280,7 +294,14 @@ class LiveShard:
         if frame.entries:
             head = self._loop.journal.head
             self._on_durable(head)
+            self._watch_disk()
             self._follow(frame.entries, head)
+
+    def _watch_disk(self) -> None:
+        """Say once that the disk is full."""
+        if self._disk_full() and not self._told_full:
+            self._told_full = True
+            self._on_alert(Alert("disk_full", str(self.state.shard), "new orders are refused"))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The loop is over. If by a fault or a cancellation, nobody is left waiting."""

@@ -9,7 +9,7 @@ from qtinfra.core.exceptions import JournalCorruptError
 from qtinfra.core.ports import Journal
 from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import Kernel, KernelStoppedError, decide_again, replay
-from qtinfra.engine.state import State, state_hash
+from qtinfra.engine.state import State, decode_state, encode_state, state_hash
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ def replay_journal(journal: Journal, *, shard: int = 0, decide: bool = False) ->
         _apply(state, entry)
         records += 1
         events += len(entry.events)
-        if decide and first_difference is None and not _decides_alike(kernel, entry):
+        if decide and first_difference is None and not _decides_alike(kernel, entry, state):
             first_difference = entry.seq
     equal = first_difference is None if decide else None
     if decide and equal and state_hash(kernel.state) != state_hash(state):
@@ -61,11 +61,17 @@ def _apply(state: State, entry: Entry) -> None:
         raise JournalCorruptError(text, first_bad_seq=entry.seq) from error
 
 
-def _decides_alike(kernel: Kernel, entry: Entry) -> bool:
-    """Whether today's rules make the same record of the command, byte for byte."""
+def _decides_alike(kernel: Kernel, entry: Entry, after: State) -> bool:
+    """Whether today's rules make the same record of the command, byte for byte.
+
+    Args:
+        after: the state that the journal leads to with this record. A command that stops the kernel again, as
+            it did then, is quarantined again; the kernel goes on from there, as the restart did.
+    """
     try:
         again = decide_again(kernel, entry)
-    except KernelStoppedError:
-        return False
+    except KernelStoppedError as stopped:
+        again = stopped.entry
+        kernel.state = decode_state(encode_state(after))
     encode = msgspec.msgpack.encode
     return again is not None and encode(again) == encode(entry)

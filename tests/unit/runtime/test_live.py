@@ -32,8 +32,7 @@ from qtinfra.core.reports import (
     VenueReport,
     VenueStatusRequest,
 )
-from qtinfra.engine import kernel as kernel_module
-from qtinfra.engine.evolve import evolve
+from qtinfra.engine import evolve as evolve_module
 from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import Outcome
 from qtinfra.engine.state import State, state_hash
@@ -431,16 +430,18 @@ def test_a_cancelled_shard_leaves_no_caller_waiting() -> None:
 def test_a_command_that_breaks_the_state_is_quarantined_durably_and_passed_over_by_the_restart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    accepted = evolve_module._EVOLVE[OrderAccepted]
+
     def broken(state: State, event: AnyEvent) -> None:
         if isinstance(event, OrderAccepted) and event.cl_ord_id == "BAD":
             raise InvariantBrokenError("planted")
-        evolve(state, event)
+        accepted(state, event)
 
     async def scenario() -> None:
         journal = TestJournal()
         rig = Rig(journal)
         await rig.start()
-        monkeypatch.setattr(kernel_module, "evolve", broken)
+        monkeypatch.setitem(evolve_module._EVOLVE, OrderAccepted, broken)
         good, bad, after = (rig.offer(submit(name)) for name in ("GOOD", "BAD", "AFTER"))
         assert (await good).entry is not None
         assert await unknown(bad, after)

@@ -7,8 +7,7 @@ from qtinfra.core.events import AnyEvent, CommandQuarantined, OrderAccepted
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.market import NO_MARKET
 from qtinfra.core.reports import Effect, VenueNewOrder
-from qtinfra.engine import kernel as kernel_module
-from qtinfra.engine.evolve import evolve
+from qtinfra.engine import evolve as evolve_module
 from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
@@ -41,13 +40,14 @@ def make_loop(clock: ManualClock | None = None, not_before_ns: int = 0) -> Shard
 
 def break_evolving(monkeypatch: pytest.MonkeyPatch, cl_ord_id: str) -> None:
     """Evolving the acceptance of this client order breaks an invariant."""
+    accepted = evolve_module._EVOLVE[OrderAccepted]
 
     def broken(state: State, event: AnyEvent) -> None:
         if isinstance(event, OrderAccepted) and event.cl_ord_id == cl_ord_id:
             raise InvariantBrokenError("planted")
-        evolve(state, event)
+        accepted(state, event)
 
-    monkeypatch.setattr(kernel_module, "evolve", broken)
+    monkeypatch.setitem(evolve_module._EVOLVE, OrderAccepted, broken)
 
 
 def test_computing_a_batch_makes_nothing_durable() -> None:
