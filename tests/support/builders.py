@@ -43,6 +43,7 @@ from qtinfra.core.reports import (
     ToVenue,
     VenueReport,
 )
+from qtinfra.engine.archive import Packing
 from qtinfra.engine.audit import audit
 from qtinfra.engine.kernel import Kernel, Outcome, decide_again, replay
 from qtinfra.engine.state import State, decode_state, encode_state, state_hash
@@ -176,6 +177,7 @@ class Desk:
         self.checked = checked
         self._shadow = State()
         self._again = Kernel(State())
+        self._packed = Kernel(State(packing=Packing(keep=0, block=1)))
         self._now_ns = START_NS
         self._seq: dict[str, int] = {}
         self._execs = 0
@@ -235,6 +237,8 @@ class Desk:
         self._now_ns += 1_000_000
         inbound = cmd.Inbound(command, actor, f"c{len(self.entries)}", self._now_ns - 1)
         outcome = self.kernel.execute(inbound, self._now_ns, self.market)
+        if self.checked:
+            self._check_packed(outcome, inbound)
         if outcome.entry is not None:
             self.entries.append(outcome.entry)
             if self.checked:
@@ -250,6 +254,12 @@ class Desk:
             self.sent.append(effect)
         elif isinstance(effect, Alert):
             self.alerts.append(effect)
+
+    def _check_packed(self, outcome: Outcome, inbound: cmd.Inbound) -> None:
+        """A kernel that packs every order the moment it ends says, sends and records the same."""
+        packed = self._packed.execute(inbound, self._now_ns, self.market)
+        assert packed == outcome, "a packed order does what a live one does"
+        assert audit(self._packed.state) == [], "the state with packed orders is sound"
 
     def _check(self, entry: Entry) -> None:
         written = encode_entry(entry)

@@ -29,8 +29,9 @@ from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import with_risk
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.lookup import forget, kill_key
+from qtinfra.engine.packing import pack_closed
 from qtinfra.engine.scaling import scale_order
-from qtinfra.engine.settle import close, end_children, expose, heard, known, release, settle
+from qtinfra.engine.settle import close, end_children, expose, heard, known, name_request, release, settle
 from qtinfra.engine.state import State
 from qtinfra.risk.limits import set_limit
 
@@ -42,8 +43,13 @@ def evolve(state: State, event: Any) -> None:
         InvariantBrokenError: the event does not fit the state.
         KeyError: no such kind of event, or it names something that does not exist.
     """
+    tables = state.tables
+    tables.writing = True
     _EVOLVE[type(event)](state, event)
+    tables.writing = False
     state.seq += 1
+    if len(state.closing) >= state.packing.keep + state.packing.block:
+        pack_closed(state)
 
 
 # --- shared ----------------------------------------------------------------------------------------------
@@ -200,6 +206,7 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
     order.status = OrderStatus.REJECTED
     state.orders[event.order_id] = order
     _register(state, order, event.cl_ord_id)
+    state.closing[event.order_id] = True
 
 
 def _order_routed(state: State, event: ev.OrderRouted) -> None:
@@ -232,7 +239,7 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> None:
     order = state.orders[event.order_id]
     for leg in event.legs:
         state.children[leg.child_id].cancel_id = leg.cl_ord_id
-        state.venue_ids[leg.cl_ord_id] = leg.child_id
+        name_request(state, leg.child_id, leg.cl_ord_id)
     order.pending_cancel = PendingCancel(
         event.cl_ord_id, event.orig_cl_ord_id, event.origin, len(event.legs), event.reason
     )
@@ -243,7 +250,8 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> None:
 def _remember_amend(state: State, order: Order, amend: Amend) -> None:
     if amend.cl_ord_id:
         order.amends.append(amend)
-        _register(state, order, amend.cl_ord_id)
+        if state.find_order(order.account, amend.cl_ord_id) is None:
+            _register(state, order, amend.cl_ord_id)
 
 
 def _replace_requested(state: State, event: ev.ReplaceRequested) -> None:
@@ -251,7 +259,7 @@ def _replace_requested(state: State, event: ev.ReplaceRequested) -> None:
     for leg in event.legs:
         child = state.children[leg.child_id]
         child.replace_id, child.replace_qty, child.replace_price = leg.cl_ord_id, leg.qty, leg.price
-        state.venue_ids[leg.cl_ord_id] = leg.child_id
+        name_request(state, leg.child_id, leg.cl_ord_id)
     before = order.pending_replace
     order.pending_replace = PendingReplace(
         event.cl_ord_id, event.orig_cl_ord_id, event.origin, event.qty, event.price, len(event.legs)

@@ -36,7 +36,9 @@ def recover(journal: Journal, shard: int = 0) -> Recovery:
     """
     state = _from_snapshot(journal.latest_snapshot(), shard)
     start = state.seq
-    last_ns = max((order.updated_ns for order in state.orders.values()), default=0)
+    live = state.tables.orders.live().values()
+    last_ns = max((order.updated_ns for order in live), default=state.packing.last_ns)
+    last_ns = max(last_ns, state.packing.last_ns)
     records = 0
     for entry in journal.read(start):
         try:
