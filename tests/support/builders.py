@@ -151,8 +151,13 @@ class Books:
         return ConsolidatedBook(symbol, tuple(self.quotes[mic] for mic in sorted(self.quotes)))
 
 
+def _packing_at_once() -> State:
+    """A state that packs an order in the moment in which it ends."""
+    return State(packing=Packing(keep=0, block=1))
+
+
 class Desk:
-    """A kernel under test.
+    """A kernel under test, and beside it one that packs every order in the moment in which it ends.
 
     Attributes:
         reports: what clients were told, the oldest first.
@@ -177,7 +182,7 @@ class Desk:
         self.checked = checked
         self._shadow = State()
         self._again = Kernel(State())
-        self._packed = Kernel(State(packing=Packing(keep=0, block=1)))
+        self._packed = Kernel(_packing_at_once())
         self._now_ns = START_NS
         self._seq: dict[str, int] = {}
         self._execs = 0
@@ -273,14 +278,17 @@ class Desk:
 
     def restart(self, from_journal: bool = False) -> None:
         """A new kernel: from the snapshot of the state, or from the records."""
+        self.kernel = Kernel(self._restarted(self.state, State(), from_journal))
+        self._packed = Kernel(self._restarted(self._packed.state, _packing_at_once(), from_journal))
+
+    def _restarted(self, state: State, fresh: State, from_journal: bool) -> State:
         if from_journal:
-            state = State()
             for entry in self.entries:
-                replay(state, entry)
+                replay(fresh, entry)
         else:
-            state = decode_state(encode_state(self.state))
-        assert state_hash(state) == state_hash(self.state)
-        self.kernel = Kernel(state)
+            fresh = decode_state(encode_state(state))
+        assert state_hash(fresh) == state_hash(state)
+        return fresh
 
     # --- clients and staff ---
 

@@ -34,7 +34,7 @@ def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:
 
 
 def order_seq(text: str) -> int | None:
-    """The sequence in an `order_id`; None for any other text."""
+    """The sequence in an `order_id`; None for a text that cannot be one."""
     if len(text) != 36 or text[14] != "8":
         return None
     try:
@@ -44,7 +44,7 @@ def order_seq(text: str) -> int | None:
 
 
 def venue_seq(text: str) -> int | None:
-    """The sequence in a `venue_cl_ord_id`; None for any other text."""
+    """The sequence in a `venue_cl_ord_id`; None for a text that cannot be one."""
     parts = text.split("-", 3)
     try:
         return int(parts[2], 36) if len(parts) > 2 and parts[2].isalnum() else None

@@ -155,6 +155,8 @@ def _quarantined(state: State, event: ev.CommandQuarantined) -> None:
 
 def _unfrozen(state: State, event: ev.Unfrozen) -> None:
     state.frozen.pop(event.subject, None)
+    if event.subject in state.orders:
+        state.closing[event.subject] = True
 
 
 def _break_raised(state: State, event: ev.BreakRaised) -> None:

@@ -112,17 +112,13 @@ class Table(dict[str, V]):
         raise NotImplementedError
 
     @property
-    def tables(self) -> Tables:
-        """The tables that this one belongs to."""
-        return self._tables
+    def archive(self) -> Archive:
+        """What is behind it."""
+        return self._tables.archive
 
     def live(self) -> dict[str, V]:
         """A copy of the live part."""
         return dict(dict.items(self))
-
-    def live_values(self) -> Any:
-        """What is live, as `dict.values` gives it."""
-        return dict.values(self)
 
     def __missing__(self, key: str) -> V:
         if self._tables.archive.packing.rows:

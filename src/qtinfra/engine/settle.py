@@ -94,9 +94,9 @@ def expose(state: State, order: Order, reserved: Decimal) -> None:
     if exposure is None:
         exposure = by_symbol[order.symbol] = Exposure()
     if order.side is OrderSide.BUY:
-        exposure.buy += reserved - order.reserved
+        exposure.buy = exposure.buy + (reserved - order.reserved) or ZERO
     else:
-        exposure.sell += reserved - order.reserved
+        exposure.sell = exposure.sell + (reserved - order.reserved) or ZERO
     order.reserved = reserved
 
 

@@ -104,7 +104,7 @@ class State(msgspec.Struct, dict=True):
 
     def __post_init__(self) -> None:
         before = self.orders
-        archive = before.tables.archive.copy() if isinstance(before, Table) else Archive(self.packing)
+        archive = before.archive.copy() if isinstance(before, Table) else Archive(self.packing)
         self.keep_in(archive)
 
     @cached_property
