@@ -279,7 +279,8 @@ class Desk:
     def restart(self, from_journal: bool = False) -> None:
         """A new kernel: from the snapshot of the state, or from the records."""
         self.kernel = Kernel(self._restarted(self.state, State(), from_journal))
-        self._packed = Kernel(self._restarted(self._packed.state, _packing_at_once(), from_journal))
+        if self.checked:
+            self._packed = Kernel(self._restarted(self._packed.state, _packing_at_once(), from_journal))
 
     def _restarted(self, state: State, fresh: State, from_journal: bool) -> State:
         if from_journal:

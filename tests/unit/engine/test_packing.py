@@ -14,7 +14,7 @@ from qtinfra.core.events import DuplicateAnswered, DuplicateRefused
 from qtinfra.core.extended_models import ExecutionState
 from qtinfra.core.models import ChildStatus, OrderStatus
 from qtinfra.core.reports import ExecType, ReportKind
-from qtinfra.engine.archive import Packing
+from qtinfra.engine.archive import Archive, Packing
 from qtinfra.engine.audit import audit
 from qtinfra.engine.kernel import Kernel, replay
 from qtinfra.engine.state import State, decode_state, encode_state, state_hash, state_version
@@ -325,12 +325,19 @@ def test_the_hash_of_a_state_covers_what_is_packed() -> None:
 
 
 def test_the_audit_looks_into_the_rows() -> None:
-    state = decode_state(encode_state(played(0, 1).state))
-    blocks = state.tables.archive.blocks
-    blocks[0], blocks[1] = blocks[1], blocks[0]
-    found = audit(state)
-    for what in ("by its id", "by the client id 'O0'", "by the venue id", "by its execution"):
-        assert any(f"not found {what}" in text for text in found)
+    whole = played(0, 1).state
+    blocks, index, seqs = whole.tables.archive.dump()
+    swapped = [blocks[1], blocks[0], *blocks[2:]]
+    for parts, missing in (
+        ((swapped, index, seqs), ("its id",)),
+        ((blocks, index, []), ("its id",)),
+        ((blocks, [], seqs), ("the client id 'O0'", "its execution")),
+        ((blocks[:-1], index, seqs), ("does not hold the rows",)),
+    ):
+        state = decode_state(encode_state(whole))
+        state.keep_in(Archive(state.packing, *parts))
+        for what in missing:
+            assert any(what in text for text in audit(state))
 
 
 @pytest.mark.parametrize(("keep", "block"), [(-1, 1), (0, 0)])
