@@ -41,9 +41,9 @@ def may_pack(state: State, order: Order) -> bool:
     """Whether nothing is open of the order: it has ended, no venue may execute any of it, nothing pends, and
     it is not frozen after a fault.
     """
-    if (order.closed is None and not order.filled) or order.reserved or order.unknown_children:
+    if (order.closed is None and not order.filled) or order.unknown_children:
         return False
-    if order.pending_cancel is not None or order.pending_replace is not None or order.queued:
+    if order.pending_cancel is not None or order.pending_replace is not None:
         return False
     if order.order_id in state.open_orders or order.order_id in state.frozen:
         return False

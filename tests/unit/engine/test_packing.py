@@ -17,6 +17,7 @@ from qtinfra.core.reports import ExecType, ReportKind
 from qtinfra.engine.archive import Archive, Packing
 from qtinfra.engine.audit import audit
 from qtinfra.engine.kernel import Kernel, replay
+from qtinfra.engine.packing import may_pack
 from qtinfra.engine.state import State, decode_state, encode_state, state_hash, state_version
 from tests.support.builders import ALPHA, GTC, Desk, dec, only, submit, values
 
@@ -97,6 +98,16 @@ def test_an_order_that_may_still_change_by_itself_stays_live(happens: Callable[[
     desk = packing_desk()
     happens(desk)
     assert len(live(desk)) == 1
+
+
+def test_an_order_is_not_packed_while_a_venue_may_still_execute_a_child() -> None:
+    desk = packing_desk(keep=1)
+    filled(desk)
+    assert may_pack(desk.state, desk.order())
+    for status in ChildStatus:
+        desk.child().status = status
+        working = status in (ChildStatus.SENT, ChildStatus.LIVE, ChildStatus.UNKNOWN)
+        assert may_pack(desk.state, desk.order()) is not working
 
 
 def test_a_frozen_order_stays_live_until_a_person_lets_it_go() -> None:
@@ -217,6 +228,7 @@ def test_an_id_of_a_packed_order_is_not_given_to_the_order_that_reuses_it() -> N
     desk.cancel("X", "Z")
     assert desk.last_reject().code == "duplicate_client_order_id"
     assert desk.order("X").order_id == first.order_id
+    assert live(desk) == ["Z"]
 
 
 def test_a_fill_that_names_an_id_from_before_a_replace_finds_the_packed_order() -> None:

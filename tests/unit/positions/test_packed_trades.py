@@ -104,6 +104,20 @@ def test_packing_moves_the_oldest_and_a_bust_has_them_back_in_the_list() -> None
     assert listed(book) == (9, 0)
 
 
+def test_the_trades_come_back_in_the_order_of_their_arrival() -> None:
+    book, plain = PositionBook(), PositionBook()
+    for number, (qty, px) in enumerate([(2, 10), (2, 20), (-3, 30), (4, 40), (-1, 50)]):
+        for each in (book, plain):
+            each.apply("A", "S", f"T{number}", Decimal(qty), Decimal(px), ZERO, DAYS[0], ONE)
+        book.pack("A", "S", 1 if number % 2 else 0)
+    book.bust("A", "S", "T3")
+    plain.bust("A", "S", "T3")
+    assert book == plain
+    position = book.get("A", "S")
+    assert position is not None
+    assert [trade.key for trade in position.trades] == ["T0", "T1", "T2", "T4"]
+
+
 def test_a_long_list_gets_short_again() -> None:
     book = traded(1_000)
     for _ in range(300):
