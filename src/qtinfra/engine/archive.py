@@ -48,7 +48,7 @@ class Packing(msgspec.Struct):
     """
 
     keep: int = 2_048
-    block: int = 128
+    block: int = 32
     rows: int = 0
     digest: bytes = bytes(32)
     gone: dict[int, bool] = {}
