@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status. Never raises for anything a user can cause.
 
     Args:
-        argv: what was typed; None for that of this process, whose garbage collector is then set for long runs.
+        argv: what was typed; None for that of this process, whose garbage collector is set for long runs.
     """
     if argv is None:
         prepare_heap()

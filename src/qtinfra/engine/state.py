@@ -225,6 +225,13 @@ def decode_state(data: bytes) -> State:
     return state
 
 
+def clone_state(state: State) -> State:
+    """An equal state that changes by itself; the blocks of packed orders, which never change, are shared."""
+    clone = _STATES.decode(_ENCODER.encode(state))
+    clone.keep_in(Archive(clone.packing, *state.tables.archive.dump()))
+    return clone
+
+
 def state_hash(state: State) -> str:
     """SHA-256, hex, of the encoded fields; those of packed orders are covered by `Packing.digest`."""
     return hashlib.sha256(_ENCODER.encode(state)).hexdigest()

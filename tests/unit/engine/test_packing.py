@@ -18,7 +18,7 @@ from qtinfra.engine.archive import Archive, Packing
 from qtinfra.engine.audit import audit
 from qtinfra.engine.kernel import Kernel, replay
 from qtinfra.engine.packing import may_pack
-from qtinfra.engine.state import State, decode_state, encode_state, state_hash, state_version
+from qtinfra.engine.state import State, clone_state, decode_state, encode_state, state_hash, state_version
 from tests.support.builders import ALPHA, GTC, Desk, dec, only, submit, values
 
 pytestmark = pytest.mark.unit
@@ -303,10 +303,13 @@ def test_a_state_that_was_written_and_read_is_equal_and_goes_on_alike() -> None:
 def test_a_copy_of_a_state_has_its_own_archive() -> None:
     desk = played(0, 1)
     copy = msgspec.structs.replace(desk.state, shard=desk.state.shard)
-    rows = copy.packing.rows
+    clone = clone_state(desk.state)
+    assert clone == desk.state
+    written, rows = encode_state(clone), clone.packing.rows
     desk.correct(desk.child("O7"), "E-O7", 107, 47)
-    assert (copy.packing.rows, desk.state.packing.rows) == (rows, rows + 1)
+    assert (copy.packing.rows, clone.packing.rows, desk.state.packing.rows) == (rows, rows, rows + 1)
     assert len(copy.orders) == len(desk.state.orders) == 12
+    assert encode_state(clone) == written
 
 
 def test_a_state_of_another_version_is_refused() -> None:
