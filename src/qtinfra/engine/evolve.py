@@ -29,8 +29,9 @@ from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import with_risk
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.lookup import forget, kill_key
+from qtinfra.engine.packing import pack_closed
 from qtinfra.engine.scaling import scale_order
-from qtinfra.engine.settle import close, end_children, expose, heard, known, release, settle
+from qtinfra.engine.settle import close, end_children, expose, heard, known, name_request, release, settle
 from qtinfra.engine.state import State
 from qtinfra.risk.limits import set_limit
 
@@ -54,8 +55,13 @@ def evolve(state: State, event: Any) -> None:
         InvariantBrokenError: the event does not fit the state.
         KeyError: no such kind of event, or it names something that does not exist.
     """
+    tables = state.tables
+    tables.writing = True
     _EVOLVE[type(event)](state, event)
+    tables.writing = False
     state.seq += 1
+    if len(state.closing) >= state.packing.keep + state.packing.block:
+        pack_closed(state)
 
 
 def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect]) -> None:
@@ -64,13 +70,18 @@ def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect
     Raises:
         InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
     """
+    tables, packing = state.tables, state.packing
     for event in events:
         kind = type(event)
+        tables.writing = True
         _EVOLVE[kind](state, event)
+        tables.writing = False
         state.seq += 1
         effect_of = seen.get(kind)
         if effect_of is not None:
             effects += effect_of(state, event)
+        if len(state.closing) >= packing.keep + packing.block:
+            pack_closed(state)
 
 
 # --- shared ----------------------------------------------------------------------------------------------
@@ -179,6 +190,8 @@ def _quarantined(state: State, event: ev.CommandQuarantined) -> None:
 
 def _unfrozen(state: State, event: ev.Unfrozen) -> None:
     state.frozen.pop(event.subject, None)
+    if event.subject in state.orders:
+        state.closing[event.subject] = True
 
 
 def _break_raised(state: State, event: ev.BreakRaised) -> None:
@@ -232,6 +245,7 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
     order.status = OrderStatus.REJECTED
     state.orders[event.order_id] = order
     _register(state, order, event.cl_ord_id)
+    state.closing[event.order_id] = True
 
 
 def _order_routed(state: State, event: ev.OrderRouted) -> None:
@@ -264,7 +278,7 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> None:
     order = state.orders[event.order_id]
     for leg in event.legs:
         state.children[leg.child_id].cancel_id = leg.cl_ord_id
-        state.venue_ids[leg.cl_ord_id] = leg.child_id
+        name_request(state, leg.child_id, leg.cl_ord_id)
     order.pending_cancel = PendingCancel(
         event.cl_ord_id, event.orig_cl_ord_id, event.origin, len(event.legs), event.reason
     )
@@ -275,7 +289,8 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> None:
 def _remember_amend(state: State, order: Order, amend: Amend) -> None:
     if amend.cl_ord_id:
         order.amends.append(amend)
-        _register(state, order, amend.cl_ord_id)
+        if state.find_order(order.account, amend.cl_ord_id) is None:
+            _register(state, order, amend.cl_ord_id)
 
 
 def _replace_requested(state: State, event: ev.ReplaceRequested) -> None:
@@ -283,7 +298,7 @@ def _replace_requested(state: State, event: ev.ReplaceRequested) -> None:
     for leg in event.legs:
         child = state.children[leg.child_id]
         child.replace_id, child.replace_qty, child.replace_price = leg.cl_ord_id, leg.qty, leg.price
-        state.venue_ids[leg.cl_ord_id] = leg.child_id
+        name_request(state, leg.child_id, leg.cl_ord_id)
     before = order.pending_replace
     order.pending_replace = PendingReplace(
         event.cl_ord_id, event.orig_cl_ord_id, event.origin, event.qty, event.price, len(event.legs)

@@ -22,6 +22,7 @@ from qtinfra.core.ports import Head, Journal
 from qtinfra.core.reports import Alert, Effect, ExecutionReport, OrderCancelReject, ToVenue, VenueReport
 from qtinfra.engine.audit import audit, audit_order
 from qtinfra.engine.kernel import Kernel
+from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.runtime.traders import Trader
 from qtinfra.venues.simulated.model import SimulatedMarket
 
@@ -114,6 +115,7 @@ class Simulation:
         self._on_entry = on_entry
         self._on_durable = on_durable
         self._links: dict[str, int] = {}  # per venue, how often its link changed; odd: it is down
+        self._heap = LongLivedHeap()
         self._waiting: list[Entry] = []
         self._queue: list[_Due] = []
         self._number = 0
@@ -130,6 +132,7 @@ class Simulation:
         self._view.now_ns = self.now_ns
         outcome = self.kernel.execute(inbound, self.now_ns, self._view)
         self.counts.commands += 1
+        self._heap.note(1)
         if outcome.entry is not None:
             self._waiting.append(outcome.entry)
             self._note(outcome.events)

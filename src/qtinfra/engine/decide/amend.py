@@ -372,7 +372,7 @@ def _answered_before(
             return False
         _refuse(order, command, response_to, CXL_OTHER, refusal.code, now_ns, out, refusal)
         return True
-    if known is order and _same_request(order, command):
+    if known.order_id == order.order_id and _same_request(order, command):
         out.answer(DuplicateAnswered(command.account, command.cl_ord_id, order.order_id))
     else:
         code = "duplicate_client_order_id"
