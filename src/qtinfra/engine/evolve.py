@@ -24,6 +24,7 @@ from qtinfra.core.models import (
     signed,
 )
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER
+from qtinfra.engine.evolve_algos import ALGOS
 from qtinfra.engine.evolve_books import BOOKS, charge_fill, post_change, rebook
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import with_risk
@@ -180,6 +181,7 @@ def _new_order(event: ev.OrderAccepted | ev.OrderRejected) -> Order:
         submitted_qty=event.qty,
         submitted_price=event.price,
         special=event.special,
+        algo=event.algo,
     )
 
 
@@ -650,5 +652,6 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     ev.OrderStopped: _order_stopped,
     **HELD,
     **BOOKS,
+    **ALGOS,
 }
 _EVOLVE.update(with_risk(_EVOLVE))

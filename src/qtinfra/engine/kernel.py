@@ -13,11 +13,14 @@ from qtinfra.core.decimals import EXACT, exact
 from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
 from qtinfra.core.market import MarketView, RecordedMarket, RecordingMarket
 from qtinfra.core.reports import Effect
+from qtinfra.core.strategies.registry import Registry
 from qtinfra.engine.decide import decide
+from qtinfra.engine.decide.algos import algo_aftermath
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.effects import effects_of, effects_of_answer
 from qtinfra.engine.evolve import evolve
+from qtinfra.engine.lookup import use_strategies
 from qtinfra.engine.state import State
 
 #: Follow-ups of one command; more would be a loop in our own rules.
@@ -55,10 +58,17 @@ class Outcome:
 
 
 class Kernel:
-    """Applies commands to one shard's state, one after the other."""
+    """Applies commands to one shard's state, one after the other.
 
-    def __init__(self, state: State) -> None:
+    Args:
+        state: the shard's.
+        strategies: what plans algo orders; None for those that come with the engine.
+    """
+
+    def __init__(self, state: State, strategies: Registry | None = None) -> None:
         self.state = state
+        if strategies is not None:
+            use_strategies(state, strategies)
         self._context = EXACT.copy()
 
     def execute(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
@@ -91,6 +101,8 @@ class Kernel:
         self._apply(inbound, now_ns, market, decision, events, effects)
         if state.specials:
             aftermath(state, decision.events, decision)
+        if state.algos.parents:
+            algo_aftermath(state, decision.events, decision)
         answers, follow_ups = decision.answers, decision.follow_ups
         steps = 0
         while follow_ups:
@@ -106,6 +118,8 @@ class Kernel:
             self._apply(inbound, now_ns, market, step, events, effects)
             if state.specials:
                 aftermath(state, step.events, step)
+            if state.algos.parents:
+                algo_aftermath(state, step.events, step)
             follow_ups.extend(step.follow_ups)
         for answer in answers:
             effects.extend(effects_of_answer(state, answer))

@@ -25,6 +25,7 @@ from qtinfra.core.extended_models import (
 )
 from qtinfra.core.models import Child, Order, Origin
 from qtinfra.core.special import Link, SpecialTerms
+from qtinfra.engine.algo_state import AlgoState
 from qtinfra.engine.risk_state import RiskState
 from qtinfra.positions.book import PositionBook
 from qtinfra.positions.cash import CashLedger
@@ -93,6 +94,7 @@ class State(msgspec.Struct, dict=True):
     risk: RiskState = msgspec.field(default_factory=RiskState)
     fees: FeeBook | None = None
     cash: CashLedger | None = None
+    algos: AlgoState = msgspec.field(default_factory=AlgoState)
 
     def find_order(self, account: str, cl_ord_id: str) -> Order | None:
         """The order that any of its client ids names: the first, a replace's, a cancel's."""

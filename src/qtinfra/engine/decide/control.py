@@ -168,7 +168,7 @@ def set_fx_rate(state: State, command: SetFxRate, now_ns: int, market: MarketVie
 def halt_instrument(
     state: State, command: HaltInstrument, now_ns: int, market: MarketView, out: Decision
 ) -> None:
-    """Halt or resume: each open order is cancelled or suspended by its account's policy."""
+    """Halt or resume: each open order is cancelled or suspended by its account's policy; algos pause."""
     del market
     if command.symbol not in state.instruments:
         text = f"symbol {command.symbol[:24]!r} is not known"
@@ -184,7 +184,7 @@ def halt_instrument(
         if not command.halted:
             if order.suspended:
                 out.add(OrderReinstated(order_id, command.reason or "trading resumed", now_ns))
-        elif state.policies(order.account).halt is HaltPolicy.SUSPEND:
+        elif order.algo is not None or state.policies(order.account).halt is HaltPolicy.SUSPEND:
             out.add(OrderSuspended(order_id, command.reason or "trading halt", now_ns))
         else:
             cancel_if_open(state, order, Origin.SYSTEM, "trading halt", now_ns, out)
