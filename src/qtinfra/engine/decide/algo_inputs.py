@@ -129,7 +129,7 @@ def look_inputs(
         return found
     _quote(book, found)
     if terms.dark_first:
-        shown = [quote.venue for quote in book.quotes]
+        shown = displaying(book)
         found.dark = any(venue.mic not in shown for venue in open_venues(state, order.symbol))
     if parent.base_traded is not None:
         found.others = _others(book.traded, parent.base_traded, order.cum_qty - parent.base_cum)
@@ -138,6 +138,11 @@ def look_inputs(
         held = sum((child.leaves for child in view.working), ZERO)
         found.interval_others = _others(book.traded, parent.interval_traded, found.interval_own + held)
     return found
+
+
+def displaying(book: ConsolidatedBook | None) -> list[str]:
+    """The venues that display anything."""
+    return [quote.venue for quote in book.quotes if quote.bids or quote.asks] if book is not None else []
 
 
 def _others(traded: Decimal, before: Decimal, own: Decimal) -> Decimal:

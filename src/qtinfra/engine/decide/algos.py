@@ -24,7 +24,7 @@ from qtinfra.core.validation.algo import algo_special, check_algo
 from qtinfra.core.validation.rules import check_new
 from qtinfra.core.validation.special import ON_AUCTION
 from qtinfra.engine.algo_state import ParentState
-from qtinfra.engine.decide.algo_inputs import auction_open, look_inputs, parent_view, plan_inputs
+from qtinfra.engine.decide.algo_inputs import auction_open, displaying, look_inputs, parent_view, plan_inputs
 from qtinfra.engine.decide.algo_replacing import recall
 from qtinfra.engine.decide.context import check_in_context
 from qtinfra.engine.decide.decision import Decision
@@ -34,7 +34,7 @@ from qtinfra.engine.decide.routing import eligible_venues, route
 from qtinfra.engine.evolve_algos import interval_of
 from qtinfra.engine.lookup import strategies_of
 from qtinfra.engine.state import State
-from qtinfra.execution.parent import Actions, Slice, evaluate
+from qtinfra.execution.parent import LOOK_NS, Actions, Slice, evaluate
 
 _TAKEN_BACK = "an execution was taken back: what it re-opened is held for staff"
 
@@ -180,6 +180,23 @@ def work_parents(state: State, command: TimerFired, now_ns: int, market: MarketV
             look(state, state.orders[order_id], parent, now_ns, market, out)
 
 
+def first_look_ns(schedule: Schedule, now_ns: int) -> int:
+    """When a parent with this schedule is looked at first: at its start, at once for an opening auction."""
+    return now_ns if schedule.open_qty else max(now_ns, schedule.times[0])
+
+
+def next_look_ns(state: State, fired_ns: int) -> int | None:
+    """When the ALGO timer should fire next, UTC nanoseconds; None without parents.
+
+    Args:
+        fired_ns: when it fired last. A parent that works is looked at `LOOK_NS` later.
+    """
+    again_ns = fired_ns + LOOK_NS
+    return min(
+        (first_look_ns(parent.schedule, again_ns) for parent in state.algos.parents.values()), default=None
+    )
+
+
 def look(
     state: State, order: Order, parent: ParentState, now_ns: int, market: MarketView, out: Decision
 ) -> None:
@@ -297,7 +314,7 @@ def _place(
         refused = []
     if kind is SliceKind.DARK:
         book = market.book(order.symbol)
-        shown = [quote.venue for quote in book.quotes] if book is not None else []
+        shown = displaying(book)
         dark = [item.mic for item in eligible_venues(state, order.symbol, refused) if item.mic not in shown]
         if dark:
             why = f"nothing is displayed at {dark[0]}"
