@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
@@ -9,6 +10,11 @@ import pytest
 from qtinfra.bootstrap import synthetic_market
 from qtinfra.core.algo import AlgoTerms, Completion
 from qtinfra.core.commands import (
+    CancelOrder,
+    HaltInstrument,
+    PauseAlgo,
+    ReplaceOrder,
+    ResumeAlgo,
     SetLimit,
     SetMarketProfile,
     SetVolumeCurve,
@@ -132,3 +138,53 @@ def test_a_snapshot_in_mid_schedule_goes_on_with_the_same_plan() -> None:
     assert order is not None
     assert order.filled
     assert simulation.counts.kinds["AlgoPlanned"] == 1
+
+
+def disturb(simulation: Simulation, random: Random, number: int) -> None:
+    """Something that staff, clients, venues or the exchange may do at any moment."""
+    name = random.choice("TVPIC")
+    state = simulation.kernel.state
+    order = state.find_order("alpha", name)
+    mic = random.choice(sorted(state.venues))
+    match random.randrange(9):
+        case 0:
+            simulation.submit(PauseAlgo("alpha", name), "staff")
+        case 1 | 2:
+            simulation.submit(ResumeAlgo("alpha", name), "staff")
+        case 3:
+            simulation.submit(HaltInstrument(SYMBOL, SYMBOL not in state.halted), "staff")
+        case 4 if order is not None:
+            qty = max(Decimal(1), order.cum_qty + random.randrange(-200, 3000))
+            request = ReplaceOrder("alpha", f"R{number}", order.cl_ord_id, qty)
+            simulation.submit(request, "client")
+        case 5:
+            simulation.disconnect(mic)
+        case 6 | 7:
+            simulation.reconnect(mic)
+        case 8 if random.random() < 0.1:
+            simulation.submit(CancelOrder("alpha", f"C{number}", name), "client")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_parents_stay_sound_end_aloud_and_replay(seed: int) -> None:
+    simulation, journal, _ = begin()
+    random = Random(seed)
+    for command in PARENTS:
+        simulation.submit(command, "client")
+    for number in range(60):
+        simulation.run(simulation.now_ns + random.randrange(1, 10) * SECOND_NS)
+        disturb(simulation, random, number)
+    for mic in sorted(simulation.kernel.state.venues):
+        simulation.reconnect(mic)
+    simulation.submit(HaltInstrument(SYMBOL, False), "staff")
+    simulation.run(CLOSE_NS)
+    simulation.submit(TimerFired(TimerKind.DAY_CLOSE, TRADE_DATE), "timer")
+    simulation.run()
+    assert simulation.audit() == []
+    kinds = simulation.counts.kinds
+    assert "CommandQuarantined" not in kinds
+    assert not simulation.kernel.state.algos.parents
+    assert kinds["AlgoFinished"] == len(PARENTS)
+    again = replay_journal(journal, decide=True)
+    assert again.decide_equal
+    assert again.state_hash == state_hash(simulation.kernel.state)

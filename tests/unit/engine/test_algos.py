@@ -105,7 +105,9 @@ def test_an_accepted_algo_order_is_planned_and_not_routed() -> None:
     assert planned.schedule.targets == tuple(map(dec, range(100, 1001, 100)))
     assert planned.arrival_mid == 50
     order = desk.order()
-    assert (order.status, order.unallocated, order.special.algo) == (OrderStatus.VALIDATED, 1000, "TWAP")
+    assert (order.status, order.unallocated) == (OrderStatus.VALIDATED, dec(1000))
+    assert order.special is not None
+    assert order.special.algo == "TWAP"
     assert desk.sent == []
 
 
@@ -141,6 +143,7 @@ def test_the_same_order_again_gets_the_first_answer_and_another_algo_is_refused(
     command = desk.algo_order()
     desk.run(command)
     assert desk.run(command).entry is None
+    assert command.algo is not None
     other = msgspec.structs.replace(command, algo=msgspec.structs.replace(command.algo, slices=5))
     assert kinds(desk.run(other)) == ["DuplicateRefused"]
     assert kinds(desk.run(msgspec.structs.replace(command, algo=None))) == ["DuplicateRefused"]
@@ -253,7 +256,7 @@ def test_the_cap_counts_only_volume_printed_in_the_interval_by_then() -> None:
     desk.trade()
     desk.market.traded += 10
     again = desk.look(61)
-    assert (kinds(again), sent(again)) == (["AlgoIntervalBegan"], 0)
+    assert (kinds(again), sent(again)) == (["AlgoIntervalBegan"], dec(0))
     assert len(desk.events(AlgoIntervalBegan)) == 2
 
 
@@ -465,7 +468,7 @@ def test_a_quantity_below_what_venues_hold_is_taken_from_them_first() -> None:
     desk.ack(child)
     asked = desk.replace("R", qty=400)
     assert kinds(asked) == ["ReplaceRequested"]
-    assert (child.replace_qty, child.replace_price) == (400, dec("49.98"))
+    assert (child.replace_qty, child.replace_price) == (dec(400), dec("49.98"))
     done = desk.replaced(child)
     assert kinds(done) == ["ChildReplaced", "OrderReplaced", "AlgoPlanned"]
     assert desk.figures("X")[1:] == (400, 0, 400)

@@ -38,13 +38,9 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
         _not_finite(command, out)
         return
     instrument = state.instruments.get(command.symbol)
-    if command.algo is not None:
-        refusal = submit_algo(state, command, account, instrument, now_ns, market, out)
-        if refusal is not None:
-            reject(command, refusal, now_ns, out)
-        return
-    if command.special is not None or command.tif in ON_AUCTION:
-        refusal = submit_special(state, command, account, instrument, now_ns, market, out)
+    if command.algo is not None or command.special is not None or command.tif in ON_AUCTION:
+        take = submit_special if command.algo is None else submit_algo
+        refusal = take(state, command, account, instrument, now_ns, market, out)
         if refusal is not None:
             reject(command, refusal, now_ns, out)
         return
