@@ -21,8 +21,10 @@ from qtinfra.core.commands import (
     MarketMoved,
     MassCancel,
     OrderStatusRequest,
+    PauseAlgo,
     RecordVenueReport,
     ReplaceOrder,
+    ResumeAlgo,
     SetVenueStatus,
     StartEpoch,
     SubmitOrder,
@@ -180,4 +182,6 @@ class Inbox(Generic[T]):
         """Whether an earlier command of the same order, or account, still waits."""
         if isinstance(command, CancelOrder):
             return self._waiting.concerns(command.account, command.orig_cl_ord_id)
+        if isinstance(command, PauseAlgo | ResumeAlgo):
+            return self._waiting.concerns(command.account, command.cl_ord_id)
         return isinstance(command, MassCancel) and self._waiting.of_account(command.account)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from qtinfra.core import commands as cmd
-from qtinfra.core.algo import AlgoTerms, Completion, FinishReason, SliceKind
+from qtinfra.core.algo import AlgoTerms, Completion, FinishReason, Schedule, SliceKind
 from qtinfra.core.algo_events import (
     AlgoFinished,
     AlgoIntervalBegan,
@@ -22,7 +22,11 @@ from qtinfra.core.extended_models import KillScope, LimitRule, PartyKind, Restri
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.models import Child, OrderStatus, TimeInForce
 from qtinfra.core.reports import VenueCancel
+from qtinfra.core.strategies.inputs import PlanInputs
+from qtinfra.core.strategies.registry import registry
+from qtinfra.core.strategies.twap import Twap
 from qtinfra.engine.kernel import Outcome
+from qtinfra.engine.lookup import use_strategies
 from tests.support.builders import ALPHA, BUY, SELL, SYMBOL, Books, Desk, dec, kinds, only, quote, submit
 
 pytestmark = pytest.mark.unit
@@ -631,3 +635,39 @@ def test_plain_orders_carry_nothing_of_it() -> None:
     accepted = only(desk.new(), OrderAccepted)
     assert (accepted.algo, accepted.special) == (None, None)
     assert desk.events(ChildrenRecalled) == []
+
+
+def test_a_killed_venue_loses_its_children_and_the_parent_goes_on_elsewhere() -> None:
+    desk = Floor(("XNAS", "BATS"))
+    desk.parent(passive=True)
+    desk.look(0)
+    (child,) = desk.live()
+    assert kinds(desk.kill(KillScope.VENUE, child.venue)) == ["KillSwitchEngaged", "ChildrenRecalled"]
+    desk.canceled(child)
+    assert sent(desk.look(1)) == 100
+    assert desk.live()[0].venue != child.venue
+
+
+def test_an_algo_that_is_not_installed_any_more_pauses_and_ends_aloud() -> None:
+    desk = Floor()
+    desk.parent(passive=True)
+    desk.look(0)
+    desk.checked = False  # deciding again needs the strategies that decided
+    use_strategies(desk.state, {})
+    assert kinds(desk.look(1)) == ["AlgoPaused", "ChildrenRecalled"]
+    desk.canceled(desk.live()[0])
+    assert kinds(desk.look(600)) == ["AlgoFinished", "OrderCancelled"]
+    assert only(desk.run(msgspec.structs.replace(desk.algo_order(), cl_ord_id="Y")), OrderRejected).code
+
+
+def test_a_strategy_of_ones_own_plans_parents_by_its_name() -> None:
+    class AllAtOnce(Twap):
+        name = "ALL"
+
+        def plan(self, terms: AlgoTerms, inputs: PlanInputs) -> Schedule:
+            return super().plan(msgspec.structs.replace(terms, slices=1), inputs)
+
+    desk = Floor(checked=False)
+    use_strategies(desk.state, registry((AllAtOnce(),)))
+    desk.parent("ALL")
+    assert sent(desk.look(0)) == 1000

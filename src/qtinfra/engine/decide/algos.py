@@ -19,6 +19,7 @@ from qtinfra.core.decisions import Refusal, RiskApproved, RiskRefused
 from qtinfra.core.extended_models import Account, Instrument
 from qtinfra.core.market import ConsolidatedBook, MarketView, peek
 from qtinfra.core.models import Order
+from qtinfra.core.strategies.registry import BUILT_IN
 from qtinfra.core.strategies.schedule import ScheduleError
 from qtinfra.core.validation.algo import algo_special, check_algo
 from qtinfra.core.validation.rules import check_new
@@ -137,9 +138,12 @@ def _order_to_be(command: SubmitOrder, now_ns: int) -> Order:
 
 def plan(state: State, order: Order, terms: AlgoTerms, now_ns: int, market: MarketView) -> Schedule | Refusal:
     """A schedule for what is left of the order."""
+    strategy = strategies_of(state).get(terms.algo)
+    if strategy is None:
+        return Refusal("unknown_algo", f"algo {terms.algo} is not installed", "algo", "", terms.algo)
     inputs = plan_inputs(state, order, terms, now_ns, market)
     try:
-        return strategies_of(state)[terms.algo].plan(terms, inputs)
+        return strategy.plan(terms, inputs)
     except ScheduleError as error:
         return Refusal("algo_not_planned", f"{terms.algo} cannot be planned: {error}", f"algo.{error.field}")
 
@@ -216,20 +220,23 @@ def look(
     view = parent_view(state, order, terms, parent, now_ns)
     view.paused = view.paused or bool(stopped)
     inputs = look_inputs(state, order, terms, parent, view, book, now_ns)
-    actions = evaluate(strategies_of(state)[terms.algo], view, inputs, now_ns)
+    strategy = strategies_of(state).get(terms.algo) or BUILT_IN["TWAP"]  # unread while it is paused
+    actions = evaluate(strategy, view, inputs, now_ns)
     if not actions.idle:
         market.book(order.symbol)
         _act(state, order, actions, now_ns, market, out)
 
 
 def _stopped(state: State, order: Order, parent: ParentState) -> str:
-    """Why the parent may not go on: its algo is disabled or its permission is gone; empty when it may."""
+    """Why the parent may not go on: its algo is disabled or not installed; empty when it may."""
     if parent.paused:
         return parent.paused
     algo = order.algo.algo if order.algo is not None else ""
     run = state.risk.algos.get(algo)
     if run is not None and run.disabled:
         return f"algo {algo} is disabled"
+    if algo not in strategies_of(state):
+        return f"algo {algo} is not installed"
     return ""
 
 
@@ -407,7 +414,8 @@ def _moved(state: State, event: al.MarketProfileSet | al.VolumeCurveSet) -> list
     found = []
     for order_id in state.algos.parents:
         order = state.orders[order_id]
-        if order.symbol == event.symbol and order.algo is not None and strategies[order.algo.algo].resolves:
+        strategy = strategies.get(order.algo.algo) if order.algo is not None else None
+        if order.symbol == event.symbol and strategy is not None and strategy.resolves:
             found.append(order_id)
     return found
 

@@ -47,6 +47,7 @@ from qtinfra.core.extended_models import (
 )
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Child, ChildStatus, Order, Origin
+from qtinfra.engine.decide.algo_replacing import recall
 from qtinfra.engine.decide.amend import cancel_if_open
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.risk_desk import is_risk_staff, wrong_count, wrong_limit
@@ -220,7 +221,10 @@ def _in_flight(child: Child) -> bool:
 def engage_kill_switch(
     state: State, command: EngageKillSwitch, now_ns: int, market: MarketView, out: Decision
 ) -> None:
-    """Block new flow of the scope and ask for the cancel of all that is open in it."""
+    """Block new flow of the scope and ask for the cancel of all that is open in it.
+
+    A parent that an algo works only loses what a killed venue holds: it goes on elsewhere.
+    """
     del market
     if command.scope is not KillScope.FIRM and not command.value:
         text = f"a kill switch for {command.scope} must name which"
@@ -230,7 +234,10 @@ def engage_kill_switch(
         out.add(KillSwitchEngaged(command.scope, command.value, command.reason))
     for order_id in state.open_orders:
         order = state.orders[order_id]
-        if _killed(state, order, state.accounts[order.account], command):
+        if command.scope is KillScope.VENUE and order_id in state.algos.parents:
+            there = [child for child in state.working_children(order) if child.venue == command.value]
+            recall(state, order, tuple(child.child_id for child in there), "kill switch", now_ns, out)
+        elif _killed(state, order, state.accounts[order.account], command):
             cancel_if_open(state, order, Origin.SYSTEM, "kill switch", now_ns, out)
 
 
