@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.decimals import ZERO, average, canonical
 from qtinfra.core.special import SpecialTerms
 
@@ -305,7 +306,8 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     `cum_qty` is the sum of unbusted executions, `notional` the sum of their price times quantity,
     `unallocated` what no venue holds, `reserved` what risk counts as open. `closed` is the status that ended
     it, if one did; a filled order is not closed by it, since a bust or a larger replace opens it again.
-    `special` has the terms of an order that is not plain, as they count now.
+    `special` has the terms of an order that is not plain, as they count now; `algo` those of one that an
+    algorithm works.
     """
 
     order_id: str
@@ -347,6 +349,7 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     refused_venues: list[str] = []
     executions: list[str] = []
     special: SpecialTerms | None = None
+    algo: AlgoTerms | None = None
 
     @property
     def filled(self) -> bool:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from qtinfra.core.decimals import ZERO, exact, plain
 from qtinfra.core.extended_models import ExecutionState
 from qtinfra.core.models import ChildStatus, Order, order_status
+from qtinfra.engine.audit_algos import audit_algos
 from qtinfra.engine.audit_books import audit_books
 from qtinfra.engine.audit_packing import audit_packing
 from qtinfra.engine.audit_risk import audit_risk
@@ -34,6 +35,7 @@ def audit(state: State) -> list[str]:
             *audit_books(state),
             *audit_special(state),
             *audit_risk(state),
+            *audit_algos(state),
         ]
 
 

@@ -24,6 +24,7 @@ from qtinfra.core.models import (
     QueuedReplace,
 )
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER, NO_ORDER, Effect
+from qtinfra.engine.evolve_algos import ALGOS
 from qtinfra.engine.evolve_books import BOOKS, charge_fill, post_change, rebook
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import with_risk
@@ -225,6 +226,7 @@ def _new_order(event: ev.OrderAccepted | ev.OrderRejected) -> Order:
         price,
     )
     order.special = event.special
+    order.algo = event.algo
     return order
 
 
@@ -707,5 +709,6 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     ev.OrderStopped: _order_stopped,
     **HELD,
     **BOOKS,
+    **ALGOS,
 }
 _EVOLVE.update(with_risk(_EVOLVE))

@@ -26,6 +26,7 @@ from qtinfra.core.extended_models import (
 )
 from qtinfra.core.models import Child, Order, Origin
 from qtinfra.core.special import Link, SpecialTerms
+from qtinfra.engine.algo_state import AlgoState
 from qtinfra.engine.archive import Archive, Packing, Row
 from qtinfra.engine.keyindex import Part
 from qtinfra.engine.risk_state import RiskState
@@ -104,6 +105,7 @@ class State(msgspec.Struct, dict=True):
     risk: RiskState = msgspec.field(default_factory=RiskState)
     fees: FeeBook | None = None
     cash: CashLedger | None = None
+    algos: AlgoState = msgspec.field(default_factory=AlgoState)
     closing: dict[str, bool] = {}
     packing: Packing = msgspec.field(default_factory=Packing)
 
