@@ -88,8 +88,6 @@ def review_end(state: State, now_ns: int, market: MarketView, out: Decision, *, 
         _review_cancel(order, bool(working), ended.reason, now_ns, out)
         return
     pending = order.pending_replace
-    if order.algo is not None and pending is None and order.order_id in state.algos.parents:
-        return  # the next look at the parent decides
     part = min(ended.leaves, order.unallocated) if _may_go_elsewhere(order, ended) else ZERO
     if pending is not None and pending.waiting <= 0 and (working or order.filled or part):
         _resolve_replace(state, order, pending, "", now_ns, out)

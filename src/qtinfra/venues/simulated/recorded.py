@@ -260,7 +260,9 @@ class RecordedVenue:
         entry = own.entry
         enough = not own.minimum or self.overlay.reachable(entry) >= own.minimum
         takes = self.overlay.take(entry, now_ns) if enough else []
-        self._printed += sum(units for _, units in takes)
+        for price, units in takes:
+            self._printed += units
+            self._last_price = price
         reports = [self._fill(own, units, price, Liquidity.REMOVED, now_ns) for price, units in takes]
         if not entry.leaves:
             self._close(own)
