@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from qtinfra import __version__
-from qtinfra.cli import live, serving
+from qtinfra.cli import live, serving, tca
 from qtinfra.cli.output import console, note, print_json, progress
 from qtinfra.cli.projecting import projector_app
 
@@ -464,3 +464,4 @@ def _require(holds: bool, otherwise: str) -> None:
 
 live.register(app)
 serving.register(app)
+tca.register(app)
