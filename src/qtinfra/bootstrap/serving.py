@@ -16,7 +16,7 @@ from functools import partial
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from qtinfra.bootstrap.projection import Projection
-from qtinfra.bootstrap.sessions import Evidence
+from qtinfra.bootstrap.sessions import Evidence, installed_strategies
 from qtinfra.core.commands import (
     AnyCommand,
     SetLimit,
@@ -272,6 +272,7 @@ def _platform(
         on_alert=alerts.append,
         on_durable=on_durable,
         not_before_ns=recovery.last_ns,
+        strategies=installed_strategies(),
     )
     return Platform(settings, clock, shard, market, trade_date, view, durable, alerts, projection)
 
