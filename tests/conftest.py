@@ -3,6 +3,11 @@
 from collections import Counter
 
 import pytest
+from hypothesis import settings
+
+#: No test asserts on time; a loaded machine is no failure.
+settings.register_profile("qtinfra", deadline=None)
+settings.load_profile("qtinfra")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -43,6 +43,7 @@ from qtinfra.core.reports import (
     ToVenue,
     VenueReport,
 )
+from qtinfra.engine.archive import Packing
 from qtinfra.engine.audit import audit
 from qtinfra.engine.kernel import Kernel, Outcome, decide_again, replay
 from qtinfra.engine.state import State, decode_state, encode_state, state_hash
@@ -150,8 +151,13 @@ class Books:
         return ConsolidatedBook(symbol, tuple(self.quotes[mic] for mic in sorted(self.quotes)))
 
 
+def _packing_at_once() -> State:
+    """A state that packs an order in the moment in which it ends."""
+    return State(packing=Packing(keep=0, block=1))
+
+
 class Desk:
-    """A kernel under test.
+    """A kernel under test, and beside it one that packs every order in the moment in which it ends.
 
     Attributes:
         reports: what clients were told, the oldest first.
@@ -176,6 +182,7 @@ class Desk:
         self.checked = checked
         self._shadow = State()
         self._again = Kernel(State())
+        self._packed = Kernel(_packing_at_once())
         self._now_ns = START_NS
         self._seq: dict[str, int] = {}
         self._execs = 0
@@ -235,6 +242,8 @@ class Desk:
         self._now_ns += 1_000_000
         inbound = cmd.Inbound(command, actor, f"c{len(self.entries)}", self._now_ns - 1)
         outcome = self.kernel.execute(inbound, self._now_ns, self.market)
+        if self.checked:
+            self._check_packed(outcome, inbound)
         if outcome.entry is not None:
             self.entries.append(outcome.entry)
             if self.checked:
@@ -251,6 +260,12 @@ class Desk:
         elif isinstance(effect, Alert):
             self.alerts.append(effect)
 
+    def _check_packed(self, outcome: Outcome, inbound: cmd.Inbound) -> None:
+        """A kernel that packs every order the moment it ends says, sends and records the same."""
+        packed = self._packed.execute(inbound, self._now_ns, self.market)
+        assert packed == outcome, "a packed order does what a live one does"
+        assert audit(self._packed.state) == [], "the state with packed orders is sound"
+
     def _check(self, entry: Entry) -> None:
         written = encode_entry(entry)
         assert encode_entry(_ENTRIES.decode(written)) == written, "the record reads back"
@@ -263,14 +278,18 @@ class Desk:
 
     def restart(self, from_journal: bool = False) -> None:
         """A new kernel: from the snapshot of the state, or from the records."""
+        self.kernel = Kernel(self._restarted(self.state, State(), from_journal))
+        if self.checked:
+            self._packed = Kernel(self._restarted(self._packed.state, _packing_at_once(), from_journal))
+
+    def _restarted(self, state: State, fresh: State, from_journal: bool) -> State:
         if from_journal:
-            state = State()
             for entry in self.entries:
-                replay(state, entry)
+                replay(fresh, entry)
         else:
-            state = decode_state(encode_state(self.state))
-        assert state_hash(state) == state_hash(self.state)
-        self.kernel = Kernel(state)
+            fresh = decode_state(encode_state(state))
+        assert state_hash(fresh) == state_hash(state)
+        return fresh
 
     # --- clients and staff ---
 

@@ -16,7 +16,7 @@ from functools import partial
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from qtinfra.bootstrap.projection import Projection
-from qtinfra.bootstrap.sessions import Evidence
+from qtinfra.bootstrap.sessions import Evidence, installed_strategies
 from qtinfra.bootstrap.taps import Taps
 from qtinfra.core.commands import (
     AnyCommand,
@@ -284,6 +284,7 @@ def _platform(
         on_durable=on_durable,
         on_decided=on_decided,
         not_before_ns=recovery.last_ns,
+        strategies=installed_strategies(),
     )
     return Platform(settings, clock, shard, market, trade_date, view, durable, alerts, taps, projection)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from qtinfra.core.exceptions import JournalCorruptError, JournalError, SecurityError
 from qtinfra.core.ports import Clock, Head
+from qtinfra.core.strategies.registry import BUILT_IN, ENTRY_POINT_GROUP, Registry, registry
 from qtinfra.infra.clock import SystemClock
 from qtinfra.journal.anchor import (
     Anchorer,
@@ -54,6 +56,22 @@ ANCHOR_EVERY_EVENTS = 500
 
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _LOG_MAGIC_AT = 8
+
+
+def installed_strategies() -> Registry:
+    """The algos that come with the engine and those that installed packages announce.
+
+    A package names its own under the entry point group "qtinfra.strategies": a class without arguments, or an
+    instance, that follows `core.strategies.inputs.Strategy`.
+
+    Raises:
+        ValueError: two strategies have one name, or one has none.
+    """
+    found = list(BUILT_IN.values())
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        loaded = entry.load()
+        found.append(loaded() if isinstance(loaded, type) else loaded)
+    return registry(found)
 
 
 class Evidence(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ import typer
 from qtinfra.cli.commands import app
 from qtinfra.cli.output import note, print_json
 from qtinfra.core.exceptions import JournalCorruptError, QtInfraError
+from qtinfra.infra.heap import prepare_heap
 
 FAILED, WRONG_INPUT, CORRUPT, INTERRUPTED = 1, 2, 78, 130
 
@@ -31,7 +32,13 @@ _ClickException = next(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. Never raises for anything a user can cause."""
+    """Run one command; its exit status. Never raises for anything a user can cause.
+
+    Args:
+        argv: what was typed; None for that of this process, whose garbage collector is set for long runs.
+    """
+    if argv is None:
+        prepare_heap()
     args = list(sys.argv[1:] if argv is None else argv)
     status: int
     try:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.calendar import VenueCalendar
 from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.extended_models import (
@@ -51,12 +52,14 @@ class SubmitOrder(Command, frozen=True, gc=False):
     origin: Origin = Origin.CLIENT
     poss_resend: bool = False
     special: SpecialTerms | None = None
+    algo: AlgoTerms | None = None
 
 
 class ReplaceOrder(Command, frozen=True, gc=False):
     """New total quantity, price and special terms for an order; None keeps what it has.
 
-    Of the special terms those that are set replace the order's; marks, links and locates stay.
+    Of the special terms those that are set replace the order's; marks, links and locates stay. `algo`
+    replaces an algo order's terms as a whole; what is left is planned anew.
     """
 
     account: str
@@ -66,6 +69,7 @@ class ReplaceOrder(Command, frozen=True, gc=False):
     price: Decimal | None = None
     origin: Origin = Origin.CLIENT
     special: SpecialTerms | None = None
+    algo: AlgoTerms | None = None
 
 
 class CancelOrder(Command, frozen=True, gc=False):
@@ -112,20 +116,28 @@ class RecordVenueReports(Command, frozen=True, gc=False):
 class TimerKind(StrEnum):
     """DAY_CLOSE ends the trading day at a venue; DAY_OPEN begins trading date `trade_date`.
 
-    EXPIRY ends what is due now by the journaled calendars and the orders' own times.
+    EXPIRY ends what is due now by the journaled calendars and the orders' own times. ALGO looks at the
+    parents that algorithms work.
     """
 
     DAY_CLOSE = "DAY_CLOSE"
     DAY_OPEN = "DAY_OPEN"
     EXPIRY = "EXPIRY"
+    ALGO = "ALGO"
 
 
 class TimerFired(Command, frozen=True, gc=False):
-    """A scheduled moment came. `venue` empty means all venues; `trade_date` is ISO 8601."""
+    """A scheduled moment came. `venue` empty means all venues; `trade_date` is ISO 8601.
+
+    ALGO looks at every `parts`-th parent, from number `part` on, so that thousands of them do not hold up
+    orders.
+    """
 
     kind: TimerKind
     trade_date: str
     venue: str = ""
+    part: int = 0
+    parts: int = 1
 
 
 class StartEpoch(Command, frozen=True, gc=False):
@@ -383,6 +395,54 @@ class LoadCash(Command, frozen=True, gc=False):
     trade_date: str
 
 
+class PauseAlgo(Command, frozen=True, gc=False):
+    """Stop an algo order where it stands: its children are asked back, its end time stays."""
+
+    account: str
+    cl_ord_id: str
+    reason: str = ""
+
+
+class ResumeAlgo(Command, frozen=True, gc=False):
+    """Let a paused algo order go on: what is left is planned over what is left of its time."""
+
+    account: str
+    cl_ord_id: str
+    reason: str = ""
+
+
+class SetVolumeCurve(Command, frozen=True, gc=False):
+    """How a symbol's volume spreads over a session; replaces the one before.
+
+    Attributes:
+        trade_date: the session's, ISO 8601.
+        open_ns, close_ns: its ends, UTC nanoseconds.
+        bins: volume of equally long bins between them, of any scale.
+    """
+
+    symbol: str
+    trade_date: str
+    open_ns: int
+    close_ns: int
+    bins: tuple[Decimal, ...]
+
+
+class SetMarketProfile(Command, frozen=True, gc=False):
+    """What planners expect of a symbol's day; replaces the profile before. None is not known.
+
+    Attributes:
+        daily_volume, close_volume: units in the day, and in the closing auction.
+        daily_volatility: standard deviation of a day's return; 0.02 is two percent.
+        spread: in price units.
+    """
+
+    symbol: str
+    daily_volume: Decimal | None = None
+    daily_volatility: Decimal | None = None
+    spread: Decimal | None = None
+    close_volume: Decimal | None = None
+
+
 AnyCommand = (
     SubmitOrder
     | ReplaceOrder
@@ -417,6 +477,10 @@ AnyCommand = (
     | LoadPosition
     | SetFeeSchedule
     | LoadCash
+    | PauseAlgo
+    | ResumeAlgo
+    | SetVolumeCurve
+    | SetMarketProfile
 )
 
 

@@ -9,7 +9,8 @@ from decimal import Decimal
 
 import msgspec
 
-from qtinfra.core.book_events import AnyBookEvent
+from qtinfra.core.algo import AlgoTerms
+from qtinfra.core.algo_events import AnyFurtherEvent
 from qtinfra.core.commands import AnyCommand
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import (
@@ -27,16 +28,7 @@ from qtinfra.core.extended_models import (
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, Origin, TimeInForce
 from qtinfra.core.special import SpecialTerms
-from qtinfra.core.special_events import (
-    CalendarSet,
-    CorporateActionTaken,
-    OrderAdjusted,
-    OrderHeld,
-    OrderTriggered,
-    PegRepriced,
-    TermsReplaced,
-    WatermarkMoved,
-)
+from qtinfra.core.special_events import AnySpecialEvent
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -183,6 +175,7 @@ class OrderAccepted(Event, frozen=True, gc=False):
     ts_ns: int
     special: SpecialTerms | None = None
     reference: Decimal | None = None
+    algo: AlgoTerms | None = None
 
 
 class OrderRejected(Event, frozen=True, gc=False):
@@ -209,6 +202,7 @@ class OrderRejected(Event, frozen=True, gc=False):
     text: str
     fix_reason: int
     special: SpecialTerms | None = None
+    algo: AlgoTerms | None = None
 
 
 class DuplicateRefused(Event, frozen=True, gc=False):
@@ -651,14 +645,7 @@ AnyEvent = (
     | ChildUnknown
     | ChildConfirmed
     | OrderStopped
-    | CalendarSet
-    | OrderHeld
-    | OrderTriggered
-    | WatermarkMoved
-    | PegRepriced
-    | TermsReplaced
-    | CorporateActionTaken
-    | OrderAdjusted
+    | AnySpecialEvent
     | RiskPolicySet
     | PartyApproved
     | LocateGranted
@@ -668,7 +655,7 @@ AnyEvent = (
     | OverrideRequested
     | OverrideApproved
     | OverrideUsed
-    | AnyBookEvent
+    | AnyFurtherEvent
 )
 
 

@@ -210,7 +210,7 @@ class ExecutionState(StrEnum):
     BUSTED = "BUSTED"
 
 
-class Execution(msgspec.Struct, gc=False):
+class Execution(msgspec.Struct, array_like=True, gc=False):
     """One trade print. `reported_qty`/`reported_px` are the venue's words; `qty`, `px` what counts today.
 
     `qty`, `px` and `value` (exactly what was paid per multiplier) follow corrections and corporate-action

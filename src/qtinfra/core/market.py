@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from qtinfra.core.decimals import ZERO
+
 #: One price level: price, displayed size.
 Level = tuple[Decimal, Decimal]
 
@@ -22,10 +24,16 @@ class VenueQuote(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ConsolidatedBook(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """All venues' quotes for one symbol at one moment, in the order of the venues' names."""
+    """All venues' quotes for one symbol at one moment, in the order of the venues' names.
+
+    `traded` is the regular volume printed today by then, ours included, blocks and crosses not; `last_px` the
+    last trade's price. A view that does not know them has 0 and None.
+    """
 
     symbol: str
     quotes: tuple[VenueQuote, ...]
+    traded: Decimal = ZERO
+    last_px: Decimal | None = None
 
     def best_bid(self) -> Decimal | None:
         """The highest displayed bid of the live venues."""
@@ -105,6 +113,11 @@ class RecordingMarket:
                 self._used[symbol] = known
         return known
 
+    def peek(self, symbol: str) -> ConsolidatedBook | None:
+        """The book without keeping it: who then decides something asks for it by `book` as well."""
+        known = self._used.get(symbol) if self._used is not None else None
+        return known if known is not None else self._source.book(symbol)
+
     def take(self) -> tuple[ConsolidatedBook, ...]:
         """The books used since the last call."""
         if not self._used:
@@ -112,6 +125,11 @@ class RecordingMarket:
         used = tuple(self._used.values())
         self._used = None
         return used
+
+
+def peek(market: MarketView, symbol: str) -> ConsolidatedBook | None:
+    """The book, not kept in the record; who then decides something asks for it by `MarketView.book`."""
+    return market.peek(symbol) if isinstance(market, RecordingMarket) else market.book(symbol)
 
 
 NO_MARKET = NoMarket()

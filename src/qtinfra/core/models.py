@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.decimals import ZERO, average, canonical
 from qtinfra.core.special import SpecialTerms
 
@@ -216,8 +217,11 @@ class ChildStatus(StrEnum):
 WORKING_CHILD = (ChildStatus.SENT, ChildStatus.LIVE, ChildStatus.UNKNOWN)
 
 
-class Child(msgspec.Struct, gc=False):
-    """One order at one venue on behalf of a client order. `cl_ord_id` is the venue's last accepted id."""
+class Child(msgspec.Struct, array_like=True, gc=False):
+    """One order at one venue on behalf of a client order. `cl_ord_id` is the venue's last accepted id.
+
+    `requests` are the venue ids of its cancels and replaces, answered ones included; None before the first.
+    """
 
     child_id: str
     order_id: str
@@ -238,6 +242,7 @@ class Child(msgspec.Struct, gc=False):
     replace_id: str = ""
     replace_qty: Decimal = ZERO
     replace_price: Decimal | None = None
+    requests: list[str] | None = None
 
     @property
     def working(self) -> bool:
@@ -279,7 +284,7 @@ class QueuedReplace(msgspec.Struct, frozen=True, gc=False):
     origin: Origin
 
 
-class Amend(msgspec.Struct, frozen=True, gc=False):
+class Amend(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A cancel or replace that was asked for under its own client id, whatever became of it.
 
     `reject_reason` is CxlRejReason (FIX 102) once it was refused, -1 before; `code` and `text` are ours.
@@ -295,13 +300,14 @@ class Amend(msgspec.Struct, frozen=True, gc=False):
     text: str = ""
 
 
-class Order(msgspec.Struct, gc=False):
+class Order(msgspec.Struct, array_like=True, gc=False):
     """A client's order. Mutated by `engine.evolve` only; every figure is exact.
 
     `cum_qty` is the sum of unbusted executions, `notional` the sum of their price times quantity,
     `unallocated` what no venue holds, `reserved` what risk counts as open. `closed` is the status that ended
     it, if one did; a filled order is not closed by it, since a bust or a larger replace opens it again.
-    `special` has the terms of an order that is not plain, as they count now.
+    `special` has the terms of an order that is not plain, as they count now; `algo` those of one that an
+    algorithm works.
     """
 
     order_id: str
@@ -343,6 +349,7 @@ class Order(msgspec.Struct, gc=False):
     refused_venues: list[str] = []
     executions: list[str] = []
     special: SpecialTerms | None = None
+    algo: AlgoTerms | None = None
 
     @property
     def filled(self) -> bool:

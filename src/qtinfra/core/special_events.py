@@ -100,3 +100,15 @@ class OrderAdjusted(SpecialEvent, frozen=True, gc=False):
     ratio_num: Decimal
     ratio_den: Decimal
     ts_ns: int
+
+
+AnySpecialEvent = (
+    CalendarSet
+    | OrderHeld
+    | OrderTriggered
+    | WatermarkMoved
+    | PegRepriced
+    | TermsReplaced
+    | CorporateActionTaken
+    | OrderAdjusted
+)

@@ -10,15 +10,22 @@ from decimal import Decimal
 from qtinfra.core.decimals import ZERO, exact, plain
 from qtinfra.core.extended_models import ExecutionState
 from qtinfra.core.models import ChildStatus, Order, order_status
+from qtinfra.engine.audit_algos import audit_algos
 from qtinfra.engine.audit_books import audit_books
+from qtinfra.engine.audit_packing import audit_packing
 from qtinfra.engine.audit_risk import audit_risk
 from qtinfra.engine.audit_special import audit_special
 from qtinfra.engine.state import State
 
 
 def audit(state: State) -> list[str]:
-    """Every broken invariant as a sentence; empty when the state is sound."""
+    """Every broken invariant as a sentence; empty when the state is sound. Where packed orders are not found,
+    nothing else is looked at.
+    """
     with exact():
+        unreadable = audit_packing(state)
+        if unreadable:
+            return unreadable
         found: list[str] = []
         for order in state.orders.values():
             found.extend(f"order {order.order_id}: {text}" for text in audit_order(state, order))
@@ -28,6 +35,7 @@ def audit(state: State) -> list[str]:
             *audit_books(state),
             *audit_special(state),
             *audit_risk(state),
+            *audit_algos(state),
         ]
 
 

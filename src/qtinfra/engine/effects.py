@@ -10,6 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from qtinfra.core import algo_events as al
 from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
 from qtinfra.core.decimals import ZERO, average, canonical, plain
@@ -479,6 +480,21 @@ def _quarantined(state: State, event: ev.CommandQuarantined) -> list[Effect]:
     return [Alert("quarantined", event.order_id or event.account, event.error)]
 
 
+def _recalled(state: State, event: al.ChildrenRecalled) -> list[Effect]:
+    legs = ((leg, state.children[leg.child_id]) for leg in event.legs)
+    return [VenueCancel(child.venue, leg.cl_ord_id, child.cl_ord_id) for leg, child in legs]
+
+
+def _algo_paused(state: State, event: al.AlgoPaused) -> list[Effect]:
+    del state
+    return [Alert("algo_paused", event.order_id, event.reason)]
+
+
+def _algo_finished(state: State, event: al.AlgoFinished) -> list[Effect]:
+    del state
+    return [Alert("algo_finished", event.order_id, event.text)]
+
+
 #: By kind of event; a kind that is missing makes nothing leave.
 EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
     ev.OrderAccepted: _accepted,
@@ -508,6 +524,9 @@ EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
     sp.OrderTriggered: _triggered,
     sp.OrderAdjusted: _adjusted,
     sp.PegRepriced: _peg_repriced,
+    al.ChildrenRecalled: _recalled,
+    al.AlgoPaused: _algo_paused,
+    al.AlgoFinished: _algo_finished,
     ev.BreakRaised: _break,
     ev.CommandQuarantined: _quarantined,
 }

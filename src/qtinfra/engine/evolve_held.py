@@ -13,7 +13,7 @@ from qtinfra.core import special_events as sp
 from qtinfra.core.models import Order
 from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.scaling import scale_order, scaled
-from qtinfra.engine.settle import settle
+from qtinfra.engine.settle import name_request, settle
 from qtinfra.engine.state import OrderList, State
 
 
@@ -56,7 +56,7 @@ def _peg_repriced(state: State, event: sp.PegRepriced) -> None:
     for leg in event.legs:
         child = state.children[leg.child_id]
         child.replace_id, child.replace_qty, child.replace_price = leg.cl_ord_id, leg.qty, leg.price
-        state.venue_ids[leg.cl_ord_id] = leg.child_id
+        name_request(state, leg.child_id, leg.cl_ord_id)
     settle(state, state.orders[event.order_id], event.ts_ns)
 
 

@@ -15,11 +15,14 @@ from qtinfra.core.decimals import EXACT, exact
 from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
 from qtinfra.core.market import MarketView, RecordedMarket, RecordingMarket
 from qtinfra.core.reports import Effect
+from qtinfra.core.strategies.registry import Registry
 from qtinfra.engine.decide import decide
+from qtinfra.engine.decide.algos import algo_aftermath
 from qtinfra.engine.decide.decision import Decision, FollowUp
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.effects import EFFECTS, effects_of_answer
 from qtinfra.engine.evolve import evolve, evolve_all
+from qtinfra.engine.lookup import use_strategies
 from qtinfra.engine.state import State
 
 #: Follow-ups of one command; more would be a loop in our own rules.
@@ -69,13 +72,19 @@ class _Work(msgspec.Struct, gc=False):
 class Kernel:
     """Applies commands to one shard's state, one after the other.
 
+    Args:
+        state: the shard's.
+        strategies: what plans algo orders; None for those that come with the engine.
+
     Attributes:
         context: the decimal context of decisions. A caller with many commands may enter it once for all.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, strategies: Registry | None = None) -> None:
         self.state = state
         self.context = EXACT.copy()
+        if strategies is not None:
+            use_strategies(state, strategies)
 
     def execute(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
         """Decide and apply one command.
@@ -121,6 +130,8 @@ class Kernel:
         self._apply(work, command, mark, decision)
         if state.specials:
             aftermath(state, decision.events, decision)
+        if state.algos.parents:
+            algo_aftermath(state, decision.events, decision)
         if decision.follow_ups:
             self._follow_up(work, command, mark, list(decision.follow_ups))
         return decision.answers
@@ -140,6 +151,8 @@ class Kernel:
             self._apply(work, command, mark, step)
             if state.specials:
                 aftermath(state, step.events, step)
+            if state.algos.parents:
+                algo_aftermath(state, step.events, step)
             follow_ups.extend(step.follow_ups)
 
     def _apply(self, work: _Work, command: AnyCommand, mark: int, decision: Decision) -> None:

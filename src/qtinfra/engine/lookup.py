@@ -7,10 +7,12 @@ None of this is state: it is not encoded, not hashed, and built again from the s
 from __future__ import annotations
 
 from qtinfra.core.extended_models import KillScope
+from qtinfra.core.strategies.registry import BUILT_IN, Registry
 from qtinfra.engine.state import State
 from qtinfra.router.sor import VenueTerms
 
 _KEY = "lookup"
+_STRATEGIES = "strategies"
 
 
 class Lookup:
@@ -46,3 +48,14 @@ def open_venues(state: State, symbol: str) -> tuple[VenueTerms, ...]:
             if state.connected(mic) and kill_key(KillScope.VENUE, mic) not in state.kills
         )
     return known
+
+
+def use_strategies(state: State, strategies: Registry) -> None:
+    """Have this state's parents planned by these strategies; they are no part of it, nor of a snapshot."""
+    state.__dict__[_STRATEGIES] = strategies
+
+
+def strategies_of(state: State) -> Registry:
+    """The strategies that parents are planned by."""
+    found: Registry = state.__dict__.get(_STRATEGIES, BUILT_IN)
+    return found

@@ -53,7 +53,7 @@ class RiskMemo:
 
     `sums` has the amounts in the base currency that an account's figures are added to: its own, its client's
     and its firm's. `kinds` numbers the different sets of limits that accounts have; `traders` says which
-    traders nothing holds back. `books` has the last book seen of a symbol.
+    traders nothing holds back. `books` has the last book seen of a symbol. `made` counts the symbols' sheets.
     """
 
     __slots__ = (
@@ -61,6 +61,7 @@ class RiskMemo:
         "books",
         "controls",
         "kinds",
+        "made",
         "profiles",
         "rates",
         "sums",
@@ -76,6 +77,7 @@ class RiskMemo:
         self.controls: dict[tuple[bool, ...], tuple[Control, ...]] = {}
         self.sums: dict[str, list[Amounts]] = {}
         self.kinds: dict[LimitKind, int] = {}
+        self.made = 0
         self.traders: dict[str, bool] = {}
         self.books: dict[str, BookView] = {}
 
@@ -87,6 +89,7 @@ class RiskMemo:
         self.controls.clear()
         self.sums.clear()
         self.kinds.clear()
+        self.made = 0
         self.traders.clear()
         self.rates = None
 

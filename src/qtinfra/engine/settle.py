@@ -58,6 +58,7 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
         state.open_orders[order.order_id] = True
     else:
         state.open_orders.pop(order.order_id, None)
+        state.closing[order.order_id] = True
     if reserved != order.reserved:
         expose(state, order, reserved)
     if order.special is not None:
@@ -97,9 +98,9 @@ def expose(state: State, order: Order, reserved: Decimal) -> None:
     if exposure is None:
         exposure = by_symbol[order.symbol] = Exposure()
     if order.side is _BUY:
-        exposure.buy += reserved - order.reserved
+        exposure.buy = exposure.buy + (reserved - order.reserved) or ZERO
     else:
-        exposure.sell += reserved - order.reserved
+        exposure.sell = exposure.sell + (reserved - order.reserved) or ZERO
     order.reserved = reserved
 
 
@@ -131,6 +132,17 @@ def end_children(state: State, order: Order) -> None:
     """All children end with the order's day."""
     for child in state.working_children(order):
         release(order, child, _CHILD_EXPIRED)
+
+
+def name_request(state: State, child_id: str, venue_id: str) -> None:
+    """A cancel or replace of the child goes out under this id: answers that name it, late ones too, are the
+    child's.
+    """
+    child = state.children[child_id]
+    if child.requests is None:
+        child.requests = []
+    child.requests.append(venue_id)
+    state.venue_ids[venue_id] = child_id
 
 
 def known(order: Order, child: Child) -> None:

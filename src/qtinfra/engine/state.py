@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
+from functools import cache, cached_property
 
 import msgspec
 
@@ -25,7 +26,11 @@ from qtinfra.core.extended_models import (
 )
 from qtinfra.core.models import Child, Order, Origin
 from qtinfra.core.special import Link, SpecialTerms
+from qtinfra.engine.algo_state import AlgoState
+from qtinfra.engine.archive import Archive, Packing, Row
+from qtinfra.engine.keyindex import Part
 from qtinfra.engine.risk_state import RiskState
+from qtinfra.engine.rows import Table, Tables
 from qtinfra.positions.book import PositionBook
 from qtinfra.positions.cash import CashLedger
 from qtinfra.positions.fee_book import FeeBook
@@ -59,6 +64,8 @@ class State(msgspec.Struct, dict=True):
     `closed_days` has the last trading date that ended, by venue ("" for all at once). `specials` are the open
     orders with special terms, `watched` those that the market may move, by symbol, with the best price that a
     trailing stop has seen; `submitted_terms` the first terms of orders whose special terms have changed.
+    `closing` are the orders that have ended and wait to be packed, `packing` stands for those that are; the
+    tables of orders, children, venue ids and executions find both (`engine.rows`).
     `fees` is None until a fee schedule is set, `cash` until cash is loaded (it has the accounts that did).
     """
 
@@ -98,11 +105,46 @@ class State(msgspec.Struct, dict=True):
     risk: RiskState = msgspec.field(default_factory=RiskState)
     fees: FeeBook | None = None
     cash: CashLedger | None = None
+    algos: AlgoState = msgspec.field(default_factory=AlgoState)
+    closing: dict[str, bool] = {}
+    packing: Packing = msgspec.field(default_factory=Packing)
+
+    def __post_init__(self) -> None:
+        before = self.orders
+        archive = before.archive.copy() if isinstance(before, Table) else Archive(self.packing)
+        self.keep_in(archive)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The live orders and what goes with them, and the archive of the packed ones behind them."""
+        return self.keep_in(Archive(self.packing))
+
+    def keep_in(self, archive: Archive) -> Tables:
+        """Put an archive behind the tables; its packing is the state's from now on."""
+        self.packing = archive.packing
+        tables = Tables(
+            archive,
+            self.closing,
+            self.client_ids,
+            self.orders,
+            self.children,
+            self.venue_ids,
+            self.executions,
+        )
+        self.orders, self.children = tables.orders, tables.children
+        self.venue_ids, self.executions = tables.venue_ids, tables.executions
+        self.__dict__["tables"] = tables
+        return tables
 
     def find_order(self, account: str, cl_ord_id: str) -> Order | None:
         """The order that any of its client ids names: the first, a replace's, a cancel's."""
         order_id = self.client_ids.get(account, _NO_IDS).get(cl_ord_id)
-        return self.orders[order_id] if order_id is not None else None
+        if order_id is not None:
+            return self.orders[order_id]
+        if not self.packing.rows:
+            return None
+        number = self.tables.archive.of_client_id(account, cl_ord_id)
+        return self.tables.reach(number).order if number is not None else None
 
     def policies(self, account: str) -> Policies:
         known = self.accounts.get(account)
@@ -141,20 +183,62 @@ _NO_EXPOSURE: dict[str, Exposure] = {}
 _ZERO_EXPOSURE = Exposure()
 _DEFAULT_POLICIES = Policies()
 
+#: What a snapshot's bytes mean besides the names and types of its fields. Add one when evolve comes to read
+#: the same fields in another way.
+_RULES = 1
+
+
+class _Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A state as written: the version that wrote it, its fields, and the archive of its packed orders."""
+
+    version: str
+    state: msgspec.Raw
+    archive: msgspec.Raw
+
+
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(State)
+_IMAGES = msgspec.msgpack.Decoder(_Image)
+_STATES = msgspec.msgpack.Decoder(State)
+_ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], list[Part], list[tuple[int, bytes]]])
+
+
+@cache
+def state_version() -> str:
+    """The version of a state's written form: of the rules, and of every field's name, type and default."""
+    schema = msgspec.json.encode(msgspec.json.schema_components((State, Row)), order="sorted")
+    return f"{_RULES}-{hashlib.sha256(schema).hexdigest()[:16]}"
 
 
 def encode_state(state: State) -> bytes:
-    """The whole state as bytes: equal histories give equal bytes, in any process."""
-    return _ENCODER.encode(state)
+    """The whole state as bytes, packed orders as they are kept. Equal histories give equal bytes, in any
+    process with the same compressor; for a comparison between any two take `state_hash`.
+    """
+    return _ENCODER.encode((state_version(), state, state.tables.archive.dump()))
 
 
 def decode_state(data: bytes) -> State:
-    """Inverse of `encode_state`; raises `msgspec.ValidationError` on foreign bytes."""
-    return _DECODER.decode(data)
+    """Inverse of `encode_state`. Packed orders stay packed.
+
+    Raises:
+        msgspec.ValidationError: foreign bytes, or written by another version of the state or its rules.
+    """
+    image = _IMAGES.decode(data)
+    if image.version != state_version():
+        raise msgspec.ValidationError(f"a state of version {image.version}, not {state_version()}")
+    state = _STATES.decode(image.state)
+    state.keep_in(Archive(state.packing, *_ARCHIVES.decode(image.archive)))
+    if not state.tables.archive.complete:
+        raise msgspec.ValidationError(f"not the {state.packing.rows} packed orders that the state counts")
+    return state
+
+
+def clone_state(state: State) -> State:
+    """An equal state that changes by itself; the blocks of packed orders, which never change, are shared."""
+    clone = _STATES.decode(_ENCODER.encode(state))
+    clone.keep_in(Archive(clone.packing, *state.tables.archive.dump()))
+    return clone
 
 
 def state_hash(state: State) -> str:
-    """SHA-256 of the encoded state, hex."""
-    return hashlib.sha256(encode_state(state)).hexdigest()
+    """SHA-256, hex, of the encoded fields; those of packed orders are covered by `Packing.digest`."""
+    return hashlib.sha256(_ENCODER.encode(state)).hexdigest()

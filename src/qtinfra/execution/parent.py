@@ -78,6 +78,7 @@ class Inputs(msgspec.Struct, gc=False):
         others: units that others have printed since the plan was made.
         interval_others, interval_own: units that others have printed, and that the parent has executed, in
             the interval that the cap is held on.
+        known: there is a market to see; without one nothing is sent, asked back or caught up.
         trading: continuous trading runs and the symbol is not halted.
         dark: a venue without displayed quotes can be asked.
         open_auction, close_auction: the auction still takes orders.
@@ -90,6 +91,7 @@ class Inputs(msgspec.Struct, gc=False):
     others: Decimal = ZERO
     interval_others: Decimal = ZERO
     interval_own: Decimal = ZERO
+    known: bool = True
     trading: bool = True
     dark: bool = False
     open_auction: bool = False
@@ -154,6 +156,8 @@ def evaluate(strategy: Strategy, parent: ParentView, market: Inputs, now_ns: int
     auctions = _auction_slices(parent, market, left, now_ns)
     if auctions:
         return Actions(now_ns + LOOK_NS, auctions)
+    if market.trading and not market.known:
+        return Actions(now_ns + LOOK_NS)
     if not market.trading or now_ns < schedule.times[0]:
         return Actions(_wake(parent, market, now_ns), cancels=_ask_back(_continuous(parent)))
     return _continue(strategy, parent, market, left, now_ns)

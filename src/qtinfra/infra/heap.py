@@ -37,7 +37,7 @@ class LongLivedHeap:
 
 
 def prepare_heap() -> None:
-    """For the composition root, once the state is there: collect, freeze it, and set the thresholds."""
+    """For whoever starts the process: collect, freeze what is there, and set the thresholds."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

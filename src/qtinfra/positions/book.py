@@ -31,8 +31,11 @@ from qtinfra.positions.position import (
     Trade,
     cost_price,
     has_traded,
+    pack_trades,
+    packed_trades,
     pnl,
     realised,
+    unpack_trades,
     unrealised,
     violations,
 )
@@ -63,7 +66,7 @@ _divide = Context(
 _quantize = Context(prec=PRECISION, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow]).quantize
 _QUANTUM = Decimal(1).scaleb(-AVERAGE_PLACES)
 # Consumed lots are cut off the front of the list once there are this many and they are half of it.
-_COMPACT_AFTER = 32
+_COMPACT_AFTER = 1
 
 
 class FoldedTradeError(ValueError):
@@ -168,7 +171,18 @@ class PositionBook(msgspec.Struct, gc=False):
     def holds(self, account: str, symbol: str, key: str) -> bool:
         """Whether a bust or correction of the trade can be booked: it is listed."""
         position = self.get(account, symbol)
-        return position is not None and _index(position, key) is not None
+        if position is None:
+            return False
+        return _index(position, key) is not None or any(t.key == key for t in packed_trades(position))
+
+    def pack(self, account: str, symbol: str, count: int) -> None:
+        """Keep so many of the oldest listed trades as bytes, until one is busted or corrected.
+
+        Of a long list, as a bust leaves it, a part more, so that it gets short again. No figure changes.
+        """
+        position = self.get(account, symbol)
+        if position is not None:
+            pack_trades(position, count + len(position.trades) // 64)
 
     def bust(self, account: str, symbol: str, key: str) -> None:
         """Take an execution back, its fee included: the position becomes what it would be without it.
@@ -245,6 +259,7 @@ class PositionBook(msgspec.Struct, gc=False):
         position = self.get(account, symbol)
         if position is None:
             return
+        unpack_trades(position)
         position.scalings.append(Scaling(len(position.trades), ratio_num, ratio_den))
         _scale(position, ratio_num, ratio_den)
         _absorb_scalings(position)
@@ -263,6 +278,7 @@ class PositionBook(msgspec.Struct, gc=False):
     def _locate(self, account: str, symbol: str, key: str) -> tuple[Position, int]:
         position = self.get(account, symbol)
         if position is not None:
+            unpack_trades(position)
             index = _index(position, key)
             if index is not None:
                 return position, index
@@ -482,6 +498,7 @@ def _opening(position: Position, folded_before: str) -> Opening:
 
 def _fold(position: Position, trade_date: str) -> int:
     """Put the leading trades from before the date into the opening; how many they were."""
+    unpack_trades(position)
     trades, scalings = position.trades, position.scalings
     count = next((i for i, trade in enumerate(trades) if trade.trade_date >= trade_date), len(trades))
     if not count:

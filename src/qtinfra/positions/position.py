@@ -100,9 +100,10 @@ class Position(msgspec.Struct, gc=False):
         bought_qty, bought_value: totals of the buys; those of the sells follow from them.
         fees: total fees, positive when paid.
         lots: open lots, the oldest at index `first_lot`; what stands before it is used up.
-        trades: in the order of their arrival, busted and folded ones left out.
+        trades: in the order of their arrival, busted and folded ones left out; the oldest may be packed.
         scalings: the corporate actions between the trades.
-        opening: what stood before the first of `trades`; None for a position that began with it.
+        opening: what stood before the first trade; None for a position that began with it.
+        packed: the oldest trades as MessagePack, one after the other; `packed_count` is how many.
     """
 
     multiplier: Decimal = ONE
@@ -118,6 +119,8 @@ class Position(msgspec.Struct, gc=False):
     trades: list[Trade] = []
     scalings: list[Scaling] = []
     opening: Opening | None = None
+    packed: bytearray | None = None
+    packed_count: int = 0
 
     @property
     def sold_qty(self) -> Decimal:
@@ -152,7 +155,47 @@ class Position(msgspec.Struct, gc=False):
 
 def has_traded(position: Position) -> bool:
     """Whether it has trades, folded ones included: its start-of-day quantity then stands."""
-    return bool(position.trades) or position.opening is None or bool(position.opening.folded_before)
+    if position.trades or position.packed_count or position.opening is None:
+        return True
+    return bool(position.opening.folded_before)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_TRADES = msgspec.msgpack.Decoder(list[Trade])
+#: A MessagePack array whose length follows in four bytes.
+_ARRAY = b"\xdd"
+
+
+def pack_trades(position: Position, count: int) -> None:
+    """Keep the oldest `count` trades of the list, or all there are, as bytes. No figure changes.
+
+    Corporate actions count the trades before them, so a position that lists any keeps its trades as they are.
+    """
+    if position.scalings:
+        return
+    trades = position.trades
+    count = min(count, len(trades))
+    packed = position.packed
+    if packed is None:
+        packed = position.packed = bytearray()
+    for trade in trades[:count]:
+        _ENCODER.encode_into(trade, packed, -1)
+    del trades[:count]
+    position.packed_count += count
+
+
+def packed_trades(position: Position) -> list[Trade]:
+    """The trades that are packed, in the order of their arrival."""
+    if not position.packed_count or position.packed is None:
+        return []
+    return _TRADES.decode(_ARRAY + position.packed_count.to_bytes(4, "big") + position.packed)
+
+
+def unpack_trades(position: Position) -> None:
+    """Have every trade in the list again."""
+    if position.packed_count:
+        position.trades = packed_trades(position) + position.trades
+        position.packed, position.packed_count = None, 0
 
 
 # --- reading ---------------------------------------------------------------------------------------------

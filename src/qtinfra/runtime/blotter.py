@@ -144,13 +144,14 @@ def blotter(state: State, marks: Mapping[str, Decimal], refusals: Iterable[Refus
         KeyError: a symbol with a position has no mark.
     """
     with exact():
+        counted = _counted(state)
         positions = tuple(_positions(state, marks))
         return Blotter(
             _statuses(state),
             tuple(order_line(state, order) for order in state.orders.values()),
             positions,
-            tuple(_account(state, account, positions, marks) for account in state.accounts),
-            tuple(_venue(state, venue) for venue in state.venues),
+            tuple(_account(state, account, positions, marks, counted) for account in state.accounts),
+            tuple(_venue(venue, counted) for venue in state.venues),
             tuple(refusals),
             tuple(base_line(state, account, positions) for account in state.accounts),
         )
@@ -220,13 +221,16 @@ def _positions(state: State, marks: Mapping[str, Decimal]) -> Iterable[PositionL
 
 
 def _account(
-    state: State, account: str, positions: Iterable[PositionLine], marks: Mapping[str, Decimal]
+    state: State,
+    account: str,
+    positions: Iterable[PositionLine],
+    marks: Mapping[str, Decimal],
+    counted: Iterable[tuple[Order, Execution]],
 ) -> AccountLine:
     """Totals of the position lines, beside a reckoning from executions and what was loaded."""
     own = [line for line in positions if line.account == account]
     cash_flow = market_value = ZERO
-    for execution in _counted(state):
-        order = state.orders[execution.order_id]
+    for order, execution in counted:
         if order.account == account:
             multiplier = state.instruments[order.symbol].multiplier
             traded = signed(order.side, execution.qty)
@@ -274,8 +278,8 @@ def base_line(state: State, account: str, positions: Iterable[PositionLine]) -> 
     return BaseLine(account, base, realised, unrealised, fees, canonical(realised + unrealised - fees))
 
 
-def _venue(state: State, venue: str) -> VenueLine:
-    counted = [execution for execution in _counted(state) if execution.venue == venue]
+def _venue(venue: str, executed: Iterable[tuple[Order, Execution]]) -> VenueLine:
+    counted = [execution for _, execution in executed if execution.venue == venue]
     return VenueLine(
         venue,
         len(counted),
@@ -286,8 +290,10 @@ def _venue(state: State, venue: str) -> VenueLine:
     )
 
 
-def _counted(state: State) -> Iterable[Execution]:
-    return (item for item in state.executions.values() if item.state is not ExecutionState.BUSTED)
+def _counted(state: State) -> list[tuple[Order, Execution]]:
+    """Every execution that was not busted, with its order."""
+    executed = ((order, state.executions[key]) for order in state.orders.values() for key in order.executions)
+    return [(order, item) for order, item in executed if item.state is not ExecutionState.BUSTED]
 
 
 def _total(values: Iterable[Decimal]) -> Decimal:

@@ -22,9 +22,11 @@ from qtinfra.core.commands import (
     MarketMoved,
     MassCancel,
     OrderStatusRequest,
+    PauseAlgo,
     RecordVenueReport,
     RecordVenueReports,
     ReplaceOrder,
+    ResumeAlgo,
     SetVenueStatus,
     StartEpoch,
     SubmitOrder,
@@ -220,4 +222,6 @@ class Inbox(Generic[T]):
         """Whether an earlier command of the same order, or account, still waits."""
         if isinstance(command, CancelOrder):
             return self._waiting.concerns(command.account, command.orig_cl_ord_id)
+        if isinstance(command, PauseAlgo | ResumeAlgo):
+            return self._waiting.concerns(command.account, command.cl_ord_id)
         return isinstance(command, MassCancel) and self._waiting.of_account(command.account)

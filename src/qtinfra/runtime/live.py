@@ -38,9 +38,11 @@ from qtinfra.core.reports import (
     ToVenue,
     VenueReport,
 )
+from qtinfra.core.strategies.registry import Registry
 from qtinfra.engine.kernel import Kernel, Outcome
 from qtinfra.engine.state import State
 from qtinfra.infra.heap import LongLivedHeap
+from qtinfra.runtime.algo_timer import AlgoTimer
 from qtinfra.runtime.inbox import Inbox, joined
 from qtinfra.runtime.loop import Frame, ShardLoop
 from qtinfra.runtime.recovery import UNFIT
@@ -82,6 +84,7 @@ class LiveShard:
         not_before_ns: no decision is dated before this moment: the recovery's `last_ns`.
         disk_full: whether the journal lives on its reserve; then new orders and replaces are refused, while
             cancels and controls go on.
+        strategies: what plans algo orders; None for those that come with the engine.
     """
 
     def __init__(
@@ -101,9 +104,10 @@ class LiveShard:
         snapshots: SnapshotPolicy | None = None,
         not_before_ns: int = 0,
         disk_full: Callable[[], bool] = lambda: False,
+        strategies: Registry | None = None,
     ) -> None:
         self.stopped: BaseException | None = None
-        kernel = Kernel(state)
+        kernel = Kernel(state, strategies)
         self._loop: ShardLoop[Waiter] = ShardLoop(kernel, journal, clock, market, not_before_ns=not_before_ns)
         self._inbox: Inbox[Waiter] = Inbox(capacity, self._order_id)
         self._taken: deque[Waiter] = deque()
@@ -122,6 +126,8 @@ class LiveShard:
         self._snapshot: asyncio.Task[None] | None = None
         self._heap = LongLivedHeap()
         self._expiry = ExpiryTimer(lambda: self.state, clock, self._expire)
+        self._algos = AlgoTimer(lambda: self.state, clock, self._work_algos)
+        self._looking = False
         self._wake = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -160,6 +166,7 @@ class LiveShard:
         self._task.add_done_callback(self._ended)
         await asyncio.gather(*begun)
         self._expiry.arm()
+        self._algos.arm()
 
     async def submit(self, command: AnyCommand, actor: str, correlation_id: str = "") -> Outcome:
         """Have a command decided; returns when its outcome is durable.
@@ -214,6 +221,19 @@ class LiveShard:
         if not self._over:
             done = self.offer(TimerFired(TimerKind.EXPIRY, ""), "timer")
             done.add_done_callback(self._expired)
+
+    def _work_algos(self, part: int, parts: int) -> None:
+        """The ALGO timer enters like any command, one at a time: while the shard is behind, looks are left
+        out, and the next one sees the market as it is then."""
+        if not self._over and not self._looking:
+            self._looking = True
+            done = self.offer(TimerFired(TimerKind.ALGO, "", "", part, parts), "timer")
+            done.add_done_callback(self._looked)
+
+    def _looked(self, done: asyncio.Future[Outcome]) -> None:
+        self._looking = False
+        if not done.cancelled():
+            done.exception()  # who stopped the shard has said so
 
     def _expired(self, done: asyncio.Future[Outcome]) -> None:
         if not done.cancelled() and done.exception() is None and not self._over:
@@ -298,6 +318,7 @@ class LiveShard:
                 waiter.set_result(outcome)
             if outcome.events and not self._over:
                 self._expiry.note(outcome.events)
+                self._algos.note(outcome.events)
         if frame.entries:
             head = self._loop.journal.head
             self._on_durable(head)
@@ -323,6 +344,7 @@ class LiveShard:
             return
         self.stopped = error
         self._expiry.cancel()
+        self._algos.cancel()
         rest = [waiter for _, waiter in self._inbox.take(len(self._inbox))]
         for waiter in [*self._taken, *rest]:
             if waiter is not None and not waiter.done():
@@ -380,6 +402,7 @@ class LiveShard:
         """Decide and make durable what waits, then stop. The journal stays open for its owner to close."""
         self._closing = True
         self._expiry.cancel()
+        self._algos.cancel()
         self._wake.set()
         try:
             if self._task is not None:

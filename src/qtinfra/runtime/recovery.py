@@ -9,6 +9,7 @@ from qtinfra.core.ports import Journal, Snapshot
 from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import replay
 from qtinfra.engine.state import State, decode_state, encode_state
+from qtinfra.infra.heap import LongLivedHeap
 
 #: What evolving a record raises when it does not fit the state.
 UNFIT = (InvariantBrokenError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -36,7 +37,10 @@ def recover(journal: Journal, shard: int = 0) -> Recovery:
     """
     state = _from_snapshot(journal.latest_snapshot(), shard)
     start = state.seq
-    last_ns = max((order.updated_ns for order in state.orders.values()), default=0)
+    live = state.tables.orders.live().values()
+    last_ns = max((order.updated_ns for order in live), default=0)
+    last_ns = max(last_ns, state.packing.last_ns)
+    heap = LongLivedHeap()
     records = 0
     for entry in journal.read(start):
         try:
@@ -46,6 +50,7 @@ def recover(journal: Journal, shard: int = 0) -> Recovery:
             raise JournalCorruptError(text, first_bad_seq=entry.seq) from error
         last_ns = max(last_ns, entry.ts_ns)
         records += 1
+        heap.note(1)
     return Recovery(state, start, records, last_ns)
 
 

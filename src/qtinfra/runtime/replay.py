@@ -10,6 +10,7 @@ from qtinfra.core.ports import Journal
 from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import Kernel, KernelStoppedError, decide_again, replay
 from qtinfra.engine.state import State, decode_state, encode_state, state_hash
+from qtinfra.infra.heap import LongLivedHeap
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
@@ -41,10 +42,12 @@ def replay_journal(journal: Journal, *, shard: int = 0, decide: bool = False) ->
     kernel = Kernel(State(shard=shard))
     records = events = 0
     first_difference: int | None = None
+    heap = LongLivedHeap()
     for entry in journal.read(0):
         _apply(state, entry)
         records += 1
         events += len(entry.events)
+        heap.note(1)
         if decide and first_difference is None and not _decides_alike(kernel, entry, state):
             first_difference = entry.seq
     equal = first_difference is None if decide else None

@@ -11,27 +11,47 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 
 import msgspec
 
-from qtinfra.core.commands import AnyCommand, Inbound, MarketMoved, RecordVenueReport, SetVenueStatus
+from qtinfra.core.algo_events import AlgoPlanned
+from qtinfra.core.commands import (
+    AnyCommand,
+    Inbound,
+    MarketMoved,
+    RecordVenueReport,
+    SetVenueStatus,
+    SubmitOrder,
+    TimerFired,
+    TimerKind,
+)
+from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import AnyEvent, Entry, OrderFilled
 from qtinfra.core.extended_models import Liquidity, VenueStatus
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.ports import Head, Journal
 from qtinfra.core.reports import Alert, Effect, ExecutionReport, OrderCancelReject, ToVenue, VenueReport
 from qtinfra.engine.audit import audit, audit_order
+from qtinfra.engine.decide.algos import first_look_ns, next_look_ns
 from qtinfra.engine.kernel import Kernel
+from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.runtime.traders import Trader
-from qtinfra.venues.simulated.model import SimulatedMarket
+from qtinfra.venues.simulated.model import PrintsVolume, SimulatedMarket
 
 
 class VenueQuotes:
-    """The market view of a simulation: what the venues display at this moment."""
+    """The market view of a simulation: what the venues display at this moment.
+
+    `prints`: whether volume printed is part of the view; only algos read it.
+    """
 
     def __init__(self, market: SimulatedMarket) -> None:
         self.now_ns = 0
+        self.prints = False
         self._sessions = [market.sessions[mic] for mic in sorted(market.sessions)]
+        models = [session.model for session in self._sessions]
+        self._printers = [model for model in models if isinstance(model, PrintsVolume)]
 
     def book(self, symbol: str) -> ConsolidatedBook | None:
         quotes: list[VenueQuote] = []
@@ -39,7 +59,21 @@ class VenueQuotes:
             quote = session.model.quote(symbol, self.now_ns)
             if quote is not None:
                 quotes.append(quote)
-        return ConsolidatedBook(symbol, tuple(quotes)) if quotes else None
+        if not quotes:
+            return None
+        traded, last = ZERO, None
+        if self.prints:
+            traded, last = self._printed(symbol)
+        return ConsolidatedBook(symbol, tuple(quotes), traded, last)
+
+    def _printed(self, symbol: str) -> tuple[Decimal, Decimal | None]:
+        """Volume over all venues, and the last price of the first one that printed."""
+        traded, last = ZERO, None
+        for model in self._printers:
+            units, price = model.printed(symbol)
+            traded += units
+            last = price if last is None else last
+        return traded, last
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -113,7 +147,9 @@ class Simulation:
         self._on_alert = on_alert
         self._on_entry = on_entry
         self._on_durable = on_durable
+        self._algo_ns: int | None = None
         self._links: dict[str, int] = {}  # per venue, how often its link changed; odd: it is down
+        self._heap = LongLivedHeap()
         self._waiting: list[Entry] = []
         self._queue: list[_Due] = []
         self._number = 0
@@ -128,8 +164,13 @@ class Simulation:
 
     def _execute(self, inbound: Inbound) -> list[AnyEvent]:
         self._view.now_ns = self.now_ns
+        command = inbound.command
+        self._view.prints = bool(self.kernel.state.algos.parents) or (
+            isinstance(command, SubmitOrder) and command.algo is not None
+        )
         outcome = self.kernel.execute(inbound, self.now_ns, self._view)
         self.counts.commands += 1
+        self._heap.note(1)
         if outcome.entry is not None:
             self._waiting.append(outcome.entry)
             self._note(outcome.events)
@@ -147,6 +188,9 @@ class Simulation:
             order_id = getattr(event, "order_id", "")
             if order_id in state.orders:
                 touched[order_id] = None
+            if isinstance(event, AlgoPlanned):
+                at_ns = first_look_ns(event.schedule, self.now_ns)
+                self._algo_ns = at_ns if self._algo_ns is None else min(self._algo_ns, at_ns)
             if isinstance(event, OrderFilled):
                 self.counts.fills += 1
                 self.counts.passive_fills += event.liquidity is Liquidity.ADDED
@@ -271,6 +315,8 @@ class Simulation:
             best = (at_ns, self._step)
         if self._queue and (best[1] is None or self._queue[0].at_ns < best[0]):
             best = (self._queue[0].at_ns, self._deliver)
+        if self._algo_ns is not None and (best[1] is None or self._algo_ns < best[0]):
+            best = (self._algo_ns, self._look)
         for trader in self._traders:
             at_ns = trader.next_ns()
             if at_ns is not None and (best[1] is None or at_ns < best[0]):
@@ -284,6 +330,12 @@ class Simulation:
             self._hear(reports)
         for symbol in tuple(self.kernel.state.watched):
             self.submit(MarketMoved(symbol), "market")
+
+    def _look(self, now_ns: int) -> None:
+        """The ALGO timer: all parents are looked at."""
+        self._algo_ns = None
+        self.submit(TimerFired(TimerKind.ALGO, ""), "timer")
+        self._algo_ns = next_look_ns(self.kernel.state, now_ns)
 
     def _deliver(self, now_ns: int) -> None:
         due = heapq.heappop(self._queue)

@@ -13,7 +13,7 @@ import msgspec
 from qtinfra.core.events import Entry
 from qtinfra.core.ports import Head, Snapshot
 from qtinfra.engine.kernel import replay
-from qtinfra.engine.state import State, decode_state, encode_state
+from qtinfra.engine.state import State, clone_state
 from qtinfra.runtime.recovery import snapshot_of
 
 
@@ -41,7 +41,7 @@ class Replica:
     """
 
     def __init__(self, state: State, policy: SnapshotPolicy) -> None:
-        self._state = decode_state(encode_state(state))
+        self._state = clone_state(state)
         self._policy = policy
         self._fed: list[Entry] = []
         self._head: Head | None = None

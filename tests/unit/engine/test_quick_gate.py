@@ -13,6 +13,7 @@ from qtinfra.core.decimals import exact
 from qtinfra.core.decisions import RiskRefused
 from qtinfra.core.extended_models import ANY, KillScope, LimitRule, PartyKind, RiskPolicy
 from qtinfra.core.market import VenueQuote
+from qtinfra.engine.decide import quick_gate
 from qtinfra.engine.decide.quick_gate import gate_new, plainly_passes
 from qtinfra.engine.decide.risk_gate import gate
 from qtinfra.risk.checks import RiskPassed
@@ -201,6 +202,19 @@ def test_an_unfrozen_account_trades_at_once() -> None:
     desk.run(cmd.Unfreeze(ALPHA, "looked at"))
     desk.new("free", 100, 50)
     assert desk.order("free").status == "ROUTED"
+
+
+def test_remembered_sheets_and_traders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick_gate, "MAX_SHEETS", 1)
+    monkeypatch.setattr(quick_gate, "MAX_TRADERS", 1)
+    desk = _limited()
+    desk.limit(LimitRule.MAX_ORDER_QTY, 50, name=BETA)
+    desk.new("other", 10, 50, name=BETA)
+    for name, trader in ((ALPHA, "bob"), (BETA, "eve"), (ALPHA, "bob")):
+        assert _agree(desk, submit("next", 10, 50, name=name, trader=trader))
+        memo = desk.state.risk.memo
+        assert (len(memo.symbols[SYMBOL].sheets), len(memo.traders)) == (1, 1)
+    assert not _agree(desk, submit("next", 51, 50, name=BETA))
 
 
 def test_a_book_that_has_moved_is_looked_at_again() -> None:

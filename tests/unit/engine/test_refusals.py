@@ -20,7 +20,7 @@ from tests.support.builders import ALPHA, BETA, SYMBOL, Desk, account, dec, inst
 pytestmark = pytest.mark.unit
 
 #: What a refusal may change: the sequence, and the refused order's own record.
-OWN_RECORD = ("seq", "orders", "client_ids")
+OWN_RECORD = ("seq", "closing", "orders", "client_ids")
 
 
 def rest(desk: Desk) -> dict[str, bytes]:

@@ -28,12 +28,14 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.decimals import NUMBER_GRAMMAR, canonical, plain
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, TimeInForce
 from qtinfra.core.validation import fields, wire
 from qtinfra.core.validation.errors import FieldError, MessageRefused, in_order
 from qtinfra.core.validation.fields import JsonNumber
+from qtinfra.core.validation.wire_algo import ALGO, algo_field
 
 _OURS = "qtinfra"  # an error that a validator of ours found in one field
 _CROSS = "qtinfra_cross_field"  # errors between fields
@@ -140,6 +142,25 @@ CurrencyCode = Annotated[Currency, _member(Currency)]
 LiquidityName = Annotated[Liquidity, _member(Liquidity)]
 
 
+def _algo(value: object) -> object:
+    if isinstance(value, AlgoTerms):
+        return value
+    found = algo_field(_NAME, value)
+    if isinstance(found, FieldError):
+        _raise(found)
+    return found
+
+
+_ALGO_SCHEMA = {
+    "type": "object",
+    "required": [field.name for field in ALGO if field.required],
+    "properties": {field.name: {} for field in ALGO},
+    "additionalProperties": False,
+}
+# None only as a default, when the field is left out: null is refused.
+OptionalAlgo = Annotated[Any, BeforeValidator(_algo), WithJsonSchema(_ALGO_SCHEMA)]
+
+
 class WireModel(BaseModel):
     """A message of the API: strict types, no unknown fields, our error codes."""
 
@@ -209,7 +230,8 @@ def _in_our_words(detail: ErrorDetails, immutable: frozenset[str]) -> list[Field
         case "string_type":
             return [fields.type_error(name, "a string", detail["input"])]
     wrong: FieldError = context["error"]
-    return [replace(wrong, field=name, message=wrong.message.replace(_NAME, name))]
+    field = wrong.field.replace(_NAME, name)
+    return [replace(wrong, field=field, message=wrong.message.replace(_NAME, name))]
 
 
 # --- the messages -----------------------------------------------------------------------------------------
@@ -253,6 +275,7 @@ class OrderCreateRequest(WireModel):
     capacity: CapacityName = Field(default=Capacity.AGENCY, description="In what capacity the firm trades.")
     trader: Identifier = Field(default="", description="Pseudonymous id of the person who decided.")
     text: Text = Field(default="", description="Free text; sealed before it is kept, never sent to a venue.")
+    algo: OptionalAlgo = Field(default=None, description="How an algorithm works the order.")
 
 
 class OrderUpdateRequest(WireModel):

@@ -24,6 +24,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import astuple
 
+from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.commands import ReplaceOrder, SetLimit, SubmitOrder
 from qtinfra.core.decimals import EXACT, ZERO, plain
 from qtinfra.core.extended_models import ANY, LimitRule, Liquidity
@@ -41,6 +42,7 @@ from qtinfra.core.validation.fields import (
     symbol_field,
     text_field,
 )
+from qtinfra.core.validation.wire_algo import algo_field
 
 # Members by name: looking them up in their class costs more than comparing them.
 _DAY = TimeInForce.DAY
@@ -69,6 +71,7 @@ NEW_ORDER = (
     Field("capacity", enum_field(Capacity)),
     Field("trader", id_field),
     Field("text", text_field),
+    Field("algo", algo_field),
 )
 REPLACE = (
     Field("client_order_id", id_field, required=True),
@@ -362,7 +365,7 @@ def fast_new_order(
         order = _decode_plain(data)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    if data.count(b'":') + astuple(order).count(UNSET) != len(NEW_ORDER):
+    if data.count(b'":') + astuple(order).count(UNSET) != len(_PlainOrder.__struct_fields__):
         return None
     qty = _fast_number(order.quantity)
     price = _fast_number(order.price) if order.price is not UNSET else None
@@ -406,6 +409,7 @@ def thorough_new_order(
         min_qty=cast(Decimal, values.get("min_quantity", ZERO)),
         capacity=cast(Capacity, values.get("capacity", Capacity.AGENCY)),
         trader=cast(str, values.get("trader", "")),
+        algo=cast(AlgoTerms | None, values.get("algo")),
     )
     return command, cast(str, values.get("text", ""))
 

@@ -8,6 +8,7 @@ from typing import Any
 from qtinfra.core import commands as cmd
 from qtinfra.core.market import MarketView
 from qtinfra.engine.decide import (
+    algos,
     amend,
     books,
     clock,
@@ -15,6 +16,7 @@ from qtinfra.engine.decide import (
     corporate,
     held,
     lists,
+    profiles,
     risk_desk,
     submit,
     venue,
@@ -57,6 +59,10 @@ _DECIDE: dict[type, Decide] = {
     cmd.LoadPosition: books.load_position,
     cmd.SetFeeSchedule: books.set_fee_schedule,
     cmd.LoadCash: books.load_cash,
+    cmd.PauseAlgo: algos.pause_algo,
+    cmd.ResumeAlgo: algos.resume_algo,
+    cmd.SetVolumeCurve: profiles.set_volume_curve,
+    cmd.SetMarketProfile: profiles.set_market_profile,
 }
 
 

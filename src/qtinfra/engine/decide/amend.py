@@ -9,6 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import partial
 
+from qtinfra.core.algo_events import AlgoTermsReplaced
 from qtinfra.core.commands import CancelOrder, MassCancel, OrderStatusRequest, ReplaceOrder
 from qtinfra.core.decimals import ONE, ZERO, plain
 from qtinfra.core.decisions import Refusal, RiskApproved
@@ -39,6 +40,7 @@ from qtinfra.core.reports import (
     NO_ORDER,
 )
 from qtinfra.core.validation.rules import check_client_id, check_instrument, check_round_lot, check_terms
+from qtinfra.engine.decide.algo_replacing import check_algo_replace, parent_legs, recall_through
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.replacing import (
     announce_terms,
@@ -180,8 +182,13 @@ def begin_replace(
     special = order.special is not None or command.special is not None
     if refusal is None and special:
         refusal = check_special_replace(state, order, command, qty, price)
+    if refusal is None and (order.algo is not None or command.algo is not None):
+        refusal = check_algo_replace(state, order, command, qty, price, now_ns)
     if refusal is not None:
         _refuse(order, command, REPLACE, refusal.fix_reason, refusal.code, now_ns, out, refusal)
+        return
+    if order.order_id in state.algos.parents:
+        _replace_parent(state, order, command, qty, price, now_ns, out)
         return
     if command.origin is Origin.STAFF:
         announce_terms(order, command, now_ns, out)
@@ -199,6 +206,29 @@ def begin_replace(
             out.then(partial(place_increase, order_id=order.order_id, qty=qty - order.qty))
         return
     orig = order.cl_ord_id
+    out.add(
+        ReplaceRequested(order.order_id, command.cl_ord_id, orig, command.origin, qty, price, legs, now_ns)
+    )
+
+
+def _replace_parent(
+    state: State,
+    order: Order,
+    command: ReplaceOrder,
+    qty: Decimal,
+    price: Decimal | None,
+    now_ns: int,
+    out: Decision,
+) -> None:
+    """New terms of a parent that is worked count at once, unless venues must give something up first."""
+    if command.algo is not None:
+        out.add(AlgoTermsReplaced(order.order_id, command.algo, now_ns))
+    recall_through(state, order, price, now_ns, out)
+    orig = order.cl_ord_id
+    legs = parent_legs(state, order, qty, out)
+    if not legs:
+        out.add(OrderReplaced(order.order_id, command.cl_ord_id, orig, qty, price, now_ns))
+        return
     out.add(
         ReplaceRequested(order.order_id, command.cl_ord_id, orig, command.origin, qty, price, legs, now_ns)
     )
@@ -372,7 +402,7 @@ def _answered_before(
             return False
         _refuse(order, command, response_to, CXL_OTHER, refusal.code, now_ns, out, refusal)
         return True
-    if known is order and _same_request(order, command):
+    if known.order_id == order.order_id and _same_request(order, command):
         out.answer(DuplicateAnswered(command.account, command.cl_ord_id, order.order_id))
     else:
         code = "duplicate_client_order_id"

@@ -9,6 +9,7 @@ from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import CommandRefused, DayClosed, DayOpened, OrderDoneForDay, OrderExpired
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order, TimeInForce
+from qtinfra.engine.decide.algos import work_parents
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.expiry import close_days, expire, expires_at, newly_closed, rests_after_close
 from qtinfra.engine.decide.outcome import refuse_pending
@@ -18,7 +19,9 @@ _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 def timer_fired(state: State, command: TimerFired, now_ns: int, market: MarketView, out: Decision) -> None:
-    del market
+    if command.kind is TimerKind.ALGO:
+        work_parents(state, command, now_ns, market, out)
+        return
     if command.kind is TimerKind.DAY_OPEN:
         _open_day(state, command, out)
         return

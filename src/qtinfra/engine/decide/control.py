@@ -46,6 +46,7 @@ from qtinfra.core.extended_models import (
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Child, ChildStatus, Order, Origin
 from qtinfra.core.validation.reference import wrong_instrument
+from qtinfra.engine.decide.algo_replacing import recall
 from qtinfra.engine.decide.amend import cancel_if_open
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.risk_desk import is_risk_staff, wrong_count, wrong_limit
@@ -150,7 +151,7 @@ def set_fx_rate(state: State, command: SetFxRate, now_ns: int, market: MarketVie
 def halt_instrument(
     state: State, command: HaltInstrument, now_ns: int, market: MarketView, out: Decision
 ) -> None:
-    """Halt or resume: each open order is cancelled or suspended by its account's policy."""
+    """Halt or resume: each open order is cancelled or suspended by its account's policy; algos pause."""
     del market
     if command.symbol not in state.instruments:
         text = f"symbol {command.symbol[:24]!r} is not known"
@@ -166,7 +167,7 @@ def halt_instrument(
         if not command.halted:
             if order.suspended:
                 out.add(OrderReinstated(order_id, command.reason or "trading resumed", now_ns))
-        elif state.policies(order.account).halt is HaltPolicy.SUSPEND:
+        elif order.algo is not None or state.policies(order.account).halt is HaltPolicy.SUSPEND:
             out.add(OrderSuspended(order_id, command.reason or "trading halt", now_ns))
         else:
             cancel_if_open(state, order, Origin.SYSTEM, "trading halt", now_ns, out)
@@ -202,7 +203,10 @@ def _in_flight(child: Child) -> bool:
 def engage_kill_switch(
     state: State, command: EngageKillSwitch, now_ns: int, market: MarketView, out: Decision
 ) -> None:
-    """Block new flow of the scope and ask for the cancel of all that is open in it."""
+    """Block new flow of the scope and ask for the cancel of all that is open in it.
+
+    A parent that an algo works only loses what a killed venue holds: it goes on elsewhere.
+    """
     del market
     if command.scope is not KillScope.FIRM and not command.value:
         text = f"a kill switch for {command.scope} must name which"
@@ -212,7 +216,10 @@ def engage_kill_switch(
         out.add(KillSwitchEngaged(command.scope, command.value, command.reason))
     for order_id in state.open_orders:
         order = state.orders[order_id]
-        if _killed(state, order, state.accounts[order.account], command):
+        if command.scope is KillScope.VENUE and order_id in state.algos.parents:
+            there = [child for child in state.working_children(order) if child.venue == command.value]
+            recall(state, order, tuple(child.child_id for child in there), "kill switch", now_ns, out)
+        elif _killed(state, order, state.accounts[order.account], command):
             cancel_if_open(state, order, Origin.SYSTEM, "kill switch", now_ns, out)
 
 

@@ -87,6 +87,8 @@ def check(
         adds: what the order adds to what is open; None for its quantity. A bracket's exits add nothing.
         ahead: the orders of the same list before this one.
     """
+    if command.algo is not None:
+        return Refusal("algo_not_allowed", "an order of a list has no algo", "algo", "", command.algo.algo)
     halted = command.symbol in state.halted
     refusal = (
         check_special(command, account, instrument, halted, now_ns)

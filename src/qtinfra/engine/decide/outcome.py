@@ -96,7 +96,7 @@ def review_end(state: State, now_ns: int, market: MarketView, out: Decision, *, 
         return
     if part and reroute(state, order, part, order.refused_venues, now_ns, market, out):
         return
-    if working or order.filled:
+    if working or order.filled or order.order_id in state.algos.parents:
         return
     if ended.refused and not order.cum_qty:
         out.add(OrderRefusedByVenues(order.order_id, ended.reason, now_ns))

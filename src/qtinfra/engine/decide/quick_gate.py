@@ -19,6 +19,7 @@ from qtinfra.core.market import MarketView
 from qtinfra.core.models import OrderSide
 from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved
 from qtinfra.engine.lookup import kill_key
+from qtinfra.engine.risk_state import MAX_PROFILES
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 from qtinfra.risk.facts import AccountProfile, SymbolProfile
@@ -26,6 +27,8 @@ from qtinfra.risk.ledger import Cell
 from qtinfra.risk.limits import combined
 from qtinfra.risk.sheet import LimitSheet, sheet_of
 
+#: Sheets of limits remembered, over all symbols; when there are more they are all made anew.
+MAX_SHEETS = MAX_PROFILES
 #: Traders remembered; when there are more they are all looked up anew.
 MAX_TRADERS = 10_000
 
@@ -161,6 +164,12 @@ def _within_position(
 
 
 def _sheet(state: State, account: str, symbol: str, of: AccountProfile, to: SymbolProfile) -> LimitSheet:
+    memo = state.risk.memo
+    memo.made += 1
+    if memo.made > MAX_SHEETS:
+        for profile in memo.symbols.values():
+            profile.sheets.clear()
+        memo.made = 1
     limits = combined(state.limits, account, symbol, of.limits, to.limits)
     sheet = to.sheets[of.kind] = sheet_of(limits)
     return sheet

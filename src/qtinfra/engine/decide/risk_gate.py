@@ -12,6 +12,7 @@ from qtinfra.core.extended_models import ANY, KillScope, PartyKind
 from qtinfra.core.market import ConsolidatedBook, MarketView
 from qtinfra.core.models import AssetClass, Order, OrderSide, OrderType, TimeInForce
 from qtinfra.core.special import SpecialTerms
+from qtinfra.core.validation.algo import special_of
 from qtinfra.engine.decide.ahead import Ahead, count_ahead
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.evolve_risk import open_price, scope_keys
@@ -403,5 +404,6 @@ def seen_reference(verdict: RiskApproved) -> Decimal | None:
 
 def stop_algo(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -> None:
     """An algo that asks for more executions than it has is disabled, until staff re-enable it."""
-    if refusal.code == "algo_executions" and command.special is not None:
-        out.add(AlgoDisabled(command.special.algo, refusal.text, now_ns))
+    special = special_of(command)
+    if refusal.code == "algo_executions" and special is not None:
+        out.add(AlgoDisabled(special.algo, refusal.text, now_ns))

@@ -65,6 +65,8 @@ def reroute(
     out: Decision,
 ) -> bool:
     """Place quantity that came back from a venue; False when it may not or cannot go elsewhere."""
+    if order.algo is not None:
+        return False  # its schedule decides what is sent again
     attempts = order.route_attempts
     if order.special is not None:
         attempts -= len(order.executions)  # slices that traded are no failed attempts

@@ -13,8 +13,10 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
+from qtinfra.core.validation.algo import special_of
 from qtinfra.core.validation.rules import check_new, check_round_lot
 from qtinfra.core.validation.special import ON_AUCTION, as_asked
+from qtinfra.engine.decide.algos import submit_algo
 from qtinfra.engine.decide.context import check_in_context
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.held import submit_special
@@ -37,8 +39,9 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
         _not_finite(command, out)
         return
     instrument = state.instruments.get(command.symbol)
-    if command.special is not None or command.tif in ON_AUCTION:
-        refusal = submit_special(state, command, account, instrument, now_ns, market, out)
+    if command.algo is not None or command.special is not None or command.tif in ON_AUCTION:
+        take = submit_special if command.algo is None else submit_algo
+        refusal = take(state, command, account, instrument, now_ns, market, out)
         if refusal is not None:
             reject(command, refusal, now_ns, out)
         return
@@ -115,6 +118,7 @@ def same_content(state: State, order: Order, command: SubmitOrder) -> bool:
     """Whether the command is the one that the order came from."""
     if any(amend.cl_ord_id == command.cl_ord_id for amend in order.amends):
         return False
+    special = special_of(command)
     return (
         order.symbol == command.symbol
         and order.side is command.side
@@ -126,8 +130,12 @@ def same_content(state: State, order: Order, command: SubmitOrder) -> bool:
         and order.capacity is command.capacity
         and order.trader == command.trader
         and (
-            (order.special is None and command.special is None)
-            or as_asked(state.submitted_terms.get(order.order_id, order.special)) == as_asked(command.special)
+            (order.special is None and special is None)
+            or as_asked(state.submitted_terms.get(order.order_id, order.special)) == as_asked(special)
+        )
+        and (
+            (order.algo is None and command.algo is None)
+            or state.algos.submitted.get(order.order_id, order.algo) == command.algo
         )
     )
 
@@ -157,6 +165,7 @@ def reject(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -
             refusal.observed,
             refusal.text,
             refusal.fix_reason,
-            command.special,
+            special_of(command),
+            command.algo,
         )
     )

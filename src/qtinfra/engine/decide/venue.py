@@ -166,7 +166,8 @@ def _ended(at: Situation, report: VenueReport, status: ChildStatus) -> None:
 
 
 def _expired(at: Situation, report: VenueReport) -> None:
-    if at.others_working() or not at.child.working or at.order.closed is not None:
+    others = at.others_working() or at.order.order_id in at.state.algos.parents
+    if others or not at.child.working or at.order.closed is not None:
         _ended(at, report, ChildStatus.EXPIRED)
         return
     at.out.add(OrderExpired(report.venue, report.seq, at.order.order_id, report.reason, at.now_ns))
@@ -174,6 +175,9 @@ def _expired(at: Situation, report: VenueReport) -> None:
 
 
 def _done_for_day(at: Situation, report: VenueReport) -> None:
+    if at.order.order_id in at.state.algos.parents:
+        _ended(at, report, ChildStatus.EXPIRED)
+        return
     if at.others_working() or not at.child.working or at.order.closed is not None:
         _ignore(report, "done for day, other venues go on", at.out)
         return

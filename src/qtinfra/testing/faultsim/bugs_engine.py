@@ -16,7 +16,7 @@ from qtinfra.core.ids import order_id as made_id
 from qtinfra.core.models import ChildStatus, Order
 from qtinfra.core.reports import ReportKind, VenueNewOrder
 from qtinfra.engine import decide as decide_module
-from qtinfra.engine import effects, evolve
+from qtinfra.engine import effects, evolve, evolve_control
 from qtinfra.engine.decide import submit, venue
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.lookup import kill_key
@@ -294,13 +294,13 @@ BUGS: tuple[tuple[str, str, str, Plant], ...] = (
         "nobody_asked",
         "FM-13",
         "a venue that is back is not asked about what is in doubt",
-        swap(effects._EFFECTS, ev.VenueStatusSet, _asks_nobody),
+        swap(effects.EFFECTS, ev.VenueStatusSet, _asks_nobody),
     ),
     (
         "blind_resend",
         "FM-13",
         "what is in doubt is sent again when the line is back",
-        swap(effects._EFFECTS, ev.VenueStatusSet, _sends_again),
+        swap(effects.EFFECTS, ev.VenueStatusSet, _sends_again),
     ),
     (
         "leaves_not_zeroed",
@@ -366,7 +366,7 @@ BUGS: tuple[tuple[str, str, str, Plant], ...] = (
         "unfrozen_not_noticed",
         "FM-23",
         "the controls do not notice that an account is free again",
-        swap(_EVOLVE, ev.Unfrozen, lambda _: evolve._unfrozen),
+        swap(_EVOLVE, ev.Unfrozen, lambda _: evolve_control._unfrozen),
     ),
     (
         "reject_ignored",

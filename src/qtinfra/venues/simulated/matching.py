@@ -124,6 +124,15 @@ class MatchingVenue:
         market = self._markets.get(symbol)
         return market.quote(self._mic) if market is not None else None
 
+    def printed(self, symbol: str) -> tuple[Decimal, Decimal | None]:
+        """Volume traded in the symbol, auctions included, and the last price."""
+        market = self._markets.get(symbol)
+        if market is None:
+            return Decimal(0), None
+        book, grid = market.book, market.grid
+        last = grid.price(book.last_price) if book.last_price is not None else None
+        return grid.quantity(book.traded_units), last
+
     def orders(self) -> tuple[OrderRecord, ...]:
         """The venue's record of all our orders, refused ones included, in order of arrival."""
         return self._db.records()

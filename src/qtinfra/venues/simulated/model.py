@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from decimal import Decimal
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -23,6 +24,16 @@ class VenueModel(Protocol):
 
     def quote(self, symbol: str, now_ns: int) -> VenueQuote | None:
         """What the venue displays, our own orders left out; None for a symbol it does not trade."""
+        ...
+
+
+@runtime_checkable
+class PrintsVolume(Protocol):
+    """A venue that says what has printed there."""
+
+    def printed(self, symbol: str) -> tuple[Decimal, Decimal | None]:
+        """Regular volume printed in the symbol so far, ours included, and the last price; 0 and None before
+        the first print and for a symbol that it does not trade."""
         ...
 
 

@@ -84,6 +84,7 @@ class NbboVenue(OrderDesk):
         self._grid = Grid(tick)
         self._step = int(tick.scaleb(4))
         self._quoted: tuple[int, bool, VenueQuote] | None = None
+        self._printed, self._last_price = 0, 0
 
     @property
     def nbbo(self) -> Nbbo:
@@ -112,6 +113,11 @@ class NbboVenue(OrderDesk):
         order = self.overlay.find(own.entry) if own is not None and own.live else None
         return Decimal(order.queue) if order is not None and order.queue is not None else None
 
+    def printed(self, symbol: str) -> tuple[Decimal, Decimal | None]:
+        """Shares printed at the market in regular hours, ours that took included, and the last price."""
+        last = dollars(self._last_price) if self._last_price and symbol == self.symbol else None
+        return Decimal(self._printed if symbol == self.symbol else 0), last
+
     def apply_quote(self, quote: NbboQuote) -> None:
         """Let a recorded quote happen."""
         self.overlay.quote(quote)
@@ -120,6 +126,9 @@ class NbboVenue(OrderDesk):
         """Let a recorded trade happen; the fills of our resting orders, none outside regular hours."""
         if not self._trading(trade.ts_ns):
             return []
+        if trade.at_market:
+            self._printed += trade.size
+            self._last_price = trade.price
         reports: list[VenueReport] = []
         for order, units in self.overlay.trade(trade):
             own = self._db.get(order.entry.order_id)
@@ -157,6 +166,8 @@ class NbboVenue(OrderDesk):
         if self.overlay.reachable(entry)[1] >= entry.minimum:
             price, traded = self.overlay.take(entry, now_ns)
         if traded:
+            self._printed += traded
+            self._last_price = price
             reports.append(self._db.fill(own, traded, dollars(price), Liquidity.REMOVED, now_ns))
         if entry.leaves and entry.rests:
             own.queue_ahead = Decimal(self.overlay.rest(entry).began)

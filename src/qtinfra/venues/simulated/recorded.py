@@ -54,6 +54,8 @@ from qtinfra.core.reports import (
 )
 from qtinfra.marketdata.lobster import (
     BUY,
+    EXECUTION,
+    HIDDEN_EXECUTION,
     SELL,
     BboCounter,
     BboState,
@@ -120,6 +122,7 @@ class RecordedVenue:
         self._by_id: dict[str, _Own | None] = {}  # every id we ever sent; None: it concerned no order
         self._quoted, self._quoted_version = VenueQuote(mic, (), (), 0), -1
         self._execs = 0
+        self._printed, self._last_price = 0, 0
 
     @property
     def mic(self) -> str:
@@ -142,6 +145,11 @@ class RecordedVenue:
             self._quoted_version = overlay.version
         return self._quoted
 
+    def printed(self, symbol: str) -> tuple[Decimal, Decimal | None]:
+        """Shares executed against the recorded book, ours that took included, and the last price."""
+        last = dollars(self._last_price) if self._last_price and symbol == self.symbol else None
+        return Decimal(self._printed if symbol == self.symbol else 0), last
+
     def queue_ahead(self, cl_ord_id: str) -> Decimal | None:
         """Shares that stand before a resting order of ours now, our own earlier ones included; else None."""
         own = self._by_id.get(cl_ord_id)
@@ -158,6 +166,9 @@ class RecordedVenue:
             RecordedDataError: the message contradicts the recorded book.
         """
         fills = self.overlay.apply(message)
+        if message.kind in (EXECUTION, HIDDEN_EXECUTION):
+            self._printed += message.size
+            self._last_price = message.price
         return [self._fill_resting(order, units, message.ts_ns) for order, units in fills]
 
     def end_day(self, now_ns: int) -> list[VenueReport]:
@@ -249,6 +260,9 @@ class RecordedVenue:
         entry = own.entry
         enough = not own.minimum or self.overlay.reachable(entry) >= own.minimum
         takes = self.overlay.take(entry, now_ns) if enough else []
+        for price, units in takes:
+            self._printed += units
+            self._last_price = price
         reports = [self._fill(own, units, price, Liquidity.REMOVED, now_ns) for price, units in takes]
         if not entry.leaves:
             self._close(own)

@@ -223,6 +223,7 @@ def test_a_replace_changes_quantity_price_or_both_and_needs_one() -> None:
 def test_everything_but_quantity_price_id_and_text_is_immutable() -> None:
     assert sorted(IMMUTABLE) == [
         "account_id",
+        "algo",
         "capacity",
         "min_quantity",
         "order_type",

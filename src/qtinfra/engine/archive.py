@@ -1,0 +1,214 @@
+"""Closed orders as packed rows: what an order, its children and its executions were when it was packed.
+
+A block is so many rows, written by MessagePack and compressed; it never changes. A row that is needed again
+for writing leaves the archive (its number is noted as gone) and gets a new number when it is packed again.
+What the state's hash covers is `Packing`, with a digest over the rows as written: how they are compressed and
+found again is a matter of this process.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+
+import msgspec
+
+from qtinfra.core.extended_models import Execution
+from qtinfra.core.ids import order_seq, venue_seq
+from qtinfra.core.models import Child, Order
+from qtinfra.engine.invariants import invariant
+from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, SeqIndex, client_hash, venue_hash
+
+#: Level of zlib: what a higher one saves in memory it costs in time.
+_LEVEL = 1
+#: Rows kept unpacked because they were read.
+_MAX_READ = 64
+
+
+class Row(msgspec.Struct, array_like=True, gc=False):
+    """One packed order; `client_ids` are those that name it, its own and its requests'."""
+
+    order: Order
+    children: list[Child]
+    executions: list[Execution]
+    client_ids: list[str]
+
+
+class Packing(msgspec.Struct):
+    """What the state knows of its packed orders.
+
+    Attributes:
+        keep: closed orders that stay unpacked, for what comes late.
+        block: orders that are packed together.
+        rows: how many rows were ever packed.
+        digest: SHA-256 over the digest before and the newest block as written; 32 zero bytes before.
+        gone: numbers of rows that were unpacked for good.
+        last_ns: latest time of an order that was packed (UTC nanoseconds).
+    """
+
+    keep: int = 2_048
+    block: int = 32
+    rows: int = 0
+    digest: bytes = bytes(32)
+    gone: dict[int, bool] = {}
+    last_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if self.keep < 0 or self.block < 1:
+            raise ValueError(f"keep at least 0 and pack at least 1, not {self.keep} and {self.block}")
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_ROWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_ROW = msgspec.msgpack.Decoder(Row)
+
+
+class Archive:
+    """The packed orders of one state.
+
+    Args:
+        packing: the state's; changed here only.
+    """
+
+    __slots__ = ("_block", "_index", "_read", "_seqs", "blocks", "packing")
+
+    def __init__(
+        self,
+        packing: Packing,
+        blocks: Sequence[bytes] = (),
+        index: Sequence[Part] = (),
+        seqs: Sequence[tuple[int, bytes]] = (),
+    ) -> None:
+        self.packing = packing
+        self.blocks = list(blocks)
+        self._index = KeyIndex.load(index)
+        self._seqs = SeqIndex.load(seqs)
+        self._read: dict[int, Row] = {}
+        self._block: tuple[int, list[msgspec.Raw]] = (-1, [])
+
+    # --- writing ---
+
+    def add(self, rows: list[Row]) -> None:
+        """Pack a block of rows.
+
+        Raises:
+            InvariantBrokenError: there are not as many as a block has, or no numbers are left.
+        """
+        packing = self.packing
+        number = packing.rows
+        invariant(len(rows) == packing.block, "blocks are full", len(rows))
+        invariant(number + len(rows) < MAX_ROWS, "rows can be numbered", number)
+        written = _ENCODER.encode(rows)
+        packing.digest = sha256(packing.digest + written).digest()
+        self.blocks.append(zlib.compress(written, _LEVEL))
+        for row in rows:
+            self._note(row, number)
+            packing.last_ns = max(packing.last_ns, row.order.updated_ns)
+            number += 1
+        packing.rows = number
+
+    def _note(self, row: Row, number: int) -> None:
+        order = row.order
+        account = order.account
+        keys = [client_hash(account, cl_ord_id) for cl_ord_id in row.client_ids]
+        if order.executions:
+            keys += map(venue_hash, order.executions)
+        self._index.add(keys, number)
+        seqs = [order_seq(order.order_id)]
+        for child in row.children:
+            seqs.append(venue_seq(child.child_id))
+            if child.requests is not None:
+                seqs += map(venue_seq, child.requests)
+        put = self._seqs.put
+        for seq in seqs:
+            if seq is not None:
+                put(seq, number)
+
+    def take(self, number: int) -> Row:
+        """Unpack a row for good."""
+        row = self.row(number)
+        del self._read[number]
+        self.packing.gone[number] = True
+        return row
+
+    # --- reading ---
+
+    def row(self, number: int) -> Row:
+        """A row for reading: the same object as long as it is among those read last."""
+        found = self._read.get(number)
+        if found is None:
+            block, place = divmod(number, self.packing.block)
+            if self._block[0] != block:
+                self._block = (block, self._rows_of(block))
+            found = _ROW.decode(self._block[1][place])
+            if len(self._read) >= _MAX_READ:
+                del self._read[next(iter(self._read))]
+            self._read[number] = found
+        return found
+
+    def _rows_of(self, block: int) -> list[msgspec.Raw]:
+        return _ROWS.decode(zlib.decompress(self.blocks[block]))
+
+    def all_rows(self) -> Iterator[Row]:
+        """Every row that is packed now, in the order of packing; none stays unpacked."""
+        gone, number = self.packing.gone, 0
+        for block in range(len(self.blocks)):
+            for data in self._rows_of(block):
+                if number not in gone:
+                    yield _ROW.decode(data)
+                number += 1
+
+    def __len__(self) -> int:
+        return self.packing.rows - len(self.packing.gone)
+
+    def _at(self, seq: int | None) -> int | None:
+        """The packed row of the order that event `seq` belongs to."""
+        number = self._seqs.row(seq) if seq is not None else None
+        return None if number is None or number in self.packing.gone else number
+
+    def of_order(self, order_id: str) -> int | None:
+        """Number of the row of an order."""
+        number = self._at(order_seq(order_id))
+        return number if number is not None and self.row(number).order.order_id == order_id else None
+
+    def of_execution(self, key: str) -> int | None:
+        """Number of the row that holds an execution."""
+        for number in self._index.rows(venue_hash(key)):
+            if number not in self.packing.gone and key in self.row(number).order.executions:
+                return number
+        return None
+
+    def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
+        """Number of the row of the order that a client id names."""
+        for number in self._index.rows(client_hash(account, cl_ord_id)):
+            if number not in self.packing.gone:
+                row = self.row(number)
+                if row.order.account == account and cl_ord_id in row.client_ids:
+                    return number
+        return None
+
+    def of_venue_id(self, venue_id: str) -> tuple[int, Child] | None:
+        """The child that a venue's client order id names, its own or a request's; its row's number first."""
+        number = self._at(venue_seq(venue_id))
+        if number is not None:
+            for child in self.row(number).children:
+                if venue_id == child.child_id or venue_id in (child.requests or ()):
+                    return number, child
+        return None
+
+    # --- the written form ---
+
+    @property
+    def complete(self) -> bool:
+        """Whether it holds the rows that the packing counts."""
+        return len(self.blocks) * self.packing.block == self.packing.rows
+
+    def dump(self) -> tuple[list[bytes], list[Part], list[tuple[int, bytes]]]:
+        """Blocks and indexes; with the packing they make an equal archive."""
+        return self.blocks, self._index.dump(), self._seqs.dump()
+
+    def copy(self) -> Archive:
+        """An equal archive that changes by itself; the blocks, which never change, are shared."""
+        packing = msgspec.structs.replace(self.packing, gone=dict(self.packing.gone))
+        return Archive(packing, *self.dump())

@@ -1,0 +1,50 @@
+"""When a closed order is packed: part of evolve, which alone calls it.
+
+An order that has ended waits in `State.closing`, in the order of its end, until so many have ended after it;
+then the oldest are packed together. Only events decide that, never a clock. What has become live again
+meanwhile is passed over, and waits again after its next end. With each execution that is packed, its position
+packs a trade.
+"""
+
+from __future__ import annotations
+
+from qtinfra.core.models import Order
+from qtinfra.engine.state import State
+
+
+def pack_closed(state: State) -> None:
+    """Pack full blocks of the orders that ended longest ago, as long as more wait than are to stay."""
+    tables, packing = state.tables, state.packing
+    while len(state.closing) >= packing.keep + packing.block:
+        ready: list[Order] = []
+        passed: list[str] = []
+        for order_id in state.closing:
+            order = tables.orders[order_id]
+            if may_pack(state, order):
+                ready.append(order)
+                if len(ready) == packing.block:
+                    break
+            else:
+                passed.append(order_id)
+        for order_id in passed:
+            del state.closing[order_id]
+        if len(ready) < packing.block:
+            return
+        for order in ready:
+            del state.closing[order.order_id]
+            if order.executions:
+                state.positions.pack(order.account, order.symbol, len(order.executions))
+        tables.archive.add([tables.leave(order) for order in ready])
+
+
+def may_pack(state: State, order: Order) -> bool:
+    """Whether nothing is open of the order: it has ended, no venue may execute any of it, nothing pends, and
+    it is not frozen after a fault.
+    """
+    if (order.closed is None and not order.filled) or order.unknown_children:
+        return False
+    if order.pending_cancel is not None or order.pending_replace is not None:
+        return False
+    if order.order_id in state.open_orders or order.order_id in state.frozen:
+        return False
+    return not any(state.children[child_id].working for child_id in order.children)

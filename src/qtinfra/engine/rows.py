@@ -1,0 +1,247 @@
+"""The state's tables of orders, children and executions: live ones in a dictionary, packed ones behind it.
+
+To read a packed order is to look it up like any other. Evolve, the only writer, gets it back for good: while
+an event is applied (`Tables.writing`), a look-up brings the whole order back among the live ones, so that no
+change can be lost. What is encoded, hashed and compared is the live part; `Packing` stands for the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar, overload
+
+from qtinfra.core.extended_models import Execution
+from qtinfra.core.models import Child, Order
+from qtinfra.engine.archive import Archive, Row
+
+V = TypeVar("V")
+D = TypeVar("D")
+
+
+class Tables:
+    """The live tables of one state and its archive."""
+
+    __slots__ = (
+        "archive",
+        "children",
+        "client_ids",
+        "closing",
+        "executions",
+        "orders",
+        "venue_ids",
+        "writing",
+    )
+
+    def __init__(
+        self,
+        archive: Archive,
+        closing: dict[str, bool],
+        client_ids: dict[str, dict[str, str]],
+        orders: dict[str, Order],
+        children: dict[str, Child],
+        venue_ids: dict[str, str],
+        executions: dict[str, Execution],
+    ) -> None:
+        self.writing = False
+        self.archive = archive
+        self.closing = closing
+        self.client_ids = client_ids
+        self.orders = OrderTable(self, orders)
+        self.children = ChildTable(self, children)
+        self.venue_ids = VenueIdTable(self, venue_ids)
+        self.executions = ExecutionTable(self, executions)
+
+    def reach(self, number: int) -> Row:
+        """The packed row, for reading; while an event is applied it comes back among the live ones."""
+        if not self.writing:
+            return self.archive.row(number)
+        row = self.archive.take(number)
+        order = row.order
+        dict.__setitem__(self.orders, order.order_id, order)
+        names = self.client_ids.setdefault(order.account, {})
+        for cl_ord_id in row.client_ids:
+            names[cl_ord_id] = order.order_id
+        for child in row.children:
+            self.children[child.child_id] = child
+            for venue_id in (child.child_id, *(child.requests or ())):
+                self.venue_ids[venue_id] = child.child_id
+        for execution in row.executions:
+            self.executions[execution.key] = execution
+        self.closing[order.order_id] = True
+        return row
+
+    def leave(self, order: Order) -> Row:
+        """Take a live order and all of its own out of the tables, as a row to be packed."""
+        order_id = order.order_id
+        names = self.client_ids[order.account]
+        asked = [order.cl_ord_id]
+        if order.amends:
+            for amend in order.amends:
+                asked += (amend.cl_ord_id, amend.orig_cl_ord_id)
+            asked = list(dict.fromkeys(asked))
+        client_ids = [name for name in asked if names.get(name) == order_id]
+        for name in client_ids:
+            del names[name]
+        venue_ids, children = self.venue_ids, []
+        for child_id in order.children:
+            del venue_ids[child_id]
+            child = self.children.pop(child_id)
+            for venue_id in child.requests or ():
+                del venue_ids[venue_id]
+            children.append(child)
+        executions = [self.executions.pop(key) for key in order.executions]
+        del self.orders[order_id]
+        return Row(order, children, executions, client_ids)
+
+
+class Table(dict[str, V]):
+    """A dictionary of what is live, with what is packed behind it. Iteration has both."""
+
+    __slots__ = ("_tables",)
+
+    def __init__(self, tables: Tables, live: dict[str, V]) -> None:
+        super().__init__(live.items() if not isinstance(live, Table) else live.live())
+        self._tables = tables
+
+    def packed(self, key: str) -> V | None:
+        """The entry of a packed order, if there is one."""
+        raise NotImplementedError
+
+    def of_row(self, row: Row) -> Iterator[tuple[str, V]]:
+        """The entries that a packed row has."""
+        raise NotImplementedError
+
+    @property
+    def archive(self) -> Archive:
+        """What is behind it."""
+        return self._tables.archive
+
+    def live(self) -> dict[str, V]:
+        """A copy of the live part."""
+        return dict(dict.items(self))
+
+    def __missing__(self, key: str) -> V:
+        if self._tables.archive.packing.rows:
+            found = self.packed(key)
+            if found is not None:
+                return found
+        raise KeyError(key)
+
+    @overload
+    def get(self, key: str, default: None = None, /) -> V | None: ...
+    @overload
+    def get(self, key: str, default: V, /) -> V: ...
+    @overload
+    def get(self, key: str, default: D, /) -> V | D: ...
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """The entry, live or packed."""
+        found = dict.get(self, key)
+        if found is None and key and self._tables.archive.packing.rows:
+            found = self.packed(key)
+        return default if found is None else found
+
+    def __contains__(self, key: object) -> bool:
+        return dict.__contains__(self, key) or (isinstance(key, str) and self.get(key) is not None)
+
+    def __len__(self) -> int:
+        return dict.__len__(self) + sum(1 for _ in self._behind())
+
+    def _behind(self) -> Iterator[tuple[str, V]]:
+        if self._tables.archive.packing.rows:
+            for row in self._tables.archive.all_rows():
+                yield from self.of_row(row)
+
+    def _all(self) -> dict[str, V]:
+        """Everything, in the order in which it came to be."""
+        live = dict.items(self)
+        if not self._tables.archive.packing.rows:
+            return dict(live)
+        found = dict(self._behind())
+        found.update(live)
+        return {key: found[key] for key in sorted(found, key=age)}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def keys(self) -> Any:
+        return self._all().keys()
+
+    def values(self) -> Any:
+        return self._all().values()
+
+    def items(self) -> Any:
+        return self._all().items()
+
+
+def age(key: str) -> tuple[int, ...]:
+    """Sorts ids by when they were made: order ids and venue ids hold epoch and sequence (`core.ids`)."""
+    if len(key) == 36:
+        return (int(key.replace("-", ""), 16),)
+    try:
+        return tuple(int(part, 36) for part in key.split("-"))
+    except ValueError:
+        return ()
+
+
+class OrderTable(Table[Order]):
+    """Orders by order id."""
+
+    __slots__ = ()
+
+    def packed(self, key: str) -> Order | None:
+        number = self._tables.archive.of_order(key)
+        return self._tables.reach(number).order if number is not None else None
+
+    def of_row(self, row: Row) -> Iterator[tuple[str, Order]]:
+        yield row.order.order_id, row.order
+
+    def __len__(self) -> int:
+        return dict.__len__(self) + len(self._tables.archive)
+
+
+class ChildTable(Table[Child]):
+    """Children by child id."""
+
+    __slots__ = ()
+
+    def packed(self, key: str) -> Child | None:
+        found = self._tables.archive.of_venue_id(key)
+        if found is None or found[1].child_id != key:
+            return None
+        children = self._tables.reach(found[0]).children
+        return next(child for child in children if child.child_id == key)
+
+    def of_row(self, row: Row) -> Iterator[tuple[str, Child]]:
+        for child in row.children:
+            yield child.child_id, child
+
+
+class ExecutionTable(Table[Execution]):
+    """Executions by key."""
+
+    __slots__ = ()
+
+    def packed(self, key: str) -> Execution | None:
+        number = self._tables.archive.of_execution(key)
+        if number is None:
+            return None
+        return next(item for item in self._tables.reach(number).executions if item.key == key)
+
+    def of_row(self, row: Row) -> Iterator[tuple[str, Execution]]:
+        for execution in row.executions:
+            yield execution.key, execution
+
+
+class VenueIdTable(Table[str]):
+    """Child ids by every client order id that venues know the child by."""
+
+    __slots__ = ()
+
+    def packed(self, key: str) -> str | None:
+        found = self._tables.archive.of_venue_id(key)
+        return found[1].child_id if found is not None else None
+
+    def of_row(self, row: Row) -> Iterator[tuple[str, str]]:
+        for child in row.children:
+            for venue_id in (child.child_id, *(child.requests or ())):
+                yield venue_id, child.child_id
