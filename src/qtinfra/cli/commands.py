@@ -37,6 +37,7 @@ class Feed(StrEnum):
     LOBSTER = "lobster"
     SYNTHETIC = "synthetic"
     NBBO = "nbbo"
+    BARS = "bars"
 
 
 def _file(text: str, *, must_exist: bool = True) -> typer.models.OptionInfo:
@@ -158,6 +159,13 @@ def simulate(
     events: Annotated[int, _whole(1, 100_000, "faults: least events of each seed.")] = 300,
     workers: Annotated[int | None, _whole(1, 256, "faults: processes (default one per core).")] = None,
     script: Annotated[Path | None, _file("faults: play this saved script instead.")] = None,
+    algo: Annotated[
+        str | None, typer.Option(help="No random orders: the lab, with vwap, twap, pov, is or several.")
+    ] = None,
+    rate: Annotated[str, typer.Option(help="algo: POV's own / (own + others).")] = "0.05",
+    data: Annotated[
+        Path | None, typer.Option(help="bars: folder of SYMBOL_1min_*.csv.gz.", exists=True, file_okay=False)
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Send random orders into a market, then prove the journal.
@@ -173,6 +181,9 @@ def simulate(
     if feed is None:
         raise typer.BadParameter("name one, or --faults", param_hint="--feed")
     files = FeedFiles(messages, seed_messages, seed_book, official_bbo, quotes, trades, minutes, symbols)
+    if algo is not None or feed is Feed.BARS:
+        _run_lab(feed, files, algo, rate, data, seed, workers, as_json)
+        return
     _check_feed(feed, files)
     if journal is not None:
         _refuse_existing(journal, "--journal")
@@ -228,6 +239,34 @@ def _run_feed(files: FeedFiles, orders: int, seed: int, batch: int, journal: Pat
             journal=journal,
             progress=advance,
         )
+
+
+def _run_lab(
+    feed: Feed,
+    files: FeedFiles,
+    algo: str | None,
+    rate: str,
+    data: Path | None,
+    seed: int,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    from qtinfra.cli import lab
+
+    if algo is None:
+        raise _bad("--algo", "--feed bars needs one: vwap, twap, pov, is or several with commas")
+    setups = lab.setups_of(algo, rate)
+    if feed is Feed.BARS:
+        if data is None:
+            raise _bad("--data", "--feed bars needs the folder of its files; none was given")
+        _check_feed(feed, files._replace(symbols=None))
+        lab.simulate_bars(setups, data, files.symbols, seed, workers, as_json)
+        return
+    if feed is Feed.SYNTHETIC:
+        raise _bad("--feed", "--algo runs on bars, nbbo and lobster, not on synthetic")
+    _check_feed(feed, files)
+    paths = (files.quotes, files.trades) if feed is Feed.NBBO else files[:3]
+    lab.simulate_ticks(setups, feed.value, tuple(str(path) for path in paths), seed, as_json)
 
 
 def _show_session(outcome: SimulateOutcome, journal: Path | None, as_json: bool) -> None:
