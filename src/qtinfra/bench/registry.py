@@ -12,6 +12,7 @@ from qtinfra.bench.capacity import bench_flatness, bench_memory_1m
 from qtinfra.bench.decisions import bench_parse, bench_risk, bench_routing, bench_rules
 from qtinfra.bench.harness import BenchResult, Progress
 from qtinfra.bench.journaling import bench_journal
+from qtinfra.bench.lab import bench_lab
 from qtinfra.bench.orders import bench_end_to_end, bench_paced_10k
 from qtinfra.bench.recovery import bench_recovery_cold, bench_recovery_snapshot
 
@@ -30,6 +31,7 @@ BENCHES: dict[str, Bench] = {
     "recovery_snapshot": bench_recovery_snapshot,
     "memory_1m": bench_memory_1m,
     "flatness": bench_flatness,
+    "lab": bench_lab,
 }
 
 
