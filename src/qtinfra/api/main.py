@@ -16,7 +16,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qtinfra import __version__
 from qtinfra.api import docs
@@ -60,6 +60,18 @@ Every answer to an order is on disk before it is sent. Numbers are exact: send a
 Errors are problem documents (RFC 9457); `code` is stable and says which rule refused."""
 
 
+class _App(FastAPI):
+    """The framework's app without what its entry does for telemetry at every request (0.165: 3 to 6 us)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        stack = self.middleware_stack = self.middleware_stack or self.build_middleware_stack()
+        await stack(scope, receive, send)
+
+
 def create_app(settings: Callable[[], Settings] = Settings, clock: Clock | None = None) -> FastAPI:
     """The app, with nothing behind it until its lifespan begins.
 
@@ -82,6 +94,7 @@ def create_app(settings: Callable[[], Settings] = Settings, clock: Clock | None 
         lifespan=lifespan,
         redirect_slashes=False,
     )
+    app.__class__ = _App
     app.state.gateway = gateway
     for routes in (reads.router, routing.router, risk.router, service.router):
         app.include_router(routes)

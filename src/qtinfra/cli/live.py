@@ -16,7 +16,8 @@ import typer
 from qtinfra.cli.output import console, print_json
 
 if TYPE_CHECKING:
-    from qtinfra.client import Client
+    from qtinfra.cli.live_tables import Picture
+    from qtinfra.client import Client, Stream
     from qtinfra.infra.config import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -219,29 +220,72 @@ def watch(
 ) -> None:
     """Watch the newest orders and the positions as they change, until interrupted.
 
-    Asks the server again and again. While it does not answer, the last picture stays with a note below.
+    Follows the server's stream; asks again and again where there is none. While the server does not answer,
+    the last picture stays with a note below.
     """
     from rich.live import Live
 
-    from qtinfra.cli.live_tables import Picture, picture_of
+    from qtinfra.cli.live_tables import picture_of
+
+    with _talking(url, token) as client, Live(console=console(), auto_refresh=False) as live:
+        for looks, picture in enumerate(_pictures(client, every, account, symbol), 1):
+            live.update(picture_of(picture), refresh=True)
+            if looks == count:
+                return
+
+
+def _pictures(client: Client, every: float, account: str, symbol: str) -> Iterator[Picture]:
+    """What there is, every so many seconds: told by the stream, or asked for."""
+    from qtinfra.client import BadAnswerError, NotFoundError, RefusedError
+
+    given = {name: [value] for name, value in (("accounts", account), ("symbols", symbol)) if value}
+    stream = client.stream("orders", "positions", **given)
+    with stream:
+        try:
+            opened = stream.connect()
+        except (BadAnswerError, NotFoundError, RefusedError):
+            opened = False
+        if opened:
+            yield from _told(stream, every)
+    yield from _asked(client, every, _filters(account_id=account, symbol=symbol))
+
+
+def _told(stream: Stream, every: float) -> Iterator[Picture]:
+    from qtinfra.cli.live_tables import Board, Picture
     from qtinfra.client import TransportError, UnavailableError
 
-    filters = _filters(account_id=account, symbol=symbol)
-    picture = Picture()
-    with _talking(url, token) as client, Live(console=console(), auto_refresh=False) as live:
-        looks = 0
-        while not count or looks < count:
-            if looks:
-                time.sleep(every)
-            looks += 1
-            try:
-                recent = list(islice(client.list(limit=_SHOWN_ORDERS, **filters), _SHOWN_ORDERS))
-                picture = Picture(recent, list(client.positions(limit=_PAGE, **filters)))
-            except (TransportError, UnavailableError) as error:
-                if looks == 1:
-                    raise
-                picture = picture.with_note(error.message)
-            live.update(picture_of(picture), refresh=True)
+    board, picture = Board(_SHOWN_ORDERS), Picture()
+    due = time.monotonic()
+    while True:
+        try:
+            while not board.complete or time.monotonic() < due:
+                wait = every if not board.complete else due - time.monotonic()
+                news = stream.next(max(0.0, wait))
+                if news is not None:
+                    board.take(news)
+            picture = board.picture()
+        except (TransportError, UnavailableError) as error:
+            picture = picture.with_note(error.message)
+        due = time.monotonic() + every
+        yield picture
+
+
+def _asked(client: Client, every: float, filters: dict[str, str]) -> Iterator[Picture]:
+    from qtinfra.cli.live_tables import Picture
+    from qtinfra.client import TransportError, UnavailableError
+
+    picture, first = Picture(), True
+    while True:
+        try:
+            recent = list(islice(client.list(limit=_SHOWN_ORDERS, **filters), _SHOWN_ORDERS))
+            picture = Picture(recent, list(client.positions(limit=_PAGE, **filters)))
+        except (TransportError, UnavailableError) as error:
+            if first:
+                raise
+            picture = picture.with_note(error.message)
+        yield picture
+        first = False
+        time.sleep(every)
 
 
 # --- tokens ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from heapq import nlargest
 from typing import Any
 
 import msgspec
@@ -13,12 +14,14 @@ from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from qtinfra.client import Execution, Order, OrderDetail, Position
+from qtinfra.client import Execution, Order, OrderDetail, Position, Update
 from qtinfra.core.decimals import plain
 from qtinfra.core.models import OrderStatus
 
 _QUIET = "dim"
 _ID_LENGTH = 36
+#: The live view keeps the newest orders and no more.
+_KEPT_ORDERS = 10_000
 _TONES = {
     OrderStatus.FILLED: "green",
     OrderStatus.REJECTED: "yellow",
@@ -38,6 +41,48 @@ class Picture(msgspec.Struct, frozen=True):
     def with_note(self, note: str) -> Picture:
         """The same picture with a note below."""
         return msgspec.structs.replace(self, note=note)
+
+
+class Board:
+    """Orders and positions as a stream tells them.
+
+    Args:
+        shown: how many of the newest orders the picture has.
+    """
+
+    def __init__(self, shown: int) -> None:
+        self._shown = shown
+        self._orders: dict[str, Order] = {}
+        self._positions: dict[tuple[str, str], Position] = {}
+        self._waits_for = {"orders", "positions"}
+
+    @property
+    def complete(self) -> bool:
+        """Whether the snapshots are all there."""
+        return not self._waits_for
+
+    def take(self, news: Update) -> None:
+        """Take in what the stream says."""
+        if news.fresh:
+            (self._orders if news.topic == "orders" else self._positions).clear()
+        for record in news.records:
+            if isinstance(record, Order):
+                known = self._orders.get(record.id)
+                if known is None or known.version <= record.version:
+                    self._orders[record.id] = record
+            elif isinstance(record, Position):
+                self._positions[record.account_id, record.symbol] = record
+        if news.complete:
+            self._waits_for.discard(news.topic)
+        if len(self._orders) > _KEPT_ORDERS:
+            self._orders = {order.id: order for order in self._newest(_KEPT_ORDERS // 2)}
+
+    def _newest(self, count: int) -> list[Order]:
+        return nlargest(count, self._orders.values(), key=lambda order: (order.created_at, order.id))
+
+    def picture(self) -> Picture:
+        """The newest orders, and the positions by account and symbol."""
+        return Picture(self._newest(self._shown), [self._positions[key] for key in sorted(self._positions)])
 
 
 def facts(record: object) -> Any:

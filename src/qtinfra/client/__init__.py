@@ -33,12 +33,18 @@ from qtinfra.client.models import (
     Venue,
 )
 from qtinfra.client.retries import RetryPolicy
+from qtinfra.client.streaming import AlertNote, AlgoStep, Book, NewOrder, Outcome, Update, new_order
+from qtinfra.client.streams import AsyncStream, Stream
 from qtinfra.client.sync import Client
 
 __all__ = [
+    "AlertNote",
+    "AlgoStep",
     "ApiError",
     "AsyncClient",
+    "AsyncStream",
     "BadAnswerError",
+    "Book",
     "Client",
     "ConflictError",
     "Execution",
@@ -47,10 +53,12 @@ __all__ = [
     "KillOutcome",
     "KillSwitch",
     "Limit",
+    "NewOrder",
     "NotAuthenticatedError",
     "NotFoundError",
     "Order",
     "OrderDetail",
+    "Outcome",
     "Position",
     "PreconditionError",
     "RateLimitedError",
@@ -59,8 +67,11 @@ __all__ = [
     "RouteLeg",
     "RoutePreview",
     "ServerFailedError",
+    "Stream",
     "SubmissionUnknownError",
     "TransportError",
     "UnavailableError",
+    "Update",
     "Venue",
+    "new_order",
 ]

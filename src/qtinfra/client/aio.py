@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -27,6 +27,8 @@ from qtinfra.client.models import (
     Venue,
 )
 from qtinfra.client.retries import Call, NoAnswer, Request, RetryPolicy, Wait, converse
+from qtinfra.client.streaming import Feed
+from qtinfra.client.streams import AsyncStream
 from qtinfra.client.transport import Token, answer_of, headers_for, no_answer, settings
 from qtinfra.core.extended_models import KillScope, LimitRule
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
@@ -65,6 +67,8 @@ class AsyncClient:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._http = httpx.AsyncClient(transport=transport, **settings(url, timeout_s))
+        self._url = url
+        self._timeout_s = timeout_s
         self._token = token
         self._policy = policy or RetryPolicy()
         self._new_id = new_id
@@ -233,6 +237,23 @@ class AsyncClient:
     async def health(self) -> Health:
         """Whether the server is up; needs no token."""
         return await self._run(calls.health())
+
+    # -- the stream ------------------------------------------------------------------------------------
+
+    def stream(self, *topics: str, accounts: Sequence[str] = (), symbols: Sequence[str] = ()) -> AsyncStream:
+        """Live news of topics, and order entry over the same connection; an asynchronous context manager.
+
+        Args:
+            topics: of orders, executions, positions, book, algo, alerts; none for order entry only.
+            accounts, symbols: only these; empty for all within the token's reach. The book needs symbols.
+
+        Raises:
+            ValueError: there is no such topic, or the book has no symbols.
+        """
+        feed = Feed(topics, accounts, symbols)
+        return AsyncStream(
+            self._url, self._token, feed, self._policy, self._timeout_s, self._pause, self._jitter
+        )
 
     # -- the conversation ------------------------------------------------------------------------------
 

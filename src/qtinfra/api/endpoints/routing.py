@@ -9,18 +9,20 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from qtinfra.api.deps import Caller, answer, gateway_of
+from qtinfra.api.deps import Caller, answer
 from qtinfra.api.docs import ETAG, LOCATION, answers, body, ref
 from qtinfra.api.errors import refusal
 from qtinfra.api.order_entry import OrderEntry
 from qtinfra.api.replies import raise_refused, rejected
 from qtinfra.api.requests import own_account
-from qtinfra.api.views import Measured, RoutingDecision
+from qtinfra.api.views import MIN_ORDERS_MEASURED, Measured, RoutingDecision
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.events import AnyEvent, DuplicateRefused, OrderRejected, OrderRouted
 from qtinfra.core.market import ConsolidatedBook, Level
 from qtinfra.core.security.permissions import Permission
 from qtinfra.core.validation.wire import read_new_order
+from qtinfra.repository.query import EVERYTHING
+from qtinfra.venues.simulated.local import VenueStats
 
 #: Client order id of a question: no order has it, since an order's id is never empty of letters.
 DRY_RUN_ID = "dry-run"
@@ -74,20 +76,21 @@ class RouteView(msgspec.Struct, frozen=True):
 
 
 class VenueMeasured(msgspec.Struct, frozen=True):
-    """What was measured on a venue's link since the process began; null where nothing was.
+    """What was measured on a venue's link since the process began, over all accounts.
 
     Attributes:
-        fill_rate: executed share (0 to 1) of the quantity sent.
-        mean_answer_ms: mean delay of the first answer to a new order, milliseconds.
+        orders, quantity, filled_quantity, fills, rejected: null for a caller who may not see every account.
+        fill_rate: executed share (0 to 1) of the quantity sent; null until enough orders went there.
+        mean_answer_ms: mean delay of the first answer to a new order, milliseconds; null likewise.
     """
 
     venue: str
     status: str
-    orders: int
-    quantity: Decimal
-    filled_quantity: Decimal
-    fills: int
-    rejected: int
+    orders: int | None
+    quantity: Decimal | None
+    filled_quantity: Decimal | None
+    fills: int | None
+    rejected: int | None
     fill_rate: float | None
     mean_answer_ms: float | None
 
@@ -197,23 +200,33 @@ def _measured(caller: Caller) -> Measured:
 async def analytics(request: Request) -> Response:
     """What was measured of each venue since the process began, over all accounts."""
     caller = Caller(request)
-    caller.require(Permission.ANALYTICS_READ)
+    everything = caller.scope(Permission.ANALYTICS_READ) is EVERYTHING
     state, measured = caller.platform.state, _measured(caller)
-    found = []
-    for gateway in gateway_of(request).platform.gateways:
-        stats, mic = gateway.stats, gateway.venue
-        mean = stats.answer_ns / stats.answered / 1e6 if stats.answered else None
-        found.append(
-            VenueMeasured(
-                mic,
-                state.venue_status[mic],
-                stats.sent_orders,
-                stats.sent_qty,
-                stats.filled_qty,
-                stats.fills,
-                stats.rejected,
-                measured.fill_rate(mic),
-                round(mean, 3) if mean is not None else None,
-            )
+    return answer(
+        AnalyticsView(
+            [
+                _venue_measured(
+                    gateway.stats, gateway.venue, state.venue_status[gateway.venue], measured, everything
+                )
+                for gateway in caller.platform.gateways
+            ]
         )
-    return answer(AnalyticsView(found))
+    )
+
+
+def _venue_measured(
+    stats: VenueStats, mic: str, status: str, measured: Measured, everything: bool
+) -> VenueMeasured:
+    """A venue's figures; counts, which tell of the orders of others, only for who may see all of them."""
+    enough = stats.answered >= MIN_ORDERS_MEASURED
+    return VenueMeasured(
+        mic,
+        status,
+        stats.sent_orders if everything else None,
+        stats.sent_qty if everything else None,
+        stats.filled_qty if everything else None,
+        stats.fills if everything else None,
+        stats.rejected if everything else None,
+        measured.fill_rate(mic),
+        round(stats.answer_ns / stats.answered / 1e6, 3) if enough else None,
+    )

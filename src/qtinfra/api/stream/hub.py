@@ -96,7 +96,7 @@ class Hub:
         for account in accounts if accounts is not None else (_ALL,):
             self._followers[topic].setdefault(account, []).append(follower)
         if topic is Topic.BOOK and self._ticker is None:
-            self._tick()
+            self._ticker = asyncio.get_running_loop().call_later(BOOK_EVERY_S, self._tick)
         return self.seq(topic)
 
     def leave(self, follower: Follower) -> None:

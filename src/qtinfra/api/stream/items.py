@@ -15,6 +15,7 @@ import msgspec
 from qtinfra.api.endpoints.reads import OrderExecution, PositionView
 from qtinfra.api.stream.protocol import Topic, encode
 from qtinfra.api.views import Measured, order_view, rfc3339
+from qtinfra.core.algo_events import AlgoEvent
 from qtinfra.core.decimals import canonical, exact
 from qtinfra.core.events import Entry
 from qtinfra.core.market import ConsolidatedBook, Level
@@ -84,21 +85,6 @@ class AlgoView(msgspec.Struct, frozen=True):
     symbol: str
     at: str
     detail: Any
-
-
-#: Kinds of journal events that the algo topic shows.
-ALGO_KINDS = frozenset(
-    {
-        "AlgoPlanned",
-        "AlgoTermsReplaced",
-        "AlgoIntervalBegan",
-        "SliceSent",
-        "ChildrenRecalled",
-        "AlgoPaused",
-        "AlgoResumed",
-        "AlgoFinished",
-    }
-)
 
 
 #: Gives the midpoint of a symbol now; None without one.
@@ -190,8 +176,8 @@ def _positions(state: State, touched: Touched, mid: Mid) -> Iterator[Item]:
 
 def _algo(state: State, touched: Touched) -> Iterator[Item]:
     for seq, order_id, event, entry in touched.events:
-        kind = type(event).__name__
-        if kind in ALGO_KINDS:
+        if isinstance(event, AlgoEvent):
+            kind = type(event).__name__
             order = state.orders[order_id]
             detail = _named(event)
             view = AlgoView(kind, order_id, order.account, order.symbol, rfc3339(entry.ts_ns), detail)

@@ -3,7 +3,7 @@
 Rows come from the read tables once these hold everything up to the snapshot's sequence; a row may be newer
 than that, which its own `seq` says.
 
-    orders      those that are not over, the newest first
+    orders      those that are not over, the newest first, then the `MAX_CLOSED` that were over last
     executions  the newest `MAX_EXECUTIONS`
     positions   all, flat ones that have traded included
     book        the symbols that were asked for        alerts   those that are kept        algo   none
@@ -27,6 +27,8 @@ from qtinfra.repository.query import EVERYTHING, MAX_LIMIT, Op, Query, Scope
 
 #: Executions that a snapshot lists at most; the rest has pages of its own at GET /executions.
 MAX_EXECUTIONS = 1_000
+#: Orders that are over, of which a snapshot has the last ones: who was away learns how they ended.
+MAX_CLOSED = 500
 #: How long a snapshot waits for the read tables, seconds.
 READ_WAIT_S = 5.0
 
@@ -79,6 +81,7 @@ class Snapshots:
         topic, symbols = subscription.topic, subscription.symbols
         if topic is Topic.BOOK:
             books = [self._hub.book(symbol) for symbol in symbols or ()]
+            subscription.after = self._hub.seq(topic)
             yield [book.body for book in books if book is not None]
         elif topic is Topic.ALERTS:
             yield [alert.body for alert in self._hub.alerts()]
@@ -99,7 +102,8 @@ class Snapshots:
         fetch: _Fetch
         if topic is Topic.ORDERS:
             open_ones = (status.value for status in OrderStatus if status not in _OVER)
-            fetch, query = tables.orders, query.where("status", Op.IN, *open_ones)
+            fetch, closed = tables.orders, query.where("status", Op.IN, *_OVER).order_by("-updated_at")
+            query = query.where("status", Op.IN, *open_ones)
         else:
             fetch = tables.executions if topic is Topic.EXECUTIONS else tables.positions
         while True:
@@ -108,8 +112,11 @@ class Snapshots:
             yield [item(topic, "", "", "", row.seq, self._view(topic, row)).body for row in rows]
             left = None if left is None else left - len(rows)
             if page.next_cursor is None or left == 0:
-                return
+                break
             query = query.after(page.next_cursor)
+        if topic is Topic.ORDERS:
+            page = await fetch(closed.take(MAX_CLOSED), scope)
+            yield [item(topic, "", "", "", row.seq, self._view(topic, row)).body for row in page.rows]
 
     def _view(self, topic: Topic, row: Any) -> Any:
         if topic is Topic.ORDERS:
