@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
+from qtinfra.api.terms import AlgoTermsView, PegView, terms_view
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO, canonical
 from qtinfra.core.events import AnyEvent, OrderAccepted, OrderRouted
@@ -54,7 +56,10 @@ class RoutingDecision(msgspec.Struct, frozen=True):
 
 
 class OrderView(msgspec.Struct, frozen=True):
-    """An order as POST, PUT, DELETE and lists answer it."""
+    """An order as POST, PUT, DELETE and lists answer it.
+
+    From `stop_price` on there is only what the order has. `link` and `list_id` are of the list it came in.
+    """
 
     id: str
     status: str
@@ -76,6 +81,18 @@ class OrderView(msgspec.Struct, frozen=True):
     average_price: Decimal | None
     updated_at: str
     version: int
+    stop_price: Decimal | UnsetType = UNSET
+    trail_amount: Decimal | UnsetType = UNSET
+    display_quantity: Decimal | UnsetType = UNSET
+    peg: PegView | UnsetType = UNSET
+    expire_at: str | UnsetType = UNSET
+    locate_id: str | UnsetType = UNSET
+    self_match_id: str | UnsetType = UNSET
+    do_not_reduce: bool | UnsetType = UNSET
+    do_not_increase: bool | UnsetType = UNSET
+    link: str | UnsetType = UNSET
+    list_id: str | UnsetType = UNSET
+    algo: AlgoTermsView | UnsetType = UNSET
 
 
 class ChildView(msgspec.Struct, frozen=True):
@@ -158,7 +175,7 @@ def new_order_view(
     for event in events:
         if getattr(event, "order_id", "") == accepted.order_id:
             version += 1
-        if type(event) is OrderRouted:
+        if type(event) is OrderRouted and event.order_id == accepted.order_id:
             status = OrderStatus.ROUTED
             sent += [(child.venue, child.qty) for child in event.children]
     created = rfc3339(accepted.ts_ns)
@@ -183,6 +200,7 @@ def new_order_view(
         None,
         created,
         version,
+        **terms_view(accepted.special, command.algo),
     )
 
 
@@ -210,6 +228,7 @@ def order_view(state: State, order: Order, measured: Measured) -> OrderView:
         canonical(order.avg_px) if order.cum_qty else None,
         rfc3339(order.updated_ns),
         order.version,
+        **terms_view(order.special, order.algo),
     )
 
 

@@ -1,4 +1,4 @@
-"""Single steps of a decision: parsing, business rules, risk controls, routing."""
+"""Single steps of a decision: parsing, business rules, risk controls; the cases of the routing benchmark."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from qtinfra.engine.decide.quick_gate import gate_new
 from qtinfra.engine.decide.routing import eligible_venues
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
-from qtinfra.router.sor import VenueTerms, plan_route
+from qtinfra.router.sor import VenueTerms
 
 _ITEMS = 20_000
 _ROUNDS = 9
@@ -230,27 +230,3 @@ def offers_of(order: RiskApproved, book: ConsolidatedBook | None) -> list[tuple[
         for quote in book.quotes
         for price, size in (quote.asks if buying else quote.bids)
     ]
-
-
-def bench_routing(scale: float, progress: Progress) -> BenchResult:
-    """The plan for an approved order over six venues; the control sorts the displayed offers by price."""
-    progress("routing: orders")
-    cases = route_cases(scaled_mix(scale), sized(_ITEMS, scale, 200))
-    with exact():
-        plans = [plan_route(*case) for case in cases]
-        return micro(
-            "routing",
-            "order",
-            cases,
-            plan_route,
-            (
-                "sorted() of the 18 offers by price",
-                [(offers_of(order, book),) for order, book, _ in cases],
-                sorted,
-            ),
-            rounds=_rounds(scale),
-            target_per_s=200_000,
-            at_scale=scale >= 1,
-            note=f"six venues with {_LEVELS} levels a side, all-in prices, sweep",
-            figures={"legs_per_order": sum(len(plan.legs) for plan in plans) / len(plans)},
-        )

@@ -9,15 +9,31 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from qtinfra.bench.capacity import bench_flatness, bench_memory_1m
-from qtinfra.bench.decisions import bench_parse, bench_risk, bench_routing, bench_rules
+from qtinfra.bench.decisions import bench_parse, bench_risk, bench_rules
 from qtinfra.bench.harness import BenchResult, Progress
+from qtinfra.bench.http_api import (
+    bench_batch_orders,
+    bench_get_order,
+    bench_healthz,
+    bench_http_orders,
+    bench_ws_orders,
+)
 from qtinfra.bench.journaling import bench_journal
 from qtinfra.bench.lab import bench_lab
 from qtinfra.bench.orders import bench_end_to_end, bench_paced_10k
 from qtinfra.bench.recovery import bench_recovery_cold, bench_recovery_snapshot
+from qtinfra.bench.routing import bench_routing
 
 Bench = Callable[[float, Progress], BenchResult]
 
+#: Those that start servers and load them over HTTP.
+HTTP: dict[str, Bench] = {
+    "http_orders": bench_http_orders,
+    "ws_orders": bench_ws_orders,
+    "batch_orders": bench_batch_orders,
+    "get_order": bench_get_order,
+    "healthz": bench_healthz,
+}
 #: In the order in which "all" runs them.
 BENCHES: dict[str, Bench] = {
     "parse": bench_parse,
@@ -32,6 +48,7 @@ BENCHES: dict[str, Bench] = {
     "memory_1m": bench_memory_1m,
     "flatness": bench_flatness,
     "lab": bench_lab,
+    **HTTP,
 }
 
 

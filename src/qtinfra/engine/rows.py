@@ -17,6 +17,8 @@ from qtinfra.engine.archive import Archive, Row
 V = TypeVar("V")
 D = TypeVar("D")
 
+_UUID_LENGTH, _UUID_DASHES = 36, 4
+
 
 class Tables:
     """The live tables of one state and its archive."""
@@ -174,10 +176,13 @@ class Table(dict[str, V]):
 
 
 def age(key: str) -> tuple[int, ...]:
-    """Sorts ids by when they were made: order ids and venue ids hold epoch and sequence (`core.ids`)."""
-    if len(key) == 36:
-        return (int(key.replace("-", ""), 16),)
+    """Sorts ids by when they were made: order ids and venue ids hold epoch and sequence (`core.ids`).
+
+    Keys that others make, as those of executions are, say nothing of it: they stay in the order found.
+    """
     try:
+        if len(key) == _UUID_LENGTH and key.count("-") == _UUID_DASHES:
+            return (int(key.replace("-", ""), 16),)
         return tuple(int(part, 36) for part in key.split("-"))
     except ValueError:
         return ()

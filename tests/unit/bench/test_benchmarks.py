@@ -25,6 +25,7 @@ from qtinfra.bench.mix import (
     wire_messages,
 )
 from qtinfra.bench.recovery import write_journal
+from qtinfra.bench.registry import HTTP
 from qtinfra.bench.street import MatchingStreet
 from qtinfra.core.commands import Inbound
 from qtinfra.core.events import OrderRejected
@@ -56,7 +57,7 @@ def desk(mix: Mix) -> Desk:
     return Desk(mix, journal, ManualClock(1), MatchingStreet(mix), epoch=journal.epoch)
 
 
-@pytest.mark.parametrize("name", list(BENCHES))
+@pytest.mark.parametrize("name", [name for name in BENCHES if name not in HTTP])
 def test_a_benchmark_gives_a_well_formed_result_at_a_tiny_scale(name: str) -> None:
     said: list[str] = []
     (result,) = run([name], scale=TINY, progress=said.append)

@@ -359,3 +359,16 @@ def test_the_audit_looks_into_the_rows() -> None:
 def test_a_packing_that_packs_nothing_or_less_is_refused(keep: int, block: int) -> None:
     with pytest.raises(ValueError, match="keep at least 0 and pack at least 1"):
         Packing(keep, block)
+
+
+@pytest.mark.parametrize("exec_id", ["E", "E" * 12, "BATS-E100-11", "A-B-C-D-E", "E-1-2-3-4-5-6-7-8-9"])
+def test_executions_of_packed_orders_are_listed_whatever_their_key_looks_like(exec_id: str) -> None:
+    desk = packing_desk()
+    for number in range(3):
+        for pad in range(16):
+            name = f"X{number}-{pad}"
+            desk.working(name, 100)
+            desk.fill(desk.child(name), 100, exec_id=f"{exec_id}{'0' * pad}{number}")
+    keys = list(desk.state.executions)
+    assert len(keys) == 48
+    assert audit(desk.state) == []

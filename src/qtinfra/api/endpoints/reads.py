@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from qtinfra.api.deps import Caller, answer
 from qtinfra.api.docs import listing
+from qtinfra.api.terms import terms_view
 from qtinfra.api.views import ExecutionView, Measured, OrderView, RoutingDecision, rfc3339
 from qtinfra.core.security.permissions import Permission
 from qtinfra.repository.base import Page
@@ -206,6 +207,7 @@ def listed_order(row: OrderRow, measured: Measured) -> OrderView:
         row.avg_px if row.cum_qty else None,
         rfc3339(row.updated_ns),
         row.version,
+        **terms_view(row.special, None),
     )
 
 

@@ -1,0 +1,42 @@
+"""`qtinfra serve` that gets killed: what goes to the venues is written down as it goes.
+
+    QTINFRA_WIRE=FILE python -m tests.support.crash_server --port N --data-dir DIR
+
+Each message that a venue's link takes adds one line to FILE, in one write: it stays there when the process is
+killed in the same moment. QTINFRA_CRASH_BUG=early_release plants the bug that answers and messages to venues
+go before the frame is appended, to show that the comparison finds it.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from qtinfra.bootstrap import serving
+from qtinfra.cli import main
+from qtinfra.core.reports import ToVenue
+from qtinfra.venues.simulated.local import LocalVenueGateway
+from tests.support.crash_engine import BUG, EarlyReleaseShard
+
+_encode = msgspec.json.Encoder().encode
+
+
+def noted(path: str) -> Callable[[LocalVenueGateway, ToVenue], None]:
+    """A venue link's `send` that first writes a line to the file: venue, kind, our id for it."""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    send = LocalVenueGateway.send
+
+    def noted_send(gateway: LocalVenueGateway, message: ToVenue) -> None:
+        os.write(file, _encode((gateway.venue, type(message).__name__, message.cl_ord_id)) + b"\n")
+        send(gateway, message)
+
+    return noted_send
+
+
+if __name__ == "__main__":
+    LocalVenueGateway.send = noted(os.environ["QTINFRA_WIRE"])  # type: ignore[method-assign,assignment]
+    if BUG == "early_release":
+        vars(serving)["LiveShard"] = EarlyReleaseShard
+    sys.argv[1:1] = ["serve"]
+    main()
