@@ -2,6 +2,12 @@ PYTHON ?= python3
 DIR ?= ../shared/conformance
 ARGS ?=
 MAX_WORKERS ?= 4
+SEEDS ?= 5000
+KILLS ?= 1000
+CUTS ?= 100
+TAMPER ?= 1000
+STORAGE ?= 100
+OUT ?= build/prove.json
 
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -11,7 +17,7 @@ LOCK := $(LOCK_BIN)/uv pip compile --quiet --upgrade --universal --python-versio
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo serve test lint format conformance bench lock clean
+.PHONY: help venv demo serve test lint format conformance bench prove mutate lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +57,15 @@ conformance: $(STAMP) ## Play the conformance scenarios of DIR (default ../share
 bench: $(STAMP) ## Run the benchmarks, each against its control (ARGS="parse journal --json")
 	$(BIN)/python -m qtinfra.bench $(ARGS)
 
+prove: $(STAMP) ## Simulate faults, kill, cut power, tamper; figures in OUT (SEEDS, KILLS, CUTS, TAMPER, STORAGE)
+	$(BIN)/python -m qtinfra.testing.prove --seeds $(SEEDS) --kills $(KILLS) --cuts $(CUTS) --tamper $(TAMPER) \
+		--storage $(STORAGE) --out $(OUT)
+
+mutate: $(STAMP) ## Mutation testing of order states, risk checks and journal codec (see docs/reliability.md)
+	$(BIN)/mutmut run --max-children $(MAX_WORKERS)
+	$(BIN)/mutmut export-cicd-stats
+	@cat mutants/mutmut-cicd-stats.json
+
 lock: ## Resolve the dependencies again and rewrite the hashed requirements files
 	$(PYTHON) -m venv .cache/lock
 	$(LOCK_BIN)/python -m pip install --quiet --disable-pip-version-check uv
@@ -59,5 +74,5 @@ lock: ## Resolve the dependencies again and rewrite the hashed requirements file
 
 clean: ## Remove everything that the other targets made, .venv included
 	rm -rf .venv .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
-		build dist htmlcov
+		build dist htmlcov mutants
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

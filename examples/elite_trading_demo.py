@@ -76,7 +76,7 @@ LIMITS = (
 NOT_SHOWN = (
     ("execution algorithms", "qtinfra.core.strategies"),
     ("plugin system for algorithms", "qtinfra.core.strategies.registry"),
-    ("roles and permissions of users", "qtinfra.core.security.rbac"),
+    ("roles and permissions of users", "qtinfra.core.security.permissions"),
     ("PII masking", "qtinfra.core.security.pii"),
     ("encryption of client data", "qtinfra.core.security.crypto"),
     ("REST and WebSocket interface", "qtinfra.api"),

@@ -160,7 +160,17 @@ def test_demo_ends_with_a_proven_journal_and_a_blotter_that_adds_up(demo: dict[s
     assert demo["orders"] >= 100
     assert demo["state_hash"] == demo["replay_state_hash"]
     assert {name: demo[name] for name in PROVEN} == PROVEN
-    assert [line["agrees"] for line in demo["blotter"]["accounts"]] == [True] * 3
+    assert [line["agrees"] for line in demo["blotter"]["accounts"]] == [True] * 4
+
+
+def test_demo_writes_the_cost_page_beside_its_journal_and_charts_every_algo_order(
+    demo: dict[str, Any], journal: Path
+) -> None:
+    page = journal.with_name("tca.html")
+    assert demo["tca_html"] == str(page)
+    text = page.read_text("utf-8")
+    for line in demo["algos"]:
+        assert f"{line['cl_ord_id']}: {line['algo']} {line['side']}" in text
 
 
 def test_demo_prints_tables_of_at_most_a_hundred_columns_without_a_terminal(tmp_path: Path) -> None:
@@ -171,6 +181,9 @@ def test_demo_prints_tables_of_at_most_a_hundred_columns_without_a_terminal(tmp_
     assert max(len(line) for line in done.stdout.splitlines() if line not in paths) <= 100
     assert "Positions and P&L" in done.stdout
     assert "decisions taken again: equal, byte for byte" in done.stdout
+    assert "Algo orders" in done.stdout
+    assert "Transaction costs by algo" in done.stdout
+    assert str(tmp_path / "d" / "tca.html") in "".join(paths)
 
 
 # -- replay and journals ---------------------------------------------------------------------------

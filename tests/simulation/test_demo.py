@@ -7,6 +7,8 @@ from functools import cache
 import pytest
 
 from qtinfra.bootstrap import SYNTHETIC_SYMBOLS, synthetic_market
+from qtinfra.core.algo import FinishReason
+from qtinfra.core.algo_events import AlgoFinished, AlgoPaused, AlgoPlanned, AlgoResumed, SliceSent
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import AnyEvent as Event
 from qtinfra.core.events import (
@@ -14,6 +16,8 @@ from qtinfra.core.events import (
     ChildConfirmed,
     ChildEnded,
     ChildUnknown,
+    InstrumentHalted,
+    KillSwitchEngaged,
     OrderAccepted,
     OrderRouted,
     OverrideUsed,
@@ -22,9 +26,13 @@ from qtinfra.core.events import (
 from qtinfra.core.extended_models import LimitRule
 from qtinfra.core.models import ChildStatus, OrderStatus, OrderType
 from qtinfra.core.special_events import OrderTriggered, PegRepriced
+from qtinfra.core.strategies.registry import BUILT_IN
 from qtinfra.journal.memory import MemoryJournal
 from qtinfra.runtime.blotter import OrderLine
 from qtinfra.runtime.demo import CLOSE_NS, DemoResult, run_demo
+from qtinfra.runtime.demo_algos import CLOSE_VOLUME
+from qtinfra.runtime.demo_auction import others
+from qtinfra.runtime.demo_board import ALGO_ACCOUNT, AlgoLine
 
 pytestmark = pytest.mark.simulation
 
@@ -236,5 +244,158 @@ def test_the_timeline_tells_the_whole_script_in_order() -> None:
         "GTD",
         "SELL SHORT",
         "approves it; BUY 7,000",
+        "pauses TWAP-1",
+        "amends VWAP-1",
+        "cancels TWAP-2",
+        "halts NVDA",
+        "kill switch for the algo POV",
+        "closing auction",
     ):
         assert word in asked
+
+
+# -- algo orders -----------------------------------------------------------------------------------
+
+
+def algo_line(result: DemoResult, cl_ord_id: str) -> AlgoLine:
+    return next(line for line in result.algos if line.cl_ord_id == cl_ord_id)
+
+
+def events_of(events: tuple[Event, ...], cl_ord_id: str) -> list[Event]:
+    accepted = (event for event in events if isinstance(event, OrderAccepted))
+    order_id = next(
+        event.order_id for event in accepted if (event.account, event.cl_ord_id) == (ALGO_ACCOUNT, cl_ord_id)
+    )
+    return [event for event in events if getattr(event, "order_id", "") == order_id]
+
+
+def sent_between(events: list[Event], start_ns: int, end_ns: int) -> int:
+    slices = (event for event in events if isinstance(event, SliceSent))
+    return sum(start_ns < event.ts_ns < end_ns for event in slices)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_algo_works_a_parent_and_each_ends_as_its_scene_says(seed: int) -> None:
+    result, events = session(seed)
+    assert {line.algo for line in result.algos} == set(BUILT_IN)
+    assert {line.cl_ord_id: line.state for line in result.algos} == {
+        "TWAP-1": "completed",
+        "VWAP-1": "completed",
+        "POV-1": "completed",
+        "IS-1": "completed",
+        "CLOSE-1": "handed to the close",
+        "TWAP-2": "cancelled by client",
+        "VWAP-2": "completed",
+        "POV-2": "cancelled: kill switch",
+    }
+    finished = [event for event in events if isinstance(event, AlgoFinished)]
+    assert len(finished) == len(result.algos) == result.alerts["algo_finished"]
+    for line in result.algos:
+        whole = not line.state.startswith("cancelled")
+        assert (line.filled == line.qty) is whole
+        assert ZERO < line.filled <= line.market_volume
+        assert not line.working
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pov_keeps_its_part_of_what_prints(seed: int) -> None:
+    result, _ = session(seed)
+    for name, rate in (("POV-1", "0.1"), ("POV-2", "0.05")):
+        share = algo_line(result, name).participation
+        assert share is not None
+        assert abs(share - Decimal(rate)) < Decimal("0.01")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_paused_parent_sends_nothing_and_makes_no_burst_when_it_goes_on(seed: int) -> None:
+    own = events_of(session(seed)[1], "TWAP-1")
+    paused = next(event.ts_ns for event in own if isinstance(event, AlgoPaused))
+    resumed = next(event.ts_ns for event in own if isinstance(event, AlgoResumed))
+    assert resumed - paused >= 90 * 1_000_000_000
+    assert sent_between(own, paused, resumed) == 0
+    plans = [event for event in own if isinstance(event, AlgoPlanned)]
+    assert [plan.reason for plan in plans][:2] == ["accepted", "resumed"]
+    parts = [event.qty for event in own if isinstance(event, SliceSent)]
+    assert max(parts) < Decimal(6_000) / 10
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_halted_symbol_is_left_alone_until_it_trades_again(seed: int) -> None:
+    _, events = session(seed)
+    halts = [place for place, event in enumerate(events) if isinstance(event, InstrumentHalted)]
+    order_id = next(event.order_id for event in events_of(events, "VWAP-2") if isinstance(event, SliceSent))
+    parts = [events[: halts[0]], events[slice(*halts)], events[halts[1] :]]
+    sent = [
+        sum(isinstance(event, SliceSent) and event.order_id == order_id for event in part) for part in parts
+    ]
+    assert sent[0] and sent[2]
+    assert not sent[1]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_amended_parent_trades_its_new_quantity_and_keeps_its_first_name(seed: int) -> None:
+    result, _ = session(seed)
+    assert algo_line(result, "VWAP-1").filled == 30_000
+    assert find(result, ALGO_ACCOUNT, "VWAP-1a").status is OrderStatus.FILLED
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_killed_algo_stops_at_once_and_is_refused_afterwards(seed: int) -> None:
+    result, events = session(seed)
+    own = events_of(events, "POV-2")
+    killed = next(
+        place
+        for place, event in enumerate(events)
+        if isinstance(event, KillSwitchEngaged) and event.value == "POV"
+    )
+    last = max(place for place, event in enumerate(events) if event in own and isinstance(event, SliceSent))
+    assert last < killed
+    assert find(result, ALGO_ACCOUNT, "POV-3").status is OrderStatus.REJECTED
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_closing_auction_gets_what_the_cap_allows_of_the_volume_expected_there(seed: int) -> None:
+    result, events = session(seed)
+    plan = next(event for event in events_of(events, "CLOSE-1") if isinstance(event, AlgoPlanned))
+    assert plan.schedule.close_qty == 22_200  # whole lots of 0.1 / 0.9 of 200,000
+    finished = next(event for event in events_of(events, "CLOSE-1") if isinstance(event, AlgoFinished))
+    assert finished.reason is FinishReason.HANDED_TO_CLOSE
+    assert (finished.filled, finished.left) == (Decimal(7_800), Decimal(22_200))
+    told = next(moment.answered for moment in result.timeline if "closing auction" in moment.asked)
+    assert "CLOSE-1 has 22,200 of it, 30,000 in all" in told
+
+
+def test_others_at_the_close_are_the_seeds_and_about_the_expected_volume() -> None:
+    sides = [[order.leaves for order in others(1) if order.buy is buy] for buy in (True, False)]
+    assert sides == [[order.leaves for order in others(1) if order.buy is buy] for buy in (True, False)]
+    assert [order.leaves for order in others(1)] != [order.leaves for order in others(2)]
+    for side in sides:
+        assert CLOSE_VOLUME / 2 < sum(side) < CLOSE_VOLUME * 2
+        assert all(units % 100 == 0 for units in side)
+
+
+def test_whoever_watches_sees_the_algo_orders_grow_and_changes_nothing() -> None:
+    seen: list[tuple[int, tuple[AlgoLine, ...]]] = []
+    journal = MemoryJournal.fresh()
+    market = synthetic_market(1, SYNTHETIC_SYMBOLS, CLOSE_NS)
+    result = run_demo(
+        market,
+        journal,
+        epoch=journal.epoch,
+        orders=150,
+        seed=1,
+        watch=lambda now_ns, lines: seen.append((now_ns, lines)),
+    )
+    plain = session(1)[0]
+    assert (result.state_hash, result.chain_hash) == (plain.state_hash, plain.chain_hash)
+    assert result.algos == plain.algos
+    assert len(seen) == 100
+    assert {line.state for _, lines in seen for line in lines} >= {"working", "halted", "paused: news is out"}
+    for name in ("TWAP-1", "POV-1"):
+        history = [line for _, lines in seen for line in lines if line.cl_ord_id == name]
+        done = [line.filled for line in history]
+        assert done == sorted(done)
+        assert len(set(done)) > 10
+        working = [line for line in history if line.working]
+        assert all(line.filled <= line.target * Decimal("1.01") <= line.qty * 2 for line in working)
+        assert all(line.target <= line.qty for line in working)

@@ -39,7 +39,10 @@ from qtinfra.journal.codec import FRAME_MAGIC
 from qtinfra.journal.export import export_lines, verify_export, write_export
 from qtinfra.journal.log import LogJournal
 from qtinfra.journal.sqlite import SqliteJournal
+from qtinfra.router.strategies import BUILT_IN_ROUTING, RoutingRegistry, routing_registry
+from qtinfra.router.strategies import ENTRY_POINT_GROUP as ROUTING_GROUP
 from qtinfra.runtime.demo import CLOSE_NS, DemoResult, run_demo
+from qtinfra.runtime.demo_board import Watch
 from qtinfra.runtime.nbbo_session import run_nbbo_session
 from qtinfra.runtime.recorded_session import run_recorded_session
 from qtinfra.runtime.replay import ReplayResult, replay_journal
@@ -72,6 +75,22 @@ def installed_strategies() -> Registry:
         loaded = entry.load()
         found.append(loaded() if isinstance(loaded, type) else loaded)
     return registry(found)
+
+
+def installed_routing() -> RoutingRegistry:
+    """The routing strategies that come with the engine and those that installed packages announce.
+
+    A package names its own under the entry point group "qtinfra.routing": a class without arguments, or an
+    instance, that follows `router.strategies.RoutingStrategy`.
+
+    Raises:
+        ValueError: two strategies have one name, or one has none.
+    """
+    found = list(BUILT_IN_ROUTING.values())
+    for entry in entry_points(group=ROUTING_GROUP):
+        loaded = entry.load()
+        found.append(loaded() if isinstance(loaded, type) else loaded)
+    return routing_registry(found)
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -299,8 +318,11 @@ def simulate_synthetic(
         return SimulateOutcome(session, _verified(files))
 
 
-def demo(directory: Path | None, *, orders: int, seed: int, progress: Progress | None = None) -> DemoOutcome:
+def demo(directory: Path | None, *, orders: int, seed: int, watch: Watch | None = None) -> DemoOutcome:
     """Run the demonstration; its journal stays in `directory`, or in a new one below the system's own.
+
+    Args:
+        watch: shown the algo orders now and then.
 
     Raises:
         OSError: the directory cannot be made.
@@ -317,7 +339,7 @@ def demo(directory: Path | None, *, orders: int, seed: int, progress: Progress |
             epoch=recorder.journal.epoch,
             orders=orders,
             seed=seed,
-            progress=progress,
+            watch=watch,
             on_durable=recorder.on_durable,
         )
     return DemoOutcome(result, files, _verified(files))

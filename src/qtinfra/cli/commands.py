@@ -105,22 +105,26 @@ def demo(
 
     Three accounts trade six symbols on three venues: sweeps, stops, an iceberg, a bracket, replaces, cancels,
     a refusal by each control, a busted and a corrected trade, a venue that goes away and comes back, a kill
-    switch. Ends with a blotter and a verified journal.
+    switch. Algorithms work eight orders of a fourth account. Ends with a blotter, a verified journal and a
+    page of transaction costs beside it.
     """
     from qtinfra import bootstrap
+    from qtinfra.cli.demo import costs_of, show_costs, show_demo, show_proof, watching
 
     if journal is not None:
         _refuse_existing(journal / "journal.sqlite", "--journal")
-    with progress("20 minutes of market") as advance:
-        outcome = bootstrap.demo(journal, orders=orders, seed=seed, progress=advance)
+    with watching() as watch:
+        outcome = bootstrap.demo(journal, orders=orders, seed=seed, watch=watch)
+    costs, page = costs_of(outcome.files.journal)
     if as_json:
         from qtinfra.cli.facts import demo_facts
 
-        print_json(demo_facts(outcome))
+        print_json(demo_facts(outcome, costs))
     else:
-        from qtinfra.cli.tables import show_demo
-
         show_demo(console(), outcome)
+        if costs is not None:
+            show_costs(console(), costs)
+        show_proof(console(), outcome, page)
     _require(outcome.verification.ok and outcome.demo.decide_equal, "the journal does not prove the session")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -10,6 +11,9 @@ from qtinfra.bootstrap import DemoOutcome, SimulateOutcome, Verification
 from qtinfra.core.ports import Head
 from qtinfra.journal.export import readable
 from qtinfra.runtime.replay import ReplayResult
+
+if TYPE_CHECKING:
+    from qtinfra.bootstrap.analysis import CostAnalysis
 
 Facts = dict[str, object]
 
@@ -38,8 +42,8 @@ def simulate_facts(outcome: SimulateOutcome, journal: Path | None) -> Facts:
     }
 
 
-def demo_facts(outcome: DemoOutcome) -> Facts:
-    """The demonstration, its tables and timeline included."""
+def demo_facts(outcome: DemoOutcome, costs: CostAnalysis | None) -> Facts:
+    """The demonstration, its tables and timeline included; the cost page's path, if there is one."""
     found = outcome.verification
     return {
         **_named(outcome.demo),
@@ -47,6 +51,7 @@ def demo_facts(outcome: DemoOutcome) -> Facts:
         "journal_anchors": found.anchors,
         "journal_bytes": found.size_bytes,
         "journal": str(outcome.files.journal),
+        "tca_html": str(costs.html) if costs is not None else None,
     }
 
 

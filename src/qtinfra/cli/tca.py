@@ -109,32 +109,49 @@ def _show(found: CostAnalysis) -> None:
     out, summary = console(), found.tca.summary
     shown = ("orders", "orders_measured", "orders_rejected", "children", "fills", "fills_busted", "market")
     show_facts(out, "Transaction costs", {name: summary[name] for name in shown})
-    _show_groups(
-        out, found, "by_venue", ("notional", "fill_rate", "effective_bps", "markout_60s_bps", "ack_ms_median")
-    )
+    venue = ("notional", "fill_rate", "effective_bps", "markout_60s_bps", "ack_ms_median")
+    _show_groups(out, found, "by_venue", venue)
     for name in ("by_algo", "by_symbol", "total"):
-        _show_groups(
-            out, found, name, ("notional", "total", "total_bps", "arrival_bps", "vwap_bps", "fill_rate")
-        )
+        costs = ("notional", "total", "total_bps", "arrival_bps", "vwap_bps", "fill_rate")
+        _show_groups(out, found, name, costs)
+    out.print()
     for path in (found.html, *found.parquet):
         if path is not None:
-            out.print(f"written: {path}")
+            out.print(f"written: {path}", soft_wrap=True)
+
+
+#: What a column of the tables is called on the screen.
+_HEADINGS = {
+    "notional": "traded value",
+    "total": "shortfall",
+    "total_bps": "shortfall bp",
+    "arrival_bps": "vs arrival bp",
+    "vwap_bps": "vs VWAP bp",
+    "fill_rate": "filled",
+    "effective_bps": "effective bp",
+    "markout_60s_bps": "markout 60 s bp",
+    "ack_ms_median": "ack median ms",
+}
 
 
 def _show_groups(out: Any, found: CostAnalysis, name: str, fields: tuple[str, ...]) -> None:
-    from rich.table import Table
+    """One group; the currency has a column only where there are several."""
+    from qtinfra.cli.tables import grid, heading
 
-    key = name.removeprefix("by_") if name != "total" else "all"
-    grid = Table(title=name.replace("_", " "), title_justify="left")
-    grid.add_column(key)
-    grid.add_column("currency")
-    for field in fields:
-        grid.add_column(field, justify="right")
+    key = name.removeprefix("by_")
+    several = ("currency",) if len(found.tca.summary["currencies"]) > 1 else ()
+    numbers = tuple(_HEADINGS[field] for field in fields)
+    table = grid("all" if key == "total" else key, *several, *numbers, right=numbers)
     for row in getattr(found.tca, name).to_dicts():
-        grid.add_row(
-            str(row.get(key, "orders") or "–"), row["currency"], *(_number(row[field]) for field in fields)
-        )
-    out.print(grid)
+        label = str(row.get(key, "orders") or "none") if key != "total" else "orders"
+        table.add_row(label, *(row[field] for field in several), *(_cell(row, field) for field in fields))
+    heading(out, key.capitalize() if key == "total" else f"By {key}")
+    out.print(table)
+
+
+def _cell(row: Mapping[str, Any], field: str) -> str:
+    value = row[field]
+    return f"{value:.0%}" if field == "fill_rate" and value is not None else _number(value)
 
 
 def _number(value: Any) -> str:

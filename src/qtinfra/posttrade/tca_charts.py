@@ -211,8 +211,9 @@ def execution(title: str, data: Execution) -> str:
     levels = ticks(0.0, highest, 4)
     y = _Scale(levels[0], levels[-1], split, _TOP + 22)
     body = [*_horizontal_grid(y, levels, number), _text(6, _TOP + 8, "units, cumulative", "start")]
-    if data.target:
-        body.append(f'<path class="plan" d="{_steps(data.target, x, y, data.end_s)}"/>')
+    planned = [point for point in data.target if point[0] <= data.end_s]
+    if planned:
+        body.append(f'<path class="plan" d="{_steps(planned, x, y, data.end_s)}"/>')
     if data.done:
         body.append(f'<path class="l1" d="{_steps([(data.start_s, 0.0), *data.done], x, y, data.end_s)}"/>')
     body.append(_keys([("planned", "plan"), ("executed", "l1")], 230.0))
@@ -260,7 +261,8 @@ def _time_labels(data: Execution, x: _Scale, at: float) -> Iterator[str]:
     form = "%H:%M" if step >= 60 else "%H:%M:%S"
     moment = math.ceil(data.start_s / step) * step
     while moment <= data.end_s:
-        yield _text(x(moment), at, datetime.fromtimestamp(moment, UTC).strftime(form), "middle")
+        anchor = "end" if x(moment) > x.end - 20 else "middle"
+        yield _text(x(moment), at, datetime.fromtimestamp(moment, UTC).strftime(form), anchor)
         moment += step
 
 

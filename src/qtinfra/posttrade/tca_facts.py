@@ -167,8 +167,10 @@ def _see_market(facts: Facts, entry: Entry) -> None:
     for book in entry.market:
         bid, ask = book.touch()
         facts.quotes.append((book.symbol, entry.ts_ns, bid, ask))
+        if book.last_px is None:
+            continue  # the view did not know the volume then: no part of it is a print of now
         date, before = facts.printed.get(book.symbol, ("", book.traded))
-        if date == today and book.traded > before and book.last_px is not None:
+        if date == today and book.traded > before:
             facts.prints.append((book.symbol, entry.ts_ns, book.last_px, book.traded - before))
         facts.printed[book.symbol] = (today, book.traded)
 

@@ -258,7 +258,8 @@ def _parent(tca: Tca, order: dict[str, Any]) -> str:
     start = min(begins, default=order["decision_ns"]) / _NS
     end = max(order["end_ns"], order["last_fill_ns"] or 0) / _NS
     bin_s = next((float(size) for size in _BIN_SECONDS if (end - start) / size <= _BARS), 7200.0)
-    prints = tca.prints.filter(pl.col("symbol") == order["symbol"])
+    later = (pl.col("ts_ns") / _NS) > start  # what had printed by the start is no part of it
+    prints = tca.prints.filter((pl.col("symbol") == order["symbol"]) & later)
     cumulative = fills["qty"].cast(pl.Float64).cum_sum().to_list()
     title = f"{order['cl_ord_id']}: {order['algo']} {order['side']} {order['qty']:,.0f} {order['symbol']}"
     data = charts.Execution(
@@ -370,7 +371,7 @@ def _method(tca: Tca) -> str:
             "traded value met a quote that could be used.",
         ),
         ("not measured", left_out),
-        ("busted", f"{facts['fills_busted']:,} fills were busted and count nowhere"),
+        ("busted", f"{facts['fills_busted']:,} of the fills; they count nowhere"),
     )
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in rows)
     return page.section("How to read this", f"<dl>{listed}</dl>")

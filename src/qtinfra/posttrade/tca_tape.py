@@ -141,6 +141,8 @@ def quote_at(tape: Tape, rows: pl.DataFrame, at: pl.Expr, *, max_age_ns: int | N
 def interval_volume(tape: Tape, rows: pl.DataFrame, start: str, end: str) -> pl.DataFrame:
     """Volume and VWAP of the prints from `start` to `end`, both inclusive.
 
+    A sampled tape's print at `start` is what had traded until then, so it does not count.
+
     Args:
         rows: with a column `symbol`; `start` and `end` name its columns of UTC nanoseconds.
 
@@ -153,7 +155,8 @@ def interval_volume(tape: Tape, rows: pl.DataFrame, start: str, end: str) -> pl.
     ).select("symbol", "ts_ns", "sum_size", "sum_notional")
     wanted = rows.select("symbol", start=pl.col(start), end=pl.col(end)).with_row_index("row")
     parts = []
-    for name, moment in (("before", pl.col("start") - 1), ("after", pl.col("end"))):
+    before = pl.col("start") - 1 if tape.complete else pl.col("start")
+    for name, moment in (("before", before), ("after", pl.col("end"))):
         found = _asof(wanted.with_columns(at=moment).filter(pl.col("at").is_not_null()), sums)
         parts.append(
             found.select(

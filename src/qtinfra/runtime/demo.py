@@ -1,4 +1,4 @@
-"""The demonstration: twenty minutes of a synthetic market, random clients, and a script."""
+"""The demonstration: twenty minutes of a synthetic market, random clients, algo orders, and a script."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from qtinfra.core.reports import Alert
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State, state_hash
 from qtinfra.runtime.blotter import Blotter, RefusalLine, blotter, refusals_in
+from qtinfra.runtime.demo_algos import ALGO_SCENES, approve_algos, open_algo_desk
+from qtinfra.runtime.demo_auction import CUTOFF_NS, closing_auction, hold_auctions
+from qtinfra.runtime.demo_board import AlgoBoard, AlgoLine, Watch
 from qtinfra.runtime.demo_controls import CONTROL_SCENES, designate
 from qtinfra.runtime.demo_orders import ORDER_SCENES
 from qtinfra.runtime.demo_script import (
+    CLOSE_NS,
     LIMITED,
     LIMITED_TO,
     RESTRICTED,
@@ -30,14 +34,14 @@ from qtinfra.runtime.demo_script import (
     tell_close,
 )
 from qtinfra.runtime.replay import replay_journal
-from qtinfra.runtime.session import ACCOUNTS, OnDurable, Progress, play
+from qtinfra.runtime.session import ACCOUNTS, OnDurable, play
 from qtinfra.runtime.simulate import Simulation, VenueQuotes
-from qtinfra.runtime.synthetic_session import OPEN_NS, SECOND_NS, TRADE_DATE, open_session
+from qtinfra.runtime.synthetic_session import LIMITS, OPEN_NS, SECOND_NS, TRADE_DATE, open_session
 from qtinfra.runtime.traders import RandomTrader
 from qtinfra.venues.simulated.flow import SyntheticMarket
 
-MINUTES = 20
-CLOSE_NS = OPEN_NS + MINUTES * 60 * SECOND_NS
+__all__ = ["CLOSE_NS", "DemoResult", "marks", "run_demo"]
+
 #: The first seconds, in which the controls are tried; then the random clients begin.
 DRILLS_S = 95
 #: What the random clients trade; the script needs the other symbols for itself.
@@ -58,6 +62,7 @@ class DemoResult(msgspec.Struct, frozen=True):
         doubtful: children whose outcome was unknown at some time; `unresolved` those that still are.
         frames: durable appends. `chain_hash` is the journal's head.
         decide_equal: every command, decided again from its recorded inputs, gave the same bytes.
+        algos: the algo orders as they ended.
     """
 
     seed: int
@@ -86,6 +91,7 @@ class DemoResult(msgspec.Struct, frozen=True):
     decide_equal: bool
     timeline: tuple[Moment, ...]
     blotter: Blotter
+    algos: tuple[AlgoLine, ...]
 
 
 class _Listener:
@@ -94,9 +100,11 @@ class _Listener:
     def __init__(self) -> None:
         self.refusals: list[RefusalLine] = []
         self.alerts: Counter[str] = Counter()
+        self.board = AlgoBoard()
 
     def entry(self, entry: Entry) -> None:
         self.refusals.extend(refusals_in(entry))
+        self.board.entry(entry)
 
     def alert(self, alert: Alert) -> None:
         self.alerts[alert.kind] += 1
@@ -110,8 +118,8 @@ def run_demo(
     orders: int,
     seed: int,
     batch: int = 64,
-    progress: Progress | None = None,
     on_durable: OnDurable | None = None,
+    watch: Watch | None = None,
 ) -> DemoResult:
     """Run the session to its close, then replay the journal and decide it again.
 
@@ -121,11 +129,12 @@ def run_demo(
         orders: how many orders the random clients send; the script adds its own.
         seed: of the random clients.
         batch: most records per frame; changes nothing but the number of frames.
+        watch: shown the algo orders now and then.
     """
-    listener = _Listener()
+    listener, state = _Listener(), State()
     simulation = Simulation(
         market,
-        Kernel(State()),
+        Kernel(state),
         journal,
         _traders(orders, seed),
         batch=batch,
@@ -134,14 +143,22 @@ def run_demo(
         on_durable=on_durable,
     )
     stage = Stage(simulation, market)
-    _open(simulation, market, epoch)
-    designate(stage)
-    for at_s, scene in (*SCENES, *ORDER_SCENES, *CONTROL_SCENES):
+    _open(stage, epoch)
+    for at_s, scene in (*SCENES, *ORDER_SCENES, *CONTROL_SCENES, *ALGO_SCENES):
         stage.schedule(OPEN_NS + at_s * SECOND_NS, scene)
+    stage.schedule(CUTOFF_NS, closing_auction(seed))
     stage.schedule(CLOSE_NS + SECOND_NS, _close)
-    play(simulation, OPEN_NS, CLOSE_NS, progress)
-    tables = blotter(simulation.kernel.state, marks(VenueQuotes(market), market.symbols), listener.refusals)
-    return _result(seed, simulation, journal, stage, listener, tables)
+    view = VenueQuotes(market)
+    view.prints = True
+
+    def look(_: int, __: int) -> None:
+        if watch is not None:
+            watch(simulation.now_ns, listener.board.lines(state, view, simulation.now_ns))
+
+    play(simulation, OPEN_NS, CLOSE_NS, look)
+    tables = blotter(state, marks(view, market.symbols), listener.refusals)
+    algos = listener.board.lines(state, view, simulation.now_ns)
+    return _result(seed, simulation, journal, stage, listener, tables, algos)
 
 
 def _traders(orders: int, seed: int) -> list[RandomTrader]:
@@ -161,11 +178,22 @@ def _traders(orders: int, seed: int) -> list[RandomTrader]:
     ]
 
 
-def _open(simulation: Simulation, market: SyntheticMarket, epoch: int) -> None:
+def _open(stage: Stage, epoch: int) -> None:
+    """The desk of the synthetic session, with the sizes of limits set by account; then the algos' own."""
+    simulation, market = stage.simulation, stage.market
     simulation.now_ns = OPEN_NS
+    hold_auctions(stage, TRADE_DATE)
     open_session(simulation, market, epoch=epoch, round_lots=(ROUND_LOTS,))
+    for rule, value in LIMITS:
+        if rule is not LimitRule.PRICE_COLLAR:
+            simulation.submit(SetLimit(rule, None), "risk")
+            for account in ACCOUNTS:
+                simulation.submit(SetLimit(rule, value, account), "risk")
     simulation.submit(SetLimit(LimitRule.POSITION_LIMIT, LIMITED_TO, "gamma", LIMITED), "risk")
     simulation.submit(RestrictSymbol(RESTRICTED), "compliance")
+    open_algo_desk(stage)
+    designate(stage)
+    approve_algos(stage)
 
 
 def _close(stage: Stage) -> Iterator[int]:
@@ -192,6 +220,7 @@ def _result(
     stage: Stage,
     listener: _Listener,
     tables: Blotter,
+    algos: tuple[AlgoLine, ...],
 ) -> DemoResult:
     counts, state, broken = simulation.counts, simulation.kernel.state, simulation.audit()
     again = replay_journal(journal, decide=True)
@@ -223,4 +252,5 @@ def _result(
         decide_equal=bool(again.decide_equal),
         timeline=tuple(sorted(stage.moments, key=lambda moment: moment.ts_ns)),
         blotter=tables,
+        algos=algos,
     )

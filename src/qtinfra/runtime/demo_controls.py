@@ -32,8 +32,8 @@ from qtinfra.runtime.demo_script import BUY, CENT, MS, SECOND, SELL, Scene, Stag
 
 #: The random clients do not trade it, so that figures are the script's own. It trades in lots of 100.
 SYMBOL = "NVDA"
-#: Designated risk staff, and the algo that is approved.
-STAFF, ALGO = ("ann", "bob"), "twap"
+#: Designated risk staff, and an algo of the client's own that is approved.
+STAFF, ALGO = ("ann", "bob"), "scalper"
 
 SHORT = OrderSide.SELL_SHORT
 

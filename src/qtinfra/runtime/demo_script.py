@@ -28,11 +28,15 @@ from qtinfra.core.reports import VenueReport
 from qtinfra.engine.state import State
 from qtinfra.runtime.blotter import venue_quantities
 from qtinfra.runtime.simulate import Simulation, VenueQuotes
+from qtinfra.runtime.synthetic_session import OPEN_NS
 from qtinfra.venues.simulated.flow import SyntheticMarket
 
 MS = 1_000_000
 SECOND = 1_000 * MS
 CENT = Decimal("0.01")
+#: How long the session lasts, and when it ends, UTC nanoseconds.
+MINUTES = 20
+CLOSE_NS = OPEN_NS + MINUTES * 60 * SECOND
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
 #: The venue whose link fails. It pays most for resting orders, so that is where the router posts them.

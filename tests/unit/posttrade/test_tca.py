@@ -296,6 +296,25 @@ def test_volume_of_the_day_before_is_not_printed_again() -> None:
     assert [size for _, _, _, size in story.facts().prints] == [D(100), D(30)]
 
 
+def test_volume_that_a_view_did_not_know_is_no_print_when_it_becomes_known() -> None:
+    story = Story()
+    story.quote(0, "ABC", "9.99", "10.01")
+    story.quote(5, "ABC", "9.99", "10.01", "5000", "10.00")
+    story.quote(6, "ABC", "9.99", "10.01", "5100", "10.00")
+    assert [size for _, _, _, size in story.facts().prints] == [D(100)]
+
+
+def test_what_had_printed_by_the_moment_of_the_order_is_no_part_of_its_interval() -> None:
+    story = Story()
+    story.quote(-10, "ABC", "9.99", "10.01", "5000", "10.00")
+    story.accept(0, "A", "100", seen=book("ABC", "9.99", "10.01", "9000", "10.00"))
+    story.route(0, "A", "C1", "100", "9.99", "10.01", slice_of=SliceKind.CROSS)
+    story.quote(6, "ABC", "9.99", "10.01", "9400", "10.00")
+    story.fill(7, "A", "C1", "100", "10.00")
+    found = order(story.analysed())
+    assert (found["volume"], found["participation"]) == (400, 0.25)
+
+
 def test_children_know_their_latency_slice_and_venue() -> None:
     story = Story()
     story.accept(0, "A", "300", seen=book("ABC", "9.99", "10.01"))
