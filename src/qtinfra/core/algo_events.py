@@ -8,6 +8,7 @@ import msgspec
 
 from qtinfra.core.algo import AlgoTerms, FinishReason, Schedule, SliceReason
 from qtinfra.core.book_events import AnyBookEvent
+from qtinfra.core.routing_events import AnyRoutingEvent
 
 
 class AlgoEvent(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
@@ -129,5 +130,5 @@ AnyAlgoEvent = (
     | AlgoFinished
 )
 
-#: The events that are kept in modules of their own: of algos and of the books.
-AnyFurtherEvent = AnyAlgoEvent | AnyBookEvent
+#: The events that are kept in modules of their own: of algos, of the books and of routing.
+AnyFurtherEvent = AnyAlgoEvent | AnyBookEvent | AnyRoutingEvent

@@ -21,9 +21,11 @@ from qtinfra.core.extended_models import (
     Venue,
     VenueStatus,
 )
-from qtinfra.core.fees import FeeSchedule
+from qtinfra.core.fees import FeeSchedule, RegulatoryFee
+from qtinfra.core.marking import MarkPolicy, MarkSource
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, Origin, TimeInForce
 from qtinfra.core.reports import VenueReport
+from qtinfra.core.routing import OrderProtection, RoutingPolicy, VenueLimit
 from qtinfra.core.special import Link, SpecialTerms
 
 
@@ -271,7 +273,11 @@ class ActionKind(StrEnum):
 
 
 class CorporateAction(Command, frozen=True, gc=False):
-    """Adjust the open orders of a symbol before trading on the ex-date.
+    """Adjust the open orders of a symbol before trading on the ex-date, and positions at its open.
+
+    Positions are those held before the first trade of the ex-date: a dividend is income of longs and paid by
+    shorts, a split scales. What a split leaves of a unit is paid in cash at the reference price in force at
+    the open, which is still that of old units and is scaled then; one set afterwards is of new units.
 
     Attributes:
         action_id: unique for ever; the same one again changes nothing.
@@ -443,6 +449,97 @@ class SetMarketProfile(Command, frozen=True, gc=False):
     close_volume: Decimal | None = None
 
 
+class SetRegulatoryFees(Command, frozen=True, gc=False):
+    """Fees that regulators levy on executions, from a trade date on until the next row of the same name."""
+
+    rows: tuple[RegulatoryFee, ...]
+    author: str = ""
+
+
+class PayCash(Command, frozen=True, gc=False):
+    """Money paid into an account that keeps cash, or out of it.
+
+    Attributes:
+        payment_id: unique for ever; the same payment again changes nothing.
+        amount: in the currency, negative when paid out.
+    """
+
+    payment_id: str
+    account: str
+    currency: Currency
+    amount: Decimal
+    author: str = ""
+    reason: str = ""
+
+
+class ExchangeCash(Command, frozen=True, gc=False):
+    """One currency of an account's cash dealt for another; both amounts are positive.
+
+    `payment_id` is unique for ever, together with those of payments.
+    """
+
+    payment_id: str
+    account: str
+    sold: Currency
+    sold_amount: Decimal
+    bought: Currency
+    bought_amount: Decimal
+    author: str = ""
+
+
+class SetMarkPolicy(Command, frozen=True, gc=False):
+    """Which price values positions; replaces the policy before."""
+
+    policy: MarkPolicy
+    author: str = ""
+
+
+class SetMark(Command, frozen=True, gc=False):
+    """A price that positions may be valued at: set by hand, a last trade, or a close.
+
+    Attributes:
+        px: None takes the price away.
+        observed_ns: when it was made, UTC nanoseconds; 0 for now.
+    """
+
+    symbol: str
+    px: Decimal | None
+    source: MarkSource = MarkSource.MANUAL
+    observed_ns: int = 0
+    author: str = ""
+
+
+class SetRetention(Command, frozen=True, gc=False):
+    """How many trading days trades stay open to a bust; older ones fold into their positions' opening."""
+
+    days: int
+    author: str = ""
+
+
+class SetRoutingPolicy(Command, frozen=True, gc=False):
+    """How orders are routed; replaces the whole policy. The first one turns scored routing on."""
+
+    policy: RoutingPolicy
+    author: str = ""
+    reason: str = ""
+
+
+class SetVenueLimit(Command, frozen=True, gc=False):
+    """What may stand at a venue; replaces its limit before."""
+
+    venue: str
+    limit: VenueLimit
+    author: str = ""
+    reason: str = ""
+
+
+class SetOrderProtection(Command, frozen=True, gc=False):
+    """A rule against trading through protected quotes; replaces those of its id that begin on its date."""
+
+    rule: OrderProtection
+    author: str = ""
+
+
 AnyCommand = (
     SubmitOrder
     | ReplaceOrder
@@ -481,6 +578,15 @@ AnyCommand = (
     | ResumeAlgo
     | SetVolumeCurve
     | SetMarketProfile
+    | SetRoutingPolicy
+    | SetVenueLimit
+    | SetOrderProtection
+    | SetRegulatoryFees
+    | PayCash
+    | ExchangeCash
+    | SetMarkPolicy
+    | SetMark
+    | SetRetention
 )
 
 

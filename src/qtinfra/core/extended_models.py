@@ -55,6 +55,7 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
         round_lots: units of a round lot, ascending by the floor of the reference price; empty: `lot_size`.
         odd_lots: whether quantities may have a part that is less than a round lot.
         changes: terms that will count from later trade dates on, ascending.
+        covered: a covered security of 17 CFR 242.201(a)(1): the short-sale price test triggers by itself.
     """
 
     symbol: str
@@ -69,6 +70,7 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
     round_lots: tuple[LotBand, ...] = ()
     odd_lots: bool = True
     changes: tuple[TermsChange, ...] = ()
+    covered: bool = False
 
     def as_of(self, trade_date: str) -> Instrument:
         """The instrument with the terms that count on a trade date; no date yet means those as given."""
@@ -150,12 +152,37 @@ class HaltPolicy(StrEnum):
     SUSPEND = "suspend"
 
 
+class RealisedAt(StrEnum):
+    """The rate that turns realised P&L and fees into base: of the trade, or of the end of its day."""
+
+    TRADE_TIME = "TRADE_TIME"
+    END_OF_DAY = "END_OF_DAY"
+
+
+class SelfMatch(StrEnum):
+    """What venues take out when two orders of one firm would trade with each other; NONE asks for nothing."""
+
+    NONE = ""
+    CANCEL_NEWEST = "cancel_newest"
+    CANCEL_OLDEST = "cancel_oldest"
+    CANCEL_BOTH = "cancel_both"
+    DECREMENT = "decrement"
+
+
 class Policies(msgspec.Struct, frozen=True, gc=False):
-    """How an account wants ambiguous situations handled."""
+    """How an account wants ambiguous situations handled.
+
+    Attributes:
+        self_match: sent to venues with every order of the account, under its firm's id.
+        realised_at: keep profit and loss in the base currency, FX apart, converted at this moment's rates;
+            None keeps none.
+    """
 
     ack: AckPolicy = AckPolicy.ON_VENUE
     chained_replace: ChainedReplace = ChainedReplace.REJECT
     halt: HaltPolicy = HaltPolicy.CANCEL
+    self_match: SelfMatch = SelfMatch.NONE
+    realised_at: RealisedAt | None = None
 
 
 class Account(msgspec.Struct, frozen=True, gc=False):

@@ -1,4 +1,4 @@
-"""Client fee schedules as data: what a commission is reckoned from. `positions.fees` does the reckoning."""
+"""Client fee schedules and regulatory fees as data; `positions.fees` does the reckoning."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import Liquidity
-from qtinfra.core.models import AssetClass, Currency, OrderSide
+from qtinfra.core.models import SELL_SIDES, AssetClass, Currency, OrderSide
 
 
 class TicketScope(StrEnum):
@@ -64,3 +64,24 @@ class FeeSchedule(msgspec.Struct, frozen=True, array_like=True, gc=False):
     minimum: Decimal | None = None
     maximum: Decimal | None = None
     maximum_bps: Decimal | None = None
+
+
+class RegulatoryFee(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A fee that a regulator or self-regulator collects, from a trade date on until the next of its name.
+
+    Attributes:
+        name: "SEC_31" (Securities Exchange Act of 1934, section 31), "FINRA_TAF" (FINRA By-Laws, Schedule A,
+            section 1), or what else the data brings.
+        per_value: fraction of the traded value; a section 31 rate in dollars per million, divided by 10**6.
+        per_unit: amount per unit traded.
+        cap: most for one execution, before rounding; None for none.
+    """
+
+    name: str
+    currency: Currency
+    effective_from: str
+    per_value: Decimal = ZERO
+    per_unit: Decimal = ZERO
+    cap: Decimal | None = None
+    sides: tuple[OrderSide, ...] = SELL_SIDES
+    asset_classes: tuple[AssetClass, ...] = (AssetClass.EQUITY, AssetClass.ETF)

@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from qtinfra.core.decimals import ZERO
+from qtinfra.core.routing import RouteStyle
 
 
 class Peg(StrEnum):
@@ -48,6 +49,7 @@ class SpecialTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
         algo: the approved algorithm that sends the order; empty for a person.
         smp_id: orders of one id never trade with each other.
         link, link_id: the list it belongs to.
+        routing: how the order is routed; None for as its account's are.
     """
 
     stop_px: Decimal | None = None
@@ -63,3 +65,4 @@ class SpecialTerms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     smp_id: str = ""
     link: Link | None = None
     link_id: str = ""
+    routing: RouteStyle | None = None

@@ -32,6 +32,7 @@ from qtinfra.core.reports import (
     VenueStatusRequest,
 )
 from qtinfra.core.special import SpecialTerms
+from qtinfra.core.validation.special import NO_TERMS
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
@@ -219,7 +220,14 @@ def _command_refused(state: State, event: ev.CommandRefused) -> list[Effect]:
 def _routed(state: State, event: ev.OrderRouted) -> list[Effect]:
     order = state.orders[event.order_id]
     if order.special is not None:
-        return [special_order(order, order.special, child) for child in event.children]
+        known = state.accounts[order.account]
+        mode = known.policies.self_match
+        firm = known.firm if mode else ""
+        return [special_order(order, order.special, child, firm, mode) for child in event.children]
+    account = state.accounts[order.account]
+    mode = account.policies.self_match
+    if mode:
+        return [special_order(order, NO_TERMS, child, account.firm, mode) for child in event.children]
     return [
         VenueNewOrder(
             child.venue,
@@ -355,11 +363,19 @@ def _restated(state: State, event: ev.OrderRestated | ev.OrderSuspended | ev.Ord
 # --- orders with special terms ---------------------------------------------------------------------------
 
 
-def special_order(order: Order, terms: SpecialTerms, child: ev.ChildOrder) -> VenueNewOrder:
+def special_order(
+    order: Order, terms: SpecialTerms, child: ev.ChildOrder, firm: str = "", self_match: str = ""
+) -> VenueNewOrder:
     """A child as its venue gets it: with the special terms when the venue takes the order's type.
 
-    A peg's offset points towards the own side with us; at a venue it is added to the price.
+    A peg's offset points towards the own side with us; at a venue it is added to the price. Orders of one
+    firm do not trade with each other where its account says so, unless the order names an id of its own.
+
+    Args:
+        firm: whose orders do not meet; empty for an account that does not ask for it.
+        self_match: what happens instead (FIX 2964); empty is the venue's default.
     """
+    smp_id = terms.smp_id or firm
     whole = child.order_type is order.order_type
     buying = order.side is OrderSide.BUY
     return VenueNewOrder(
@@ -377,7 +393,8 @@ def special_order(order: Order, terms: SpecialTerms, child: ev.ChildOrder) -> Ve
         stop_px=terms.stop_px if whole else None,
         peg=terms.peg or "" if whole else "",
         peg_offset=(-terms.peg_offset if buying else terms.peg_offset) if whole else ZERO,
-        smp_id=terms.smp_id,
+        smp_id=smp_id,
+        smp_mode=self_match if smp_id else "",
     )
 
 

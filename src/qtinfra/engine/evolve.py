@@ -24,8 +24,10 @@ from qtinfra.core.reports import NO_ORDER, Effect
 from qtinfra.engine.evolve_algos import ALGOS
 from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
+from qtinfra.engine.evolve_days import DAYS
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import with_risk
+from qtinfra.engine.evolve_routing import with_routing
 from qtinfra.engine.evolve_venue import VENUE_REPORTS, fill_up, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
@@ -364,6 +366,7 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     **VENUE_REPORTS,
     **HELD,
     **BOOKS,
+    **DAYS,
     **ALGOS,
 }
-_EVOLVE.update(with_risk(_EVOLVE))
+_EVOLVE.update(with_routing(with_risk(_EVOLVE)))

@@ -1,4 +1,4 @@
-"""The part of evolve that keeps the books: start-of-day positions and cash, commissions, cash flows.
+"""The part of evolve that keeps the books: start-of-day positions, cash, commissions and levies.
 
 Commissions are those of the fee book's tickets: a bust takes its own back, a correction reckons it again, and
 what the other executions of the ticket owe by then follows. Cash is kept for accounts that have loaded it.
@@ -15,9 +15,10 @@ from qtinfra.core.decimals import ZERO, canonical
 from qtinfra.core.events import OrderFilled
 from qtinfra.core.extended_models import Execution
 from qtinfra.core.models import Money, Order, signed
+from qtinfra.engine.evolve_pnl import contribute, follow, keeps_pnl
 from qtinfra.engine.evolve_risk import count_position
-from qtinfra.engine.fee_terms import priced
-from qtinfra.engine.invariants import invariant
+from qtinfra.engine.fee_terms import levies_only, priced
+from qtinfra.engine.invariants import InvariantBrokenError, invariant
 from qtinfra.engine.state import State
 from qtinfra.positions.cash import CashLedger, Flow
 from qtinfra.positions.fee_book import FeeBook, Recharge
@@ -25,8 +26,12 @@ from qtinfra.positions.fees import Charge
 
 
 def _position_loaded(state: State, event: be.PositionLoaded) -> None:
-    multiplier = state.instruments[event.symbol].multiplier
+    instrument, old = state.instruments[event.symbol], state.positions.get(event.account, event.symbol)
+    replaced = old.cost if old is not None else ZERO
+    multiplier = instrument.multiplier
     state.positions.load(event.account, event.symbol, event.qty, event.avg_cost, multiplier)
+    capital = event.qty * event.avg_cost * multiplier - replaced
+    contribute(state, event.account, capital, instrument.currency)
     count_position(state, event.account, event.symbol, event.avg_cost if event.qty else None)
 
 
@@ -36,10 +41,50 @@ def _fee_schedule_set(state: State, event: be.FeeScheduleSet) -> None:
     state.fees.add_schedule(event.schedule)
 
 
+def _regulatory_fees_set(state: State, event: be.RegulatoryFeesSet) -> None:
+    if state.fees is None:
+        state.fees = FeeBook()
+    state.fees.add_levies(event.rows)
+    for row in event.rows:
+        state.fees.add_schedule(levies_only(row.currency))
+
+
 def _cash_loaded(state: State, event: be.CashLoaded) -> None:
     if state.cash is None:
         state.cash = CashLedger()
+    before = state.cash.balance(event.account, event.currency).amount
     state.cash.load(event.account, Money(event.amount, event.currency))
+    contribute(state, event.account, event.amount - before, event.currency)
+
+
+def _cash(state: State) -> CashLedger:
+    cash = state.cash
+    if cash is None:
+        raise InvariantBrokenError("cash moves where it is kept")
+    return cash
+
+
+def _cash_paid(state: State, event: be.CashPaid) -> None:
+    state.books.payments[event.payment_id] = payment_text(event)
+    _cash(state).post(event.account, Money(event.amount, event.currency), Flow.TRANSFER)
+    contribute(state, event.account, event.amount, event.currency)
+
+
+def _cash_exchanged(state: State, event: be.CashExchanged) -> None:
+    state.books.payments[event.payment_id] = payment_text(event)
+    sold, bought = Money(event.sold_amount, event.sold), Money(event.bought_amount, event.bought)
+    _cash(state).exchange(event.account, sold, bought)
+    if state.pnl is not None and keeps_pnl(state, event.account):
+        missing = state.pnl.exchange(event.account, sold, bought, state.fx_rates)
+        invariant(missing is None, "an exchange has its rate", missing)
+
+
+def payment_text(payment: be.CashPaid | be.CashExchanged) -> str:
+    """What a payment or exchange is, for telling whether one comes again."""
+    if isinstance(payment, be.CashPaid):
+        return f"{payment.account}|{payment.amount} {payment.currency}"
+    sold, bought = f"{payment.sold_amount} {payment.sold}", f"{payment.bought_amount} {payment.bought}"
+    return f"{payment.account}|{sold}|{bought}"
 
 
 def charge_fill(state: State, event: OrderFilled) -> Decimal:
@@ -86,6 +131,7 @@ def rebook(
     if state.fees is not None and state.fees.holds(order.order_id, key):
         for change in state.fees.correct(order.order_id, key, qty, px):
             _recharge(state, order, change)
+    follow(state, order.account, order.symbol)
 
 
 def _recharge(state: State, order: Order, change: Recharge) -> None:
@@ -99,5 +145,8 @@ def _recharge(state: State, order: Order, change: Recharge) -> None:
 BOOKS: dict[type, Callable[[State, Any], None]] = {
     be.PositionLoaded: _position_loaded,
     be.FeeScheduleSet: _fee_schedule_set,
+    be.RegulatoryFeesSet: _regulatory_fees_set,
+    be.CashPaid: _cash_paid,
+    be.CashExchanged: _cash_exchanged,
     be.CashLoaded: _cash_loaded,
 }

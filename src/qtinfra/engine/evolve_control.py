@@ -7,6 +7,8 @@ from typing import Any
 
 from qtinfra.core import events as ev
 from qtinfra.core.extended_models import VenueStatus
+from qtinfra.engine.evolve_days import begin_day, end_day, note_closes
+from qtinfra.engine.evolve_pnl import open_ledger
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.lookup import forget, kill_key
 from qtinfra.engine.settle import settle
@@ -30,6 +32,8 @@ def _reference_set(state: State, event: ev.ReferenceSet) -> None:
         state.venue_status.setdefault(venue.mic, VenueStatus.DISCONNECTED)
     for symbol, price in event.prices:
         state.reference_prices[symbol] = price
+    note_closes(state, event)
+    open_ledger(state, event)
 
 
 def _limit_set(state: State, event: ev.LimitSet) -> None:
@@ -73,6 +77,7 @@ def _kill_released(state: State, event: ev.KillSwitchReleased) -> None:
 
 def _day_closed(state: State, event: ev.DayClosed) -> None:
     state.closed_days[event.venue] = event.trade_date
+    end_day(state)
 
 
 def _day_opened(state: State, event: ev.DayOpened) -> None:
@@ -85,6 +90,7 @@ def _day_opened(state: State, event: ev.DayOpened) -> None:
         order.day_base_cum = order.cum_qty
         order.done_for_day = False
         settle(state, order, order.updated_ns)
+    begin_day(state)
 
 
 def _nothing(state: State, event: ev.CommandRefused | ev.DuplicateRefused) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from qtinfra.core import special_events as sp
 from qtinfra.core.models import Order
 from qtinfra.core.special import SpecialTerms
+from qtinfra.engine.book_state import PendingAction
 from qtinfra.engine.scaling import scale_order, scaled
 from qtinfra.engine.settle import name_request, settle
 from qtinfra.engine.state import OrderList, State
@@ -74,6 +75,9 @@ def _terms_replaced(state: State, event: sp.TermsReplaced) -> None:
 
 def _action_taken(state: State, event: sp.CorporateActionTaken) -> None:
     state.corporate_actions[event.action_id] = True
+    state.books.actions[event.action_id] = PendingAction(
+        event.symbol, event.kind, event.ex_date, event.amount, event.ratio_num, event.ratio_den
+    )
 
 
 def _order_adjusted(state: State, event: sp.OrderAdjusted) -> None:

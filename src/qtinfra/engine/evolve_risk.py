@@ -351,6 +351,16 @@ def _adjusted(state: State, event: sp.OrderAdjusted | ev.OrderRestated) -> None:
     count_position(state, order.account, order.symbol)
 
 
+def _terms_replaced(state: State, event: sp.TermsReplaced) -> None:
+    """A stop without a limit is worth its trigger: a new one changes what it has open."""
+    order, counted = state.orders[event.order_id], state.risk.open.get(event.order_id)
+    stop_px = event.special.stop_px
+    if counted is not None and order.price is None and stop_px is not None:
+        counted.price = stop_px
+        counted.reserved = ZERO
+    count_order(state, order)
+
+
 def _day_opened(state: State, event: ev.DayOpened) -> None:
     """Credit used by yesterday's trades is free again, and algos start counting anew unless disabled."""
     del event
@@ -431,6 +441,8 @@ def _locate_granted(state: State, event: ev.LocateGranted) -> None:
 
 
 def _price_test_set(state: State, event: ev.PriceTestSet) -> None:
+    """What staff set stands until they lift it."""
+    state.risk.falls.pop(event.symbol, None)
     if event.active:
         state.risk.price_tests[event.symbol] = event.reason
     else:
@@ -495,6 +507,7 @@ _AFTER: dict[type, Handler] = {
     ev.ExecutionCorrected: _taken_back,
     ev.OrderRestated: _adjusted,
     sp.OrderAdjusted: _adjusted,
+    sp.TermsReplaced: _terms_replaced,
 }
 
 #: Events that do not change what is open.

@@ -17,6 +17,7 @@ from qtinfra.core.models import (
 )
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER
 from qtinfra.engine.evolve_books import charge_fill, post_change, rebook
+from qtinfra.engine.evolve_pnl import follow
 from qtinfra.engine.settle import heard, known, release, settle
 from qtinfra.engine.state import State
 
@@ -112,6 +113,8 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
     )
     if state.cash is not None:
         post_change(state, order, value, fee)
+    if state.pnl is not None:
+        follow(state, event.account, event.symbol)
     settle(state, order, event.ts_ns)
 
 

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import Liquidity
-from qtinfra.core.models import Order
+from qtinfra.core.fees import FeeLine, FeeSchedule, FeeTier
+from qtinfra.core.models import Currency, Order
 from qtinfra.engine.state import State
 from qtinfra.positions.fee_book import Priced
+from qtinfra.positions.fees import EVERY_CLIENT
+
+#: How the ids of schedules begin that charge regulatory fees alone; no client's may.
+LEVIES_ONLY = "levies only|"
+
+
+def levies_only(currency: Currency) -> FeeSchedule:
+    """What clients without a schedule of their own owe once there are regulatory fees: these alone."""
+    no_commission = FeeLine((FeeTier(ZERO),))
+    return FeeSchedule(f"{LEVIES_ONLY}{currency}", EVERY_CLIENT, currency, "", (no_commission,))
 
 
 def priced(

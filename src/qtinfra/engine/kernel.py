@@ -20,10 +20,12 @@ from qtinfra.engine.decide import decide
 from qtinfra.engine.decide.algos import algo_aftermath
 from qtinfra.engine.decide.decision import Decision, FollowUp
 from qtinfra.engine.decide.lists import aftermath
+from qtinfra.engine.decide.smart_routing import routing_aftermath
 from qtinfra.engine.effects import EFFECTS, effects_of_answer
 from qtinfra.engine.evolve import evolve, evolve_all
-from qtinfra.engine.lookup import use_strategies
+from qtinfra.engine.lookup import use_routing, use_strategies
 from qtinfra.engine.state import State
+from qtinfra.router.strategies import RoutingRegistry
 
 #: Follow-ups of one command; more would be a loop in our own rules.
 MAX_STEPS = 64
@@ -75,16 +77,21 @@ class Kernel:
     Args:
         state: the shard's.
         strategies: what plans algo orders; None for those that come with the engine.
+        routing: what routes orders; likewise.
 
     Attributes:
         context: the decimal context of decisions. A caller with many commands may enter it once for all.
     """
 
-    def __init__(self, state: State, strategies: Registry | None = None) -> None:
+    def __init__(
+        self, state: State, strategies: Registry | None = None, routing: RoutingRegistry | None = None
+    ) -> None:
         self.state = state
         self.context = EXACT.copy()
         if strategies is not None:
             use_strategies(state, strategies)
+        if routing is not None:
+            use_routing(state, routing)
 
     def execute(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
         """Decide and apply one command.
@@ -132,6 +139,8 @@ class Kernel:
             aftermath(state, decision.events, decision)
         if state.algos.parents:
             algo_aftermath(state, decision.events, decision)
+        if state.routing is not None:
+            routing_aftermath(state, decision.events, decision)
         if decision.follow_ups:
             self._follow_up(work, command, mark, list(decision.follow_ups))
         return decision.answers
@@ -153,6 +162,8 @@ class Kernel:
                 aftermath(state, step.events, step)
             if state.algos.parents:
                 algo_aftermath(state, step.events, step)
+            if state.routing is not None:
+                routing_aftermath(state, step.events, step)
             follow_ups.extend(step.follow_ups)
 
     def _apply(self, work: _Work, command: AnyCommand, mark: int, decision: Decision) -> None:

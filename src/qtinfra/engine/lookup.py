@@ -10,9 +10,11 @@ from qtinfra.core.extended_models import KillScope
 from qtinfra.core.strategies.registry import BUILT_IN, Registry
 from qtinfra.engine.state import State
 from qtinfra.router.sor import VenueTerms
+from qtinfra.router.strategies import BUILT_IN_ROUTING, RoutingRegistry
 
 _KEY = "lookup"
 _STRATEGIES = "strategies"
+_ROUTING = "routing_strategies"
 
 
 class Lookup:
@@ -27,6 +29,8 @@ class Lookup:
 def forget(state: State) -> None:
     """The state changed in a way that these tables depend on."""
     state.__dict__.pop(_KEY, None)
+    if state.routing is not None:
+        state.routing.memo.clear()
 
 
 def kill_key(scope: KillScope, value: str) -> str:
@@ -58,4 +62,15 @@ def use_strategies(state: State, strategies: Registry) -> None:
 def strategies_of(state: State) -> Registry:
     """The strategies that parents are planned by."""
     found: Registry = state.__dict__.get(_STRATEGIES, BUILT_IN)
+    return found
+
+
+def use_routing(state: State, strategies: RoutingRegistry) -> None:
+    """Have this state's orders routed by these strategies; they are no part of it, nor of a snapshot."""
+    state.__dict__[_ROUTING] = strategies
+
+
+def routing_of(state: State) -> RoutingRegistry:
+    """The strategies that orders are routed by."""
+    found: RoutingRegistry = state.__dict__.get(_ROUTING, BUILT_IN_ROUTING)
     return found

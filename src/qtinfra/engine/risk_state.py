@@ -109,6 +109,8 @@ class RiskState(msgspec.Struct, dict=True):
         borrowed: what each order with a locate takes of it.
         price_tests: symbols under the short-sale price test, with the reason.
         limit_versions: by "rule|account|symbol".
+        closes: previous closes of covered securities: the reference price at the day's open, else the first.
+        falls: days, this one included, that a price test which a fall has triggered still binds.
     """
 
     policy: RiskPolicy = RiskPolicy()
@@ -129,6 +131,8 @@ class RiskState(msgspec.Struct, dict=True):
     price_tests: dict[str, str] = {}
     overrides: dict[str, Override] = {}
     limit_versions: dict[str, LimitVersion] = {}
+    closes: dict[str, Decimal] = {}
+    falls: dict[str, int] = {}
 
     @cached_property
     def memo(self) -> RiskMemo:

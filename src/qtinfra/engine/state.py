@@ -28,9 +28,12 @@ from qtinfra.core.models import Child, Order, Origin
 from qtinfra.core.special import Link, SpecialTerms
 from qtinfra.engine.algo_state import AlgoState
 from qtinfra.engine.archive import Archive, Packing, Row
+from qtinfra.engine.book_state import BookState
 from qtinfra.engine.keyindex import Part
 from qtinfra.engine.risk_state import RiskState
+from qtinfra.engine.routing_state import RoutingState
 from qtinfra.engine.rows import Table, Tables
+from qtinfra.positions.base_pnl import PnlLedger
 from qtinfra.positions.book import PositionBook
 from qtinfra.positions.cash import CashLedger
 from qtinfra.positions.fee_book import FeeBook
@@ -66,7 +69,9 @@ class State(msgspec.Struct, dict=True):
     trailing stop has seen; `submitted_terms` the first terms of orders whose special terms have changed.
     `closing` are the orders that have ended and wait to be packed, `packing` stands for those that are; the
     tables of orders, children, venue ids and executions find both (`engine.rows`).
-    `fees` is None until a fee schedule is set, `cash` until cash is loaded (it has the accounts that did).
+    `fees` is None until a fee schedule is set, `cash` until cash is loaded (it has the accounts that did),
+    `pnl` until an account asks for profit and loss in its base currency (it has those that did),
+    `routing` until a routing policy, venue limit or protection rule is set.
     """
 
     shard: int = 0
@@ -108,6 +113,9 @@ class State(msgspec.Struct, dict=True):
     algos: AlgoState = msgspec.field(default_factory=AlgoState)
     closing: dict[str, bool] = {}
     packing: Packing = msgspec.field(default_factory=Packing)
+    routing: RoutingState | None = None
+    books: BookState = msgspec.field(default_factory=BookState)
+    pnl: PnlLedger | None = None
 
     def __post_init__(self) -> None:
         before = self.orders

@@ -23,20 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from enum import StrEnum
 
 import msgspec
 
 from qtinfra.core.decimals import EXACT, ZERO, canonical
+from qtinfra.core.extended_models import RealisedAt
 from qtinfra.core.models import Currency, Money
 from qtinfra.positions.fx import FxRates, MissingRate, conversion, convert
 
-
-class RealisedAt(StrEnum):
-    """The rate that turns realised P&L and fees into base: of the trade, or of the end of its day."""
-
-    TRADE_TIME = "TRADE_TIME"
-    END_OF_DAY = "END_OF_DAY"
+__all__ = ["AccountPnl", "BasePnl", "CurrencyPnl", "PnlLedger", "RealisedAt"]
 
 
 class CurrencyPnl(msgspec.Struct, array_like=True, gc=False):

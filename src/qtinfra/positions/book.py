@@ -65,6 +65,8 @@ _divide = Context(
 ).divide
 _quantize = Context(prec=PRECISION, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow]).quantize
 _QUANTUM = Decimal(1).scaleb(-AVERAGE_PLACES)
+#: How the keys of trades begin that stand for cash in lieu of a fraction.
+IN_LIEU = "in lieu|"
 # Consumed lots are cut off the front of the list once there are this many and they are half of it.
 _COMPACT_AFTER = 1
 
@@ -245,11 +247,17 @@ class PositionBook(msgspec.Struct, gc=False):
         position.trades[index] = msgspec.structs.replace(trade, fee=fee)
         position.fees += fee - trade.fee
 
-    def scale(self, account: str, symbol: str, ratio_num: Decimal, ratio_den: Decimal) -> None:
+    def scale(
+        self, account: str, symbol: str, ratio_num: Decimal, ratio_den: Decimal, ex_date: str = ""
+    ) -> None:
         """Apply a corporate action: quantity times `ratio_num / ratio_den`, price divided by it, cost kept.
 
         2/1 is a two-for-one split. A quantity that does not come out even is rounded half-even to 8 places;
         cash in lieu of a fraction is a trade of its own. An account without a position is left alone.
+
+        Args:
+            ex_date: trade date (ISO 8601) that is traded in new units: its trades, and those booked after the
+                first of them, stay as they are. Empty: everything booked so far scales.
 
         Raises:
             ValueError: the ratio is not positive.
@@ -260,9 +268,24 @@ class PositionBook(msgspec.Struct, gc=False):
         if position is None:
             return
         unpack_trades(position)
-        position.scalings.append(Scaling(len(position.trades), ratio_num, ratio_den))
-        _scale(position, ratio_num, ratio_den)
+        count = len(position.trades)
+        after = _begin_of(position.trades, ex_date) if ex_date else count
+        position.scalings.append(Scaling(after, ratio_num, ratio_den))
+        if after == count:
+            _scale(position, ratio_num, ratio_den)
+        else:
+            position.scalings.sort(key=lambda scaling: scaling.after)
+            _rebuild(position)
         _absorb_scalings(position)
+
+    def held_before(self, account: str, symbol: str, trade_date: str) -> Decimal:
+        """What was held before the first trade of a trade date, ISO 8601; in the units of that date."""
+        position = self.get(account, symbol)
+        if position is None:
+            return ZERO
+        trades = packed_trades(position) + position.trades
+        later = trades[_begin_of(trades, trade_date) :]
+        return canonical(position.qty - sum((trade.qty for trade in later), ZERO))
 
     def get(self, account: str, symbol: str) -> Position | None:
         """The position, flat ones included; None when the account has never traded the symbol."""
@@ -290,6 +313,14 @@ class PositionBook(msgspec.Struct, gc=False):
         del self.accounts[account][symbol]
         if not self.accounts[account]:
             del self.accounts[account]
+
+
+def _begin_of(trades: list[Trade], trade_date: str) -> int:
+    """Where the trades of a date begin in the list; cash for fractions, which the open settles, aside."""
+    for index, trade in enumerate(trades):
+        if trade.trade_date >= trade_date and not trade.key.startswith(IN_LIEU):
+            return index
+    return len(trades)
 
 
 def _index(position: Position, key: str) -> int | None:

@@ -21,8 +21,8 @@ import msgspec
 
 from qtinfra.core.decimals import EXACT, PRECISION, ZERO, canonical
 from qtinfra.core.extended_models import Liquidity
-from qtinfra.core.fees import FeeLine, FeeSchedule, FeeTier, TicketScope
-from qtinfra.core.models import SELL_SIDES, AssetClass, Currency, Money, OrderSide, minor_units
+from qtinfra.core.fees import FeeLine, FeeSchedule, FeeTier, RegulatoryFee, TicketScope
+from qtinfra.core.models import AssetClass, Currency, Money, OrderSide, minor_units
 
 __all__ = [
     "COMMISSION",
@@ -63,27 +63,6 @@ def to_minor_unit(amount: Decimal, currency: Currency) -> Decimal:
     """The amount in whole minor units of the currency (ISO 4217: cents for USD, yen for JPY), half-even."""
     rounded = _quantize(amount, _UNITS[minor_units(currency)])
     return rounded if rounded else ZERO
-
-
-class RegulatoryFee(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A fee that a regulator or self-regulator collects, from a trade date on until the next of its name.
-
-    Attributes:
-        name: "SEC_31" (Securities Exchange Act of 1934, section 31), "FINRA_TAF" (FINRA By-Laws, Schedule A,
-            section 1), or what else the data brings.
-        per_value: fraction of the traded value; a section 31 rate in dollars per million, divided by 10**6.
-        per_unit: amount per unit traded.
-        cap: most for one execution, before rounding; None for none.
-    """
-
-    name: str
-    currency: Currency
-    effective_from: str
-    per_value: Decimal = ZERO
-    per_unit: Decimal = ZERO
-    cap: Decimal | None = None
-    sides: tuple[OrderSide, ...] = SELL_SIDES
-    asset_classes: tuple[AssetClass, ...] = (AssetClass.EQUITY, AssetClass.ETF)
 
 
 class NoFeeSchedule(msgspec.Struct, frozen=True, gc=False):

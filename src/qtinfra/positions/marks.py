@@ -14,18 +14,25 @@ import msgspec
 
 from qtinfra.core.decimals import EXACT, ZERO, canonical
 from qtinfra.core.market import ConsolidatedBook
+from qtinfra.core.marking import DEFAULT_POLICY, MarkPolicy, MarkRule, MarkSource, Observed
 from qtinfra.positions.position import CostMethod, PnlLine, Position, pnl
 
+__all__ = [
+    "DEFAULT_POLICY",
+    "Mark",
+    "MarkInputs",
+    "MarkPolicy",
+    "MarkRule",
+    "MarkSource",
+    "MarkedPnl",
+    "NoMark",
+    "NoMarkReason",
+    "Observed",
+    "mark",
+    "marked_pnl",
+]
+
 _TWO = Decimal(2)
-
-
-class MarkSource(StrEnum):
-    """MID: middle of best live bid and offer; LAST: last trade; CLOSE: previous close; MANUAL: by hand."""
-
-    MID = "MID"
-    LAST = "LAST"
-    CLOSE = "CLOSE"
-    MANUAL = "MANUAL"
 
 
 class NoMarkReason(StrEnum):
@@ -36,42 +43,6 @@ class NoMarkReason(StrEnum):
     ONE_SIDED = "ONE_SIDED"
     CROSSED = "CROSSED"
     STALE = "STALE"
-
-
-class MarkRule(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One source, and the age in nanoseconds up to which (inclusive) it counts; None is any age.
-
-    A quote's liveness is its feed's: a quiet quote of a live feed is not stale, unless a limit is set.
-    """
-
-    source: MarkSource
-    max_age_ns: int | None = None
-
-
-class MarkPolicy(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Sources in order of preference."""
-
-    rules: tuple[MarkRule, ...]
-
-
-_MINUTE_NS = 60_000_000_000
-
-#: Live quotes, else a last trade up to 15 minutes old, else a close up to 5 days old, else what staff set.
-DEFAULT_POLICY = MarkPolicy(
-    (
-        MarkRule(MarkSource.MID),
-        MarkRule(MarkSource.LAST, 15 * _MINUTE_NS),
-        MarkRule(MarkSource.CLOSE, 5 * 24 * 60 * _MINUTE_NS),
-        MarkRule(MarkSource.MANUAL),
-    )
-)
-
-
-class Observed(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A price and when it was made (UTC nanoseconds)."""
-
-    px: Decimal
-    ts_ns: int
 
 
 class MarkInputs(msgspec.Struct, frozen=True, gc=False):

@@ -217,7 +217,18 @@ def _position_loaded(touched: Touched, state: State, event: be.PositionLoaded, e
     touched.positions[event.account, event.symbol] = (entry.last_seq, entry.ts_ns)
 
 
-def _cash_loaded(touched: Touched, state: State, event: be.CashLoaded, entry: Entry) -> None:
+def _position_scaled(touched: Touched, state: State, event: be.PositionScaled, entry: Entry) -> None:
+    del state
+    touched.positions[event.account, event.symbol] = (entry.last_seq, entry.ts_ns)
+    touched.accounts[event.account] = entry.last_seq
+
+
+def _shares_split(touched: Touched, state: State, event: be.SharesSplit, entry: Entry) -> None:
+    del state
+    touched.instruments[event.symbol] = entry.last_seq
+
+
+def _cash_loaded(touched: Touched, state: State, event: Any, entry: Entry) -> None:
     del state
     touched.accounts[event.account] = entry.last_seq
 
@@ -230,4 +241,9 @@ _OTHER_EVENTS: dict[type, Callable[[Touched, State, Any, Entry], None]] = {
     ev.Unfrozen: _unfrozen,
     be.PositionLoaded: _position_loaded,
     be.CashLoaded: _cash_loaded,
+    be.CashPaid: _cash_loaded,
+    be.CashExchanged: _cash_loaded,
+    be.IncomePosted: _cash_loaded,
+    be.PositionScaled: _position_scaled,
+    be.SharesSplit: _shares_split,
 }

@@ -227,18 +227,26 @@ def _account(
     marks: Mapping[str, Decimal],
     counted: Iterable[tuple[Order, Execution]],
 ) -> AccountLine:
-    """Totals of the position lines, beside a reckoning from executions and what was loaded."""
+    """Totals of the position lines, beside a reckoning from executions and what was loaded.
+
+    A position that a split has scaled, or whose old trades have folded, counts with its own cash flow.
+    """
     own = [line for line in positions if line.account == account]
     cash_flow = market_value = ZERO
+    held = state.positions.accounts.get(account, {})
+    changed = {symbol: position for symbol, position in held.items() if _changed(state, account, symbol)}
+    for symbol, position in changed.items():
+        cash_flow += position.cash - position.fees
+        market_value += position.qty * marks[symbol] * position.multiplier
     for order, execution in counted:
-        if order.account == account:
+        if order.account == account and order.symbol not in changed:
             multiplier = state.instruments[order.symbol].multiplier
             traded = signed(order.side, execution.qty)
             cash_flow -= signed(order.side, execution.value) * multiplier
             cash_flow -= execution.fee + execution.commission
             market_value += traded * marks[order.symbol] * multiplier
-    for symbol, position in state.positions.accounts.get(account, {}).items():
-        if position.opening is not None:
+    for symbol, position in held.items():
+        if position.opening is not None and symbol not in changed:
             cash_flow += position.opening.cash
             market_value += position.opening.qty * marks[symbol] * position.opening.multiplier
     net = _total(line.net for line in own)
@@ -253,6 +261,14 @@ def _account(
         canonical(market_value),
         cash_flow + market_value == net,
     )
+
+
+def _changed(state: State, account: str, symbol: str) -> bool:
+    """Whether a position is more than its executions and what was loaded."""
+    position = state.positions.get(account, symbol)
+    if position is None or symbol in state.books.in_lieu.get(account, {}):
+        return position is not None
+    return bool(position.scalings) or (position.opening is not None and position.opening.folded_before != "")
 
 
 def base_line(state: State, account: str, positions: Iterable[PositionLine]) -> BaseLine:

@@ -42,6 +42,7 @@ from qtinfra.core.strategies.registry import Registry
 from qtinfra.engine.kernel import Kernel, Outcome
 from qtinfra.engine.state import State
 from qtinfra.infra.heap import LongLivedHeap
+from qtinfra.router.strategies import RoutingRegistry
 from qtinfra.runtime.algo_timer import AlgoTimer
 from qtinfra.runtime.inbox import Inbox, joined
 from qtinfra.runtime.loop import Frame, ShardLoop
@@ -85,6 +86,7 @@ class LiveShard:
         disk_full: whether the journal lives on its reserve; then new orders and replaces are refused, while
             cancels and controls go on.
         strategies: what plans algo orders; None for those that come with the engine.
+        routing: what routes orders; likewise.
     """
 
     def __init__(
@@ -105,9 +107,10 @@ class LiveShard:
         not_before_ns: int = 0,
         disk_full: Callable[[], bool] = lambda: False,
         strategies: Registry | None = None,
+        routing: RoutingRegistry | None = None,
     ) -> None:
         self.stopped: BaseException | None = None
-        kernel = Kernel(state, strategies)
+        kernel = Kernel(state, strategies, routing)
         self._loop: ShardLoop[Waiter] = ShardLoop(kernel, journal, clock, market, not_before_ns=not_before_ns)
         self._inbox: Inbox[Waiter] = Inbox(capacity, self._order_id)
         self._taken: deque[Waiter] = deque()
@@ -369,7 +372,7 @@ class LiveShard:
             await asyncio.get_running_loop().run_in_executor(
                 self._disk, self._loop.journal.save_snapshot, snapshot
             )
-        except (JournalError, OSError) as error:
+        except (JournalError, OSError, RuntimeError) as error:  # RuntimeError: no memory for a thread
             self._on_alert(Alert("snapshot_failed", str(self.state.shard), str(error)))
         except UNFIT as error:
             self._replica = None

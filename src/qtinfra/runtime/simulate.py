@@ -34,6 +34,7 @@ from qtinfra.core.ports import Head, Journal
 from qtinfra.core.reports import Alert, Effect, ExecutionReport, OrderCancelReject, ToVenue, VenueReport
 from qtinfra.engine.audit import audit, audit_order
 from qtinfra.engine.decide.algos import first_look_ns, next_look_ns
+from qtinfra.engine.decide.price_test import looked_at
 from qtinfra.engine.kernel import Kernel
 from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.runtime.traders import Trader
@@ -328,7 +329,7 @@ class Simulation:
         reports = self._market.step()
         if reports:
             self._hear(reports)
-        for symbol in tuple(self.kernel.state.watched):
+        for symbol in looked_at(self.kernel.state):
             self.submit(MarketMoved(symbol), "market")
 
     def _look(self, now_ns: int) -> None:

@@ -13,6 +13,7 @@ from qtinfra.core.decimals import exact
 from qtinfra.core.decisions import RiskRefused
 from qtinfra.core.extended_models import ANY, KillScope, LimitRule, PartyKind, RiskPolicy
 from qtinfra.core.market import VenueQuote
+from qtinfra.core.models import OrderSide
 from qtinfra.engine.decide import quick_gate
 from qtinfra.engine.decide.quick_gate import gate_new, plainly_passes
 from qtinfra.engine.decide.risk_gate import gate
@@ -277,3 +278,14 @@ def test_a_trader_without_the_approval_that_the_policy_wants_does_not_pass() -> 
     assert _refusal(desk, submit("next", 10, 50, trader="bob")) == "unauthorised"
     desk.run(cmd.ApproveParty(PartyKind.TRADER, "bob"))
     assert not _refusal(desk, submit("next", 10, 50, trader="bob"))
+
+
+def test_where_regulation_sho_binds_purchases_and_sales_of_what_is_owned_pass_the_short_way() -> None:
+    desk = _limited()
+    desk.run(cmd.LoadPosition(BETA, SYMBOL, dec(300), dec(50), "2024-07-08"))
+    desk.run(cmd.SetRiskPolicy(RiskPolicy(short_sale=True)))
+    desk.new("open", 100, 51, side=SELL, name=BETA)
+    assert _agree(desk, submit("buy", 100, 50))
+    assert _agree(desk, submit("sell", 200, 51, side=SELL, name=BETA))
+    assert not _agree(desk, submit("more", 201, 51, side=SELL, name=BETA))
+    assert not _agree(desk, submit("short", 100, 51, side=OrderSide.SELL_SHORT, name=BETA))

@@ -16,7 +16,8 @@ the HTTP status of the whole answer.
     sign         422  must_be_positive (a leading '-'), number_out_of_range (an exponent)
     grammar      422  number_format, non_ascii_number, max_length, invalid_unicode, control_char,
                       symbol_charset, unknown_enum, mic_format, date_format
-    range        422  must_be_positive (zero), number_out_of_range, notional_out_of_range, date_order
+    range        422  must_be_positive (zero), number_out_of_range, notional_out_of_range, date_order,
+                      list_length
 
 Reference, state, business and risk errors come later and are not the parser's.
 """
@@ -83,6 +84,7 @@ HTTP_STATUS = {
     "date_format": UNPROCESSABLE,
     "notional_out_of_range": UNPROCESSABLE,
     "date_order": UNPROCESSABLE,
+    "list_length": UNPROCESSABLE,
 }
 
 
@@ -151,7 +153,16 @@ def shown(value: str) -> str:
 
 
 def in_order(errors: Iterable[FieldError], fields: tuple[str, ...]) -> tuple[FieldError, ...]:
-    """The errors by stage, then by the order of `fields`, others last; at most `MAX_ERRORS`."""
+    """The errors by stage, then by the order of `fields`, others last; at most `MAX_ERRORS`.
+
+    An error inside an object ("peg.offset") has the place of the object.
+    """
     rank = {name: place for place, name in enumerate(fields)}
-    ordered = sorted(errors, key=lambda error: (error.stage, rank.get(error.field, len(rank))))
+
+    def place_of(field: str) -> int:
+        while field not in rank and "." in field:
+            field = field.rpartition(".")[0]
+        return rank.get(field, len(rank))
+
+    ordered = sorted(errors, key=lambda error: (error.stage, place_of(error.field)))
     return tuple(ordered[:MAX_ERRORS])

@@ -32,10 +32,12 @@ from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.decimals import NUMBER_GRAMMAR, canonical, plain
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, TimeInForce
+from qtinfra.core.special import Peg
 from qtinfra.core.validation import fields, wire
 from qtinfra.core.validation.errors import FieldError, MessageRefused, in_order
 from qtinfra.core.validation.fields import JsonNumber
-from qtinfra.core.validation.wire_algo import ALGO, algo_field
+from qtinfra.core.validation.wire_algo import ALGO, TIME_PATTERN, algo_field, time_field
+from qtinfra.core.validation.wire_special import PegTerms, peg_field
 
 _OURS = "qtinfra"  # an error that a validator of ours found in one field
 _CROSS = "qtinfra_cross_field"  # errors between fields
@@ -142,13 +144,18 @@ CurrencyCode = Annotated[Currency, _member(Currency)]
 LiquidityName = Annotated[Liquidity, _member(Liquidity)]
 
 
-def _algo(value: object) -> object:
-    if isinstance(value, AlgoTerms):
-        return value
-    found = algo_field(_NAME, value)
-    if isinstance(found, FieldError):
-        _raise(found)
-    return found
+def _read(reader: fields.Reader, done: type[Any]) -> BeforeValidator:
+    """A reader of the parser as a validator; what is a `done` already is taken as it is."""
+
+    def validate(value: object) -> object:
+        if type(value) is done:
+            return value
+        found = reader(_NAME, value)
+        if isinstance(found, FieldError):
+            _raise(found)
+        return found
+
+    return BeforeValidator(validate)
 
 
 _ALGO_SCHEMA = {
@@ -158,7 +165,30 @@ _ALGO_SCHEMA = {
     "additionalProperties": False,
 }
 # None only as a default, when the field is left out: null is refused.
-OptionalAlgo = Annotated[Any, BeforeValidator(_algo), WithJsonSchema(_ALGO_SCHEMA)]
+OptionalAlgo = Annotated[Any, _read(algo_field, AlgoTerms), WithJsonSchema(_ALGO_SCHEMA)]
+_SIGNED = {
+    "anyOf": [{"type": "string", "pattern": f"^-?{NUMBER_GRAMMAR.pattern}$"}, {"type": "number"}],
+    "description": "Price units; above 0 is better (towards the own side), below 0 worse.",
+}
+_PEG_SCHEMA = {
+    "type": "object",
+    "required": ["type"],
+    "properties": {
+        "type": {
+            "enum": [peg.value for peg in Peg],
+            "description": "Own side's best, opposite, or midpoint.",
+        },
+        "offset": _SIGNED,
+    },
+    "additionalProperties": False,
+}
+OptionalPeg = Annotated[Any, _read(peg_field, PegTerms), WithJsonSchema(_PEG_SCHEMA)]
+# A moment is nanoseconds since 1970 once it is read.
+OptionalMoment = Annotated[
+    Any,
+    _read(time_field, int),
+    WithJsonSchema({"type": "string", "pattern": f"^{TIME_PATTERN}$", "format": "date-time"}),
+]
 
 
 class WireModel(BaseModel):
@@ -229,6 +259,8 @@ def _in_our_words(detail: ErrorDetails, immutable: frozenset[str]) -> list[Field
             return [fields.type_error(name, "a number or a string", detail["input"])]
         case "string_type":
             return [fields.type_error(name, "a string", detail["input"])]
+        case "bool_type":
+            return [fields.type_error(name, "a boolean", detail["input"])]
     wrong: FieldError = context["error"]
     field = wrong.field.replace(_NAME, name)
     return [replace(wrong, field=field, message=wrong.message.replace(_NAME, name))]
@@ -276,15 +308,36 @@ class OrderCreateRequest(WireModel):
     trader: Identifier = Field(default="", description="Pseudonymous id of the person who decided.")
     text: Text = Field(default="", description="Free text; sealed before it is kept, never sent to a venue.")
     algo: OptionalAlgo = Field(default=None, description="How an algorithm works the order.")
+    stop_price: OptionalPositive = Field(
+        default=None, description="Trigger of a STOP or STOP_LIMIT order, per unit."
+    )
+    trail_amount: OptionalPositive = Field(
+        default=None, description="Distance of a TRAILING_STOP behind the best price, in price units."
+    )
+    display_quantity: OptionalPositive = Field(
+        default=None, description="Most that an ICEBERG shows at a time, in lots."
+    )
+    peg: OptionalPeg = Field(default=None, description="What a PEGGED order follows.")
+    expire_at: OptionalMoment = Field(default=None, description="End of a GTD order, in UTC.")
+    locate_id: Identifier = Field(
+        default="", description="Where the shares of a short sale come from (17 CFR 242.203(b)(1))."
+    )
+    self_match_id: Identifier = Field(
+        default="", description="Orders of one id never trade with each other; how is the account's setting."
+    )
+    do_not_reduce: bool = Field(
+        default=False, description="A dividend leaves the order's prices as they are."
+    )
+    do_not_increase: bool = Field(default=False, description="A split leaves its quantity as it is.")
 
 
 class OrderUpdateRequest(WireModel):
-    """PUT /orders/{id}: a new total quantity, a new price, or both. Nothing else of an order changes."""
+    """PUT /orders/{id}: a new total quantity, price, or special terms. Nothing else of an order changes."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"client_order_id": "desk7-000124", "quantity": "800"}]}
     )
-    one_of: ClassVar[tuple[str, ...]] = ("quantity", "price")
+    one_of: ClassVar[tuple[str, ...]] = wire.REPLACE_ONE_OF
     immutable: ClassVar[frozenset[str]] = wire.IMMUTABLE
 
     client_order_id: Identifier = Field(description="Id of this change, never used before.")
@@ -293,6 +346,17 @@ class OrderUpdateRequest(WireModel):
     )
     price: OptionalPositive = Field(default=None, description="New limit per unit.")
     text: Text = Field(default="", description="Free text; sealed before it is kept.")
+    stop_price: OptionalPositive = Field(
+        default=None, description="New trigger of a STOP or STOP_LIMIT order, per unit."
+    )
+    trail_amount: OptionalPositive = Field(
+        default=None, description="New distance of a TRAILING_STOP behind the best price, in price units."
+    )
+    display_quantity: OptionalPositive = Field(
+        default=None, description="New most that an ICEBERG shows at a time, in lots."
+    )
+    peg: OptionalPeg = Field(default=None, description="New terms of a PEGGED order's price.")
+    expire_at: OptionalMoment = Field(default=None, description="New end of a GTD order, in UTC.")
 
 
 class ExecutionCreateRequest(WireModel):

@@ -43,9 +43,13 @@ from qtinfra.core.validation.fields import (
     text_field,
 )
 from qtinfra.core.validation.wire_algo import algo_field
+from qtinfra.core.validation.wire_special import AMENDABLE, SPECIAL, new_terms, terms_of
 
 # Members by name: looking them up in their class costs more than comparing them.
 _DAY = TimeInForce.DAY
+_GTD = TimeInForce.GTD
+_LIMIT = OrderType.LIMIT
+_MARKET = OrderType.MARKET
 _AGENCY = Capacity.AGENCY
 
 #: A longer body is refused with 413; the gateway stops reading there.
@@ -72,13 +76,17 @@ NEW_ORDER = (
     Field("trader", id_field),
     Field("text", text_field),
     Field("algo", algo_field),
+    *SPECIAL,
 )
 REPLACE = (
     Field("client_order_id", id_field, required=True),
     Field("quantity", number_field()),
     Field("price", number_field()),
     Field("text", text_field),
+    *AMENDABLE,
 )
+#: The fields of a replace of which it needs one.
+REPLACE_ONE_OF = ("quantity", "price", *(field.name for field in AMENDABLE))
 #: What a replace may not change (BI-030).
 IMMUTABLE = frozenset(field.name for field in NEW_ORDER) - {field.name for field in REPLACE}
 EXECUTION = (
@@ -279,13 +287,29 @@ def read_fields(
         MessageRefused: with everything found, in order.
     """
     message, twice = decode_object(data)
+    values, errors = field_values(message, fields, given=given, immutable=immutable, one_of=one_of)
+    if errors or twice:
+        raise MessageRefused(in_order(twice + errors, tuple(field.name for field in fields)))
+    return values
+
+
+def field_values(
+    message: Mapping[str, object],
+    fields: tuple[Field, ...],
+    *,
+    given: Mapping[str, str | None] | None = None,
+    immutable: frozenset[str] = frozenset(),
+    one_of: tuple[str, ...] = (),
+) -> tuple[dict[str, object], list[FieldError]]:
+    """The values of a decoded message and its errors, in no order yet; arguments as for `read_fields`."""
     values: dict[str, object] = {}
     errors: list[FieldError] = []
+    unknown: list[FieldError] = []
     known = {field.name: field for field in fields}
     for name, raw in message.items():
         field = known.get(name)
         if field is None:
-            errors.append(unknown_field(name, immutable))
+            unknown.append(unknown_field(name, immutable))
             continue
         value = field.read(name, raw)
         if isinstance(value, FieldError):
@@ -295,14 +319,15 @@ def read_fields(
     for name, stand_in in (given or {}).items():
         if name not in message and stand_in is not None:
             values[name] = stand_in
-    errors += [missing_field(f.name) for f in fields if f.required and f.name not in message | values]
+    errors += [
+        missing_field(f.name) for f in fields if f.required and f.name not in message and f.name not in values
+    ]
+    errors += unknown
     if not errors:
         errors += notional_errors(values) + date_errors(values)
     if one_of and not any(name in message for name in one_of):
         errors.append(missing_field(one_of[0]))
-    if errors or twice:
-        raise MessageRefused(in_order(twice + errors, tuple(known)))
-    return values
+    return values, errors
 
 
 # --- new orders -------------------------------------------------------------------------------------------
@@ -382,6 +407,8 @@ def fast_new_order(
         return None
     tif, capacity = order.time_in_force or _DAY, order.capacity or _AGENCY
     side, kind, trader = order.side, order.order_type, order.trader or ""
+    if tif is _GTD or (kind is not _LIMIT and kind is not _MARKET):
+        return None
     command = SubmitOrder(
         account, cl_ord_id, order.symbol, side, kind, tif, qty, price, min_qty, capacity, trader
     )
@@ -397,21 +424,28 @@ def thorough_new_order(
         MessageRefused: with everything found, in order.
     """
     values = read_fields(data, NEW_ORDER, given={"account_id": account, "client_order_id": cl_ord_id})
-    command = SubmitOrder(
+    return order_of(values), cast(str, values.get("text", ""))
+
+
+def order_of(values: Mapping[str, object]) -> SubmitOrder:
+    """The command of a new order's values, as `NEW_ORDER` has read them."""
+    kind = cast(OrderType, values["order_type"])
+    tif = cast(TimeInForce, values.get("time_in_force", TimeInForce.DAY))
+    return SubmitOrder(
         account=cast(str, values["account_id"]),
         cl_ord_id=cast(str, values["client_order_id"]),
         symbol=cast(str, values["symbol"]),
         side=cast(OrderSide, values["side"]),
-        order_type=cast(OrderType, values["order_type"]),
-        tif=cast(TimeInForce, values.get("time_in_force", TimeInForce.DAY)),
+        order_type=kind,
+        tif=tif,
         qty=cast(Decimal, values["quantity"]),
         price=cast(Decimal | None, values.get("price")),
         min_qty=cast(Decimal, values.get("min_quantity", ZERO)),
         capacity=cast(Capacity, values.get("capacity", Capacity.AGENCY)),
         trader=cast(str, values.get("trader", "")),
+        special=new_terms(values, kind, tif),
         algo=cast(AlgoTerms | None, values.get("algo")),
     )
-    return command, cast(str, values.get("text", ""))
 
 
 def read_new_order(
@@ -441,7 +475,7 @@ def parse_new_order(data: bytes, *, account: str | None = None, cl_ord_id: str |
 def parse_replace(
     data: bytes, *, account: str, orig_cl_ord_id: str, cl_ord_id: str | None = None
 ) -> ReplaceOrder:
-    """The command in the body of PUT /orders/{id}: a new quantity, a new price, or both.
+    """The command in the body of PUT /orders/{id}: a new quantity, price or special terms.
 
     Args:
         account: whose order the path names.
@@ -456,7 +490,7 @@ def parse_replace(
         REPLACE,
         given={"client_order_id": cl_ord_id},
         immutable=IMMUTABLE,
-        one_of=("quantity", "price"),
+        one_of=REPLACE_ONE_OF,
     )
     return ReplaceOrder(
         account,
@@ -464,6 +498,7 @@ def parse_replace(
         orig_cl_ord_id,
         cast(Decimal | None, values.get("quantity")),
         cast(Decimal | None, values.get("price")),
+        special=terms_of(values),
     )
 
 

@@ -104,32 +104,40 @@ ALGO = (
     Field("passive", flag_field),
     Field("dark_first", flag_field),
 )
-_FIELDS = {field.name: field for field in ALGO}
 _RENAMED = {"name": "algo", "start_time": "start_ns", "end_time": "end_ns"}
 
 
-def algo_field(field: str, raw: object) -> object:
-    """The object as `AlgoTerms`, or its first error: unknown, then missing, then wrong fields."""
+def read_object(field: str, raw: object, table: tuple[Field, ...]) -> dict[str, object] | FieldError:
+    """The values of an object by its table, or its first error: unknown, then missing, then wrong fields."""
     if not isinstance(raw, dict):
         return type_error(field, "an object", raw)
+    names = [known.name for known in table]
     for name in raw:
-        if name not in _FIELDS:
+        if name not in names:
             named = f"{field}.{shown(name)}"
             text = f"{named} is not a field of this message"
             return FieldError(named, "unknown_field", "", "", text, Stage.UNKNOWN)
-    for known in ALGO:
+    for known in table:
         if known.required and known.name not in raw:
             named = f"{field}.{known.name}"
             return FieldError(named, "missing_field", "", "", f"{named} is required", Stage.MISSING)
     values: dict[str, object] = {}
-    for known in ALGO:
+    for known in table:
         if known.name not in raw:
             continue
         value = known.read(f"{field}.{known.name}", raw[known.name])
         if isinstance(value, FieldError):
             return value
-        values[_RENAMED.get(known.name, known.name)] = value
-    return _terms(values)
+        values[known.name] = value
+    return values
+
+
+def algo_field(field: str, raw: object) -> object:
+    """The object as `AlgoTerms`, or its first error: unknown, then missing, then wrong fields."""
+    values = read_object(field, raw, ALGO)
+    if isinstance(values, FieldError):
+        return values
+    return _terms({_RENAMED.get(name, name): value for name, value in values.items()})
 
 
 def _terms(values: dict[str, object]) -> AlgoTerms:

@@ -10,7 +10,9 @@ from qtinfra.core.market import MarketView
 from qtinfra.engine.decide import (
     algos,
     amend,
+    book_settings,
     books,
+    cash,
     clock,
     control,
     corporate,
@@ -18,6 +20,7 @@ from qtinfra.engine.decide import (
     lists,
     profiles,
     risk_desk,
+    routing_desk,
     submit,
     venue,
 )
@@ -63,6 +66,15 @@ _DECIDE: dict[type, Decide] = {
     cmd.ResumeAlgo: algos.resume_algo,
     cmd.SetVolumeCurve: profiles.set_volume_curve,
     cmd.SetMarketProfile: profiles.set_market_profile,
+    cmd.SetRoutingPolicy: routing_desk.set_routing_policy,
+    cmd.SetVenueLimit: routing_desk.set_venue_limit,
+    cmd.SetOrderProtection: routing_desk.set_order_protection,
+    cmd.SetRegulatoryFees: book_settings.set_regulatory_fees,
+    cmd.PayCash: cash.pay_cash,
+    cmd.ExchangeCash: cash.exchange_cash,
+    cmd.SetMarkPolicy: book_settings.set_mark_policy,
+    cmd.SetMark: book_settings.set_mark,
+    cmd.SetRetention: book_settings.set_retention,
 }
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import partial
 
+import msgspec
+
 from qtinfra.core.algo_events import AlgoTermsReplaced
 from qtinfra.core.commands import CancelOrder, MassCancel, OrderStatusRequest, ReplaceOrder
 from qtinfra.core.decimals import ONE, ZERO, plain
@@ -39,18 +41,22 @@ from qtinfra.core.reports import (
     CXL_UNKNOWN_ORDER,
     NO_ORDER,
 )
+from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.rules import check_client_id, check_instrument, check_round_lot, check_terms
+from qtinfra.core.validation.special import merged
 from qtinfra.engine.decide.algo_replacing import check_algo_replace, parent_legs, recall_through
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.placing import is_waiting
 from qtinfra.engine.decide.replacing import (
     announce_terms,
     check_special_replace,
     child_change,
     held_by_venue,
     keeps_to_itself,
+    moves_trigger,
     terms_change,
 )
-from qtinfra.engine.decide.risk_gate import gate
+from qtinfra.engine.decide.risk_gate import check_stop_risk, gate
 from qtinfra.engine.decide.routing import place_increase
 from qtinfra.engine.state import State
 
@@ -178,7 +184,8 @@ def begin_replace(
 ) -> None:
     """Check a replace against the order as it stands and send it on, apply it, or refuse it."""
     qty, price = _terms(order, command)
-    refusal = _check_replace(state, order, qty, price, now_ns, market)
+    terms = merged(order.special, command.special)
+    refusal = _check_replace(state, order, qty, price, terms, now_ns, market)
     special = order.special is not None or command.special is not None
     if refusal is None and special:
         refusal = check_special_replace(state, order, command, qty, price)
@@ -240,7 +247,13 @@ def _terms(order: Order, command: ReplaceOrder) -> tuple[Decimal, Decimal | None
 
 
 def _check_replace(
-    state: State, order: Order, qty: Decimal, price: Decimal | None, now_ns: int, market: MarketView
+    state: State,
+    order: Order,
+    qty: Decimal,
+    price: Decimal | None,
+    terms: SpecialTerms | None,
+    now_ns: int,
+    market: MarketView,
 ) -> Refusal | None:
     refusal = check_terms(qty, price, order.order_type)
     if refusal is not None:
@@ -264,7 +277,7 @@ def _check_replace(
     frozen = state.frozen.get(order.order_id)
     if frozen is not None:
         return Refusal("frozen", f"frozen after a fault: {frozen}", "order_id", "", order.order_id, CXL_OTHER)
-    return _check_replace_risk(state, order, qty, price, now_ns, market)
+    return _check_replace_risk(state, order, qty, price, terms, now_ns, market)
 
 
 def _check_replace_venues(state: State, order: Order) -> Refusal | None:
@@ -288,12 +301,26 @@ def _to_replace(state: State, order: Order) -> list[Child]:
 
 
 def _check_replace_risk(
-    state: State, order: Order, qty: Decimal, price: Decimal | None, now_ns: int, market: MarketView
+    state: State,
+    order: Order,
+    qty: Decimal,
+    price: Decimal | None,
+    terms: SpecialTerms | None,
+    now_ns: int,
+    market: MarketView,
 ) -> Refusal | None:
-    """Risk on the new terms; less quantity at the same or a safer price is never refused by a limit."""
+    """Risk on the new terms; less quantity at the same or a safer price is never refused by a limit.
+
+    A stop that waits is worth its trigger, as when it came; a limit price is measured from there.
+    """
     adds = max(ZERO, qty - order.cum_qty - order.reserved)
-    if not adds and price == order.price:
+    if not adds and price == order.price and not moves_trigger(order, terms):
         return None
+    waits = is_waiting(state, order)
+    if waits:
+        refusal = check_stop_risk(state, order.account, order.symbol, order.side, qty, price, terms)
+        if refusal is not None:
+            return msgspec.structs.replace(refusal, fix_reason=CXL_OTHER)
     verdict = gate(
         state,
         market,
@@ -305,11 +332,12 @@ def _check_replace_risk(
         tif=order.tif,
         qty=qty,
         adds=adds,
-        price=price,
+        price=None if waits else price,
         min_qty=order.min_qty,
         now_ns=now_ns,
-        special=order.special,
+        special=terms,
         order=order,
+        worth=price,
     )
     if isinstance(verdict, RiskApproved):
         return None

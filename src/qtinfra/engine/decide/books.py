@@ -14,9 +14,10 @@ from qtinfra.core.fees import FeeSchedule
 from qtinfra.core.market import MarketView
 from qtinfra.core.reports import VenueReport
 from qtinfra.core.validation.rules import in_range
+from qtinfra.engine.decide.cash import missing_rate
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.outcome import Situation
-from qtinfra.engine.fee_terms import priced
+from qtinfra.engine.fee_terms import LEVIES_ONLY, priced
 from qtinfra.engine.state import State
 from qtinfra.positions.fees import Charge, problems
 from qtinfra.positions.position import has_traded
@@ -48,6 +49,9 @@ def _wrong_load(state: State, command: LoadPosition) -> Refusal | None:
         return _out_of_range("qty", command.qty)
     if not in_range(command.avg_cost) or command.avg_cost < ZERO:
         return _out_of_range("avg_cost", command.avg_cost)
+    missing = missing_rate(state, command.account, state.instruments[symbol].currency)
+    if missing is not None:
+        return missing
     position = state.positions.get(command.account, symbol)
     if position is not None and has_traded(position):
         text = f"{command.account} has traded {symbol}: its start-of-day position stands"
@@ -77,11 +81,13 @@ def _wrong_cash(state: State, command: LoadCash) -> Refusal | None:
         moved = any(has_traded(position) for position in state.positions.accounts.get(account, {}).values())
     else:
         balance = kept.get(command.currency)
-        moved = balance is not None and balance.posted > 0
+        earlier = state.books.rolled.get(account, {}).get(command.currency)
+        moved = (balance is not None and balance.posted > 0) or (earlier is not None and earlier.posted > 0)
     if moved:
         text = f"{command.currency} cash of {account} has moved: its start-of-day balance stands"
         return Refusal("already_traded", text, "amount", "", str(command.amount)[:60])
-    return _wrong_date(state, "trade_date", command.trade_date)
+    missing = missing_rate(state, account, command.currency)
+    return missing or _wrong_date(state, "trade_date", command.trade_date)
 
 
 def set_fee_schedule(
@@ -110,6 +116,8 @@ def _wrong_schedule(schedule: FeeSchedule) -> str:
     """What is wrong with a schedule; empty when nothing is."""
     if not schedule.schedule_id or not schedule.client:
         return "it needs an id and a client"
+    if schedule.schedule_id.startswith(LEVIES_ONLY):
+        return f"an id does not begin with {LEVIES_ONLY!r}"
     if not _is_date(schedule.effective_from):
         return "effective_from must be a date (YYYY-MM-DD)"
     tiers = [tier for line in schedule.lines for tier in line.tiers]

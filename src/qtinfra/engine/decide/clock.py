@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from qtinfra.core.book_events import TradesFolded
 from qtinfra.core.commands import TimerFired, TimerKind
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import CommandRefused, DayClosed, DayOpened, OrderDoneForDay, OrderExpired
@@ -11,8 +12,10 @@ from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order, TimeInForce
 from qtinfra.engine.decide.algos import work_parents
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.entitlements import settle_actions
 from qtinfra.engine.decide.expiry import close_days, expire, expires_at, newly_closed, rests_after_close
 from qtinfra.engine.decide.outcome import refuse_pending
+from qtinfra.engine.evolve_days import latest_days
 from qtinfra.engine.state import State
 
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -65,6 +68,11 @@ def _open_day(state: State, command: TimerFired, out: Decision) -> None:
         _refuse(state, command, text, out)
         return
     out.add(DayOpened(command.trade_date))
+    days = latest_days(state, command.trade_date)
+    if len(days) > state.books.retention:
+        out.add(TradesFolded(days[0]))
+    if state.books.actions:
+        out.then(settle_actions)
 
 
 def _refuse(state: State, command: TimerFired, text: str, out: Decision) -> None:

@@ -48,7 +48,9 @@ from qtinfra.core.models import Child, ChildStatus, Order, Origin
 from qtinfra.core.validation.reference import wrong_instrument
 from qtinfra.engine.decide.algo_replacing import recall
 from qtinfra.engine.decide.amend import cancel_if_open
+from qtinfra.engine.decide.book_settings import wrong_pnl_terms
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.price_test import trigger_if_fallen
 from qtinfra.engine.decide.risk_desk import is_risk_staff, wrong_count, wrong_limit
 from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.state import State
@@ -90,7 +92,16 @@ def set_reference(
             text = f"reference price of {symbol} must be positive"
             _refuse(out, "must_be_positive", "prices", "0", str(price), text)
             return
+    for account in command.accounts:
+        wrong = wrong_pnl_terms(state, account)
+        if account.policies.self_match and not account.firm:
+            wrong = f"{account.account} prevents self-matches of its firm and names none"
+        if wrong:
+            _refuse(out, "bad_reference", "accounts", "", account.account, wrong)
+            return
     out.add(ReferenceSet(command.instruments, command.accounts, command.venues, command.prices, now_ns))
+    for symbol, price in command.prices:
+        trigger_if_fallen(state, symbol, price, "reference", now_ns, out)
 
 
 def set_limit(state: State, command: SetLimit, now_ns: int, market: MarketView, out: Decision) -> None:

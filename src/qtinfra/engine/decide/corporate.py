@@ -1,4 +1,4 @@
-"""Corporate actions on open orders, and the calendars that say when days end.
+"""Corporate actions: on open orders at once, on positions at the open of the ex-date; and calendars.
 
 FINRA Rule 5330: on the ex-date open buy limits and sell stops are reduced by a cash dividend, rounded down
 to the minimum variation; a split reduces the price and increases the quantity; a reverse split cancels.
@@ -29,6 +29,7 @@ from qtinfra.core.validation.rules import in_range
 from qtinfra.core.validation.special import TRIGGERED
 from qtinfra.engine.decide.amend import cancel_if_open
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.entitlements import settle_actions
 from qtinfra.engine.decide.placing import coarse_floor, terms_of
 from qtinfra.engine.scaling import executed_after, scaled
 from qtinfra.engine.state import State
@@ -75,6 +76,8 @@ def corporate_action(
             command.ratio_den,
         )
     )
+    if command.ex_date <= state.trade_date:
+        out.then(settle_actions)
     if command.kind is ActionKind.CASH_DIVIDEND and command.amount < DE_MINIMIS:
         return
     for order_id in state.open_orders:

@@ -13,13 +13,12 @@ from decimal import Decimal
 import msgspec
 
 from qtinfra.core.commands import MarketMoved, SubmitOrder
-from qtinfra.core.decimals import ONE, canonical, plain
+from qtinfra.core.decimals import canonical
 from qtinfra.core.decisions import Refusal, RiskApproved, RiskRefused
 from qtinfra.core.events import CommandRefused, OrderAccepted, OrderCancelled
 from qtinfra.core.extended_models import Account, Instrument
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Child, ChildStatus, Order, OrderSide, OrderType, TimeInForce
-from qtinfra.core.reports import REJ_EXCEEDS_LIMIT
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.special_events import OrderHeld, OrderTriggered, PegLeg, PegRepriced, WatermarkMoved
 from qtinfra.core.validation.rules import check_number
@@ -38,8 +37,10 @@ from qtinfra.engine.decide.placing import (
     send_whole,
     terms_of,
 )
-from qtinfra.engine.decide.risk_gate import gate, profile_of, reapprove, seen_reference, use_overrides
+from qtinfra.engine.decide.price_test import watch_fall
+from qtinfra.engine.decide.risk_gate import check_stop_risk, gate, reapprove, seen_reference, use_overrides
 from qtinfra.engine.decide.routing import eligible_venues, route
+from qtinfra.engine.decide.routing_desk import wrong_routing
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 
@@ -92,8 +93,11 @@ def check(
     halted = command.symbol in state.halted
     refusal = (
         check_special(command, account, instrument, halted, now_ns)
+        or wrong_routing(state, command.special)
         or _check_auction_venue(state, command, now_ns)
-        or _check_stop_risk(state, command)
+        or check_stop_risk(
+            state, command.account, command.symbol, command.side, command.qty, command.price, command.special
+        )
     )
     if refusal is not None:
         return refusal
@@ -136,31 +140,6 @@ def _check_auction_venue(state: State, command: SubmitOrder, now_ns: int) -> Ref
     return check_auction(command, state.calendars.get(mic), now_ns)
 
 
-def _check_stop_risk(state: State, command: SubmitOrder) -> Refusal | None:
-    """A stop's value counts at its stop price, and a stop-limit's limit is measured from there, since that is
-    where the market will be when it goes out."""
-    terms = command.special
-    if terms is None or terms.stop_px is None:
-        return None
-    limits = profile_of(state, command.account, command.symbol).limits
-    price = command.price if command.price is not None else terms.stop_px
-    value = command.qty * price * state.instruments[command.symbol].multiplier
-    if limits.max_order_value is not None and value > limits.max_order_value:
-        return _over("max_order_value", "quantity", limits.max_order_value, value)
-    if limits.price_collar is None:
-        return None
-    buying = command.side is OrderSide.BUY
-    bound = terms.stop_px * (ONE + limits.price_collar if buying else ONE - limits.price_collar)
-    if price > bound if buying else price < bound:
-        return _over("price_collar", "price", bound, price)
-    return None
-
-
-def _over(code: str, field: str, limit: Decimal, observed: Decimal) -> Refusal:
-    text = f"{code}: {plain(observed)} is beyond the limit {plain(limit)}"
-    return Refusal(code, text, field, plain(limit), plain(observed), REJ_EXCEEDS_LIMIT)
-
-
 def accept(
     state: State,
     command: SubmitOrder,
@@ -198,7 +177,7 @@ def accept(
     tif = child_tif(state, command.symbol, kind, command.tif, terms.expire_ns, now_ns)
     qty = min(command.qty, terms.display_qty) if terms.display_qty is not None else command.qty
     first = msgspec.structs.replace(approved, order_type=kind, tif=tif, qty=qty)
-    if route(state, order_id, first, [], now_ns, market, out):
+    if route(state, order_id, first, [], now_ns, market, out, terms.routing):
         return None
     out.events.clear()
     text = f"no connected venue trades {command.symbol}"
@@ -254,6 +233,8 @@ def market_moved(state: State, command: MarketMoved, now_ns: int, market: Market
                 CommandRefused("", "", refusal.code, "last_px", refusal.limit, str(last)[:60], refusal.text)
             )
             return
+    if command.symbol in state.risk.closes:
+        watch_fall(state, command.symbol, last, market.book(command.symbol), now_ns, out)
     for order_id in state.watched.get(command.symbol, ()):
         order = state.orders[order_id]
         if order.pending_cancel is None and is_trading(state, order, now_ns):

@@ -351,6 +351,11 @@ def take_back(at: Situation, report: VenueReport, key: str | None, qty: Decimal,
         text = f"{report.kind} of execution {report.ref_exec_id}, which is not booked"
         at.out.add(BreakRaised("unknown_execution", at.order.order_id, report.ref_exec_id, text))
         return
+    if not at.state.positions.holds(at.order.account, at.order.symbol, key):
+        at.out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "the trade has folded"))
+        text = f"{report.kind} of execution {report.ref_exec_id} of {execution.trade_date}, which has folded"
+        at.out.add(BreakRaised("folded_execution", at.order.order_id, key, f"{text}: for staff to book"))
+        return
     order_id = at.order.order_id
     change = qty - execution.qty
     if at.order.special is not None:

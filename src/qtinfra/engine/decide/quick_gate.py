@@ -2,9 +2,10 @@
 
 There are two readers of the controls. This one takes a plain new order with a limit price, compares it with
 every limit in one pass and gives up on anything that a control might refuse or that needs a closer look (a
-restricted list, a foreign currency, Regulation SHO, limits of an account in single symbols). The controls
-themselves, in `risk.checks`, then decide and word the refusal. Whatever this one approves, they approve with
-the same result: a test compares the two on random limits, states and orders.
+restricted list, a foreign currency, a sale of more than is owned where Regulation SHO binds, limits of an
+account in single symbols). The controls themselves, in `risk.checks`, then decide and word the refusal.
+Whatever this one approves, they approve with the same result: a test compares the two on random limits,
+states and orders.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAX_SHEETS = MAX_PROFILES
 #: Traders remembered; when there are more they are all looked up anew.
 MAX_TRADERS = 10_000
 
-_BUY = OrderSide.BUY
+_BUY, _SELL = OrderSide.BUY, OrderSide.SELL
 _NO_CELL = Cell()
 _NO_CELLS: dict[str, Cell] = {}
 
@@ -80,6 +81,8 @@ def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_n
         reference = reference_in(state, market.book(symbol), symbol, now_ns)
         if reference is None or not _within_collars(state, command, price, sheet, reference, now_ns):
             return None
+    if to.short_sale and command.side is not _BUY and not _owned(state, command):
+        return None
     if not _within_position(state, command, sheet, of, value):
         return None
     return RiskPassed(
@@ -125,6 +128,14 @@ def _within_collars(
         return low is None or price <= low * sheet.period_up
     high = drift.high(since)
     return high is None or price >= high * sheet.period_down
+
+
+def _owned(state: State, command: SubmitOrder) -> bool:
+    """Whether the order is a plain sale of what the account has and does not offer already."""
+    if command.side is not _SELL:
+        return False
+    free = state.net_position(command.account, command.symbol)
+    return command.qty <= free - state.open_quantity(command.account, command.symbol).sell
 
 
 def _within_position(

@@ -8,8 +8,9 @@ from qtinfra.core.commands import ReplaceOrder
 from qtinfra.core.decisions import Refusal
 from qtinfra.core.models import Child, Order, OrderSide, OrderType
 from qtinfra.core.reports import CXL_ALREADY_PENDING, CXL_OTHER
+from qtinfra.core.special import SpecialTerms
 from qtinfra.core.special_events import TermsReplaced
-from qtinfra.core.validation.special import TRIGGERED, check_replaced, merged, too_late
+from qtinfra.core.validation.special import NO_TERMS, TRIGGERED, check_replaced, merged, too_late
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import is_mapped, is_waiting
 from qtinfra.engine.state import State
@@ -26,10 +27,9 @@ def check_special_replace(
     changed = terms != order.special
     if changed and is_mapped(state, order):
         return held_by_venue(order)
-    if changed and order.order_type in TRIGGERED and order.children and not is_waiting(state, order):
-        old, new = order.special, terms
-        if old is None or new is None or (old.stop_px, old.trail) != (new.stop_px, new.trail):
-            return too_late("stop_px", order.status, "the order has been triggered")
+    triggered = order.order_type in TRIGGERED and order.children and not is_waiting(state, order)
+    if triggered and moves_trigger(order, terms):
+        return too_late("stop_px", order.status, "the order has been triggered")
     if any(child.replace_id for child in state.working_children(order)) and order.pending_replace is None:
         text = "the order is following the market at this moment"
         return Refusal("replace_pending", text, "", "", order.status, CXL_ALREADY_PENDING)
@@ -45,6 +45,13 @@ def held_by_venue(order: Order) -> Refusal:
 def terms_change(order: Order, command: ReplaceOrder) -> bool:
     """Whether the replace asks for other special terms than the order has."""
     return command.special is not None and merged(order.special, command.special) != order.special
+
+
+def moves_trigger(order: Order, terms: SpecialTerms | None) -> bool:
+    """Whether other terms than the order has move its stop price or its trailing distance."""
+    old = order.special or NO_TERMS
+    new = terms or NO_TERMS
+    return (old.stop_px, old.trail) != (new.stop_px, new.trail)
 
 
 def announce_terms(order: Order, command: ReplaceOrder, now_ns: int, out: Decision) -> None:

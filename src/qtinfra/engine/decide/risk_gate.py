@@ -5,16 +5,18 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.commands import SubmitOrder
-from qtinfra.core.decimals import ONE, ZERO, quotient
+from qtinfra.core.decimals import ONE, ZERO, plain, quotient
 from qtinfra.core.decisions import Refusal, RiskApproved, RiskRefused
 from qtinfra.core.events import AlgoDisabled, OverrideUsed
 from qtinfra.core.extended_models import ANY, KillScope, PartyKind
 from qtinfra.core.market import ConsolidatedBook, MarketView
 from qtinfra.core.models import AssetClass, Order, OrderSide, OrderType, TimeInForce
+from qtinfra.core.reports import REJ_EXCEEDS_LIMIT
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.algo import special_of
 from qtinfra.engine.decide.ahead import Ahead, count_ahead
 from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.price_test import has_fallen
 from qtinfra.engine.evolve_risk import open_price, scope_keys
 from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.risk_state import MAX_PROFILES, BookView
@@ -206,7 +208,7 @@ def _of_symbol(state: State, symbol: str) -> SymbolProfile:
         short_sale,
         restricted_for,
         killed,
-        not (killed or currency or short_sale or restricted_for),
+        not (killed or currency or restricted_for),
         {},
     )
 
@@ -353,8 +355,42 @@ def _parties(state: State, market: MarketView, facts: RiskFacts, special: Specia
         facts.algo = AlgoFacts(algo, run.executions, None if limit is None else int(limit), run.disabled)
     if profile.short_sale and not facts.buying:
         tested = profile.symbol in risk.price_tests
-        bid = _best_bid(market.book(profile.symbol)) if tested else None
+        book = market.book(profile.symbol) if tested or profile.symbol in risk.closes else None
+        tested = tested or (book is not None and has_fallen(state, profile.symbol, book.mid()))
+        bid = _best_bid(book) if tested else None
         facts.short = ShortFacts(bid, tested, locate_id, risk.locates.get(locate_id), state.trade_date)
+
+
+def check_stop_risk(
+    state: State,
+    account: str,
+    symbol: str,
+    side: OrderSide,
+    qty: Decimal,
+    price: Decimal | None,
+    terms: SpecialTerms | None,
+) -> Refusal | None:
+    """A stop's value counts at its stop price, and a stop-limit's limit is measured from there, since that is
+    where the market will be when it goes out."""
+    if terms is None or terms.stop_px is None:
+        return None
+    limits = profile_of(state, account, symbol).limits
+    worth = price if price is not None else terms.stop_px
+    value = qty * worth * state.instruments[symbol].multiplier
+    if limits.max_order_value is not None and value > limits.max_order_value:
+        return _over("max_order_value", "quantity", limits.max_order_value, value)
+    if limits.price_collar is None:
+        return None
+    buying = side is _BUY
+    bound = terms.stop_px * (ONE + limits.price_collar if buying else ONE - limits.price_collar)
+    if worth > bound if buying else worth < bound:
+        return _over("price_collar", "price", bound, worth)
+    return None
+
+
+def _over(code: str, field: str, limit: Decimal, observed: Decimal) -> Refusal:
+    text = f"{code}: {plain(observed)} is beyond the limit {plain(limit)}"
+    return Refusal(code, text, field, plain(limit), plain(observed), REJ_EXCEEDS_LIMIT)
 
 
 def _best_bid(book: ConsolidatedBook | None) -> Decimal | None:

@@ -8,9 +8,11 @@ from qtinfra.core.decisions import RiskApproved, RiskRefused
 from qtinfra.core.events import ChildOrder, OrderRouted
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
+from qtinfra.core.routing import RouteStyle
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import child_terms
 from qtinfra.engine.decide.risk_gate import reapprove, view_of
+from qtinfra.engine.decide.smart_routing import smart_route
 from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
 from qtinfra.router.sor import VenueTerms, plan_over, plan_route
@@ -33,8 +35,14 @@ def route(
     now_ns: int,
     market: MarketView,
     out: Decision,
+    style: RouteStyle | None = None,
 ) -> bool:
-    """Add the OrderRouted event for an approved quantity; False when no venue can take it."""
+    """Add the OrderRouted event for an approved quantity, the last of what it adds; False when no venue can
+    take it. `style` is how the order asks to be routed, None when it does not.
+    """
+    if state.routing is not None:
+        routing = state.routing
+        return smart_route(state, routing, order_id, approved, refused, style, now_ns, market, out)
     venues = eligible_venues(state, approved.symbol, refused)
     lot = state.instruments[approved.symbol].lot_size
     book = market.book(approved.symbol)

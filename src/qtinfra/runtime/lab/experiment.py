@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from math import inf
+from statistics import median
 
 import msgspec
 
@@ -11,31 +13,59 @@ from qtinfra.runtime.lab.history import Params
 from qtinfra.runtime.lab.play import Setup
 from qtinfra.runtime.lab.score import Score
 from qtinfra.runtime.lab.study import Progress, Scenario, Source, Split, run_all, tasks_of
-from qtinfra.runtime.lab.verdict import AlgoFigures, Comparison, choose, compare, figures
+from qtinfra.runtime.lab.verdict import (
+    AlgoFigures,
+    Comparison,
+    choose,
+    compare,
+    figures,
+    filled_part,
+    objective,
+)
 
 #: Told what is going on and how much of it is done.
 Stage = Callable[[str], Progress | None]
 
 #: Each so manieth training date of a symbol is used.
-TRAIN_EVERY = 4
+TRAIN_EVERY = 8
 
-#: What VWAP is chosen from: curve, its bins and look-back, intervals, clips.
+#: What VWAP is chosen from: curve, its bins and look-back, intervals, clip, weight of the expected volume.
 VWAP_GRID = tuple(
-    Params(curve, bin_minutes, lookback, slice_minutes, clip_share)
-    for curve, bin_minutes, lookback in (
-        ("static", 15, 20),
-        ("static", 5, 20),
-        ("static", 5, 60),
-        ("capped", 15, 60),
-        ("kalman", 30, 60),
+    Params(curve, bin_minutes, lookback, slice_minutes, 0.0, prior_days)
+    for curve, bin_minutes, lookback, slice_minutes, prior_days in (
+        ("static", 15, 20, 15, 0.0),
+        ("static", 15, 20, 5, 0.0),
+        ("static", 5, 20, 5, 0.0),
+        ("static", 5, 20, 1, 0.0),
+        ("capped", 5, 40, 5, 0.0),
+        ("kalman", 30, 40, 5, 0.0),
+        ("capped", 15, 40, 5, 0.25),
+        ("static", 5, 20, 2, 0.25),
+        ("capped", 5, 40, 2, 0.25),
+        ("capped", 5, 40, 2, 1.0),
+        ("median", 10, 40, 2, 0.25),
+        ("log-mean", 10, 40, 2, 0.25),
+        ("capped", 5, 40, 1, 0.25),
     )
-    for slice_minutes, clip_share in ((5, 0.0), (15, 0.0), (15, 0.05))
 )
-#: TWAP by itself: intervals and clips.
-TWAP_GRID = tuple(Params("flat", 15, 20, minutes, clip) for minutes in (5, 15) for clip in (0.0, 0.05))
+#: TWAP by itself: intervals, and a clip.
+TWAP_GRID = tuple(
+    Params("flat", 15, 20, minutes, clip)
+    for minutes, clip in ((1, 0.0), (2, 0.0), (5, 0.0), (5, 0.05), (15, 0.0), (30, 0.0))
+)
 #: POV: the interval on which it may catch up.
 POV_GRID = tuple(Params("static", 15, 20, minutes, 0.0) for minutes in (5, 15, 30))
-GRIDS = {"VWAP": VWAP_GRID, "TWAP": TWAP_GRID, "POV": POV_GRID, "IS": VWAP_GRID[:1]}
+GRIDS = {"VWAP": VWAP_GRID, "TWAP": TWAP_GRID, "POV": POV_GRID, "IS": (Params(),)}
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One candidate on the training dates: the objective, its schedule's tracking alone, the part filled."""
+
+    setup: Setup
+    orders: int
+    objective: float
+    schedule_bps: float
+    filled: float
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -46,6 +76,7 @@ class Result(msgspec.Struct, frozen=True):
         train_orders: orders on training dates, over all candidates.
         skipped: orders on reported dates that could not begin: nothing had printed by their start.
         algos: figures of each algorithm. comparisons: the first algorithm against each other one.
+        candidates: what each algorithm was chosen from, and how they did on the training dates.
         digest: SHA-256 of all scores of the reported dates.
     """
 
@@ -57,6 +88,7 @@ class Result(msgspec.Struct, frozen=True):
     algos: tuple[AlgoFigures, ...]
     comparisons: tuple[Comparison, ...]
     digest: str
+    candidates: tuple[Candidate, ...] = ()
 
 
 def run_experiment(
@@ -71,8 +103,7 @@ def run_experiment(
 ) -> Result:
     """Choose each algorithm's parameters on training dates, then report.
 
-    TWAP takes the intervals and clips that were chosen for VWAP when both run, so that the pair differs in
-    the curve alone.
+    Every algorithm by the same rule on the same dates, from its own grid.
 
     Args:
         setups: the algorithms; the first is compared with the others. Their parameters are replaced by the
@@ -83,12 +114,9 @@ def run_experiment(
         ValueError: no setups, or no orders on training or reported dates.
     """
     chosen: list[Setup] = []
-    trained = 0
+    tried: list[Candidate] = []
     for setup in setups:
         candidates = [msgspec.structs.replace(setup, params=params) for params in GRIDS[setup.algo]]
-        vwap = next((known for known in chosen if known.algo == "VWAP"), None)
-        if setup.algo in ("TWAP", "IS") and vwap is not None:
-            candidates = [msgspec.structs.replace(setup, params=vwap.params)]
         if len(candidates) > 1:
             tasks = tasks_of(
                 sources,
@@ -100,10 +128,30 @@ def run_experiment(
                 fit_to=split.train_from,
             )
             scores, _ = run_all(tasks, len(candidates), workers, stage(f"choosing {setup.algo}"))
-            trained += sum(map(len, scores))
+            tried += [_tried(*pair) for pair in zip(candidates, scores, strict=True)]
             candidates = [choose(candidates, scores, split)]
         chosen += candidates
-    return report(sources, chosen, scenario, split, workers=workers, stage=stage, train_orders=trained)
+    found = report(
+        sources,
+        chosen,
+        scenario,
+        split,
+        workers=workers,
+        stage=stage,
+        train_orders=sum(item.orders for item in tried),
+    )
+    return msgspec.structs.replace(found, candidates=tuple(tried))
+
+
+def _tried(setup: Setup, scores: Sequence[Score]) -> Candidate:
+    schedules = [item.schedule_bps for item in scores if item.schedule_bps is not None]
+    return Candidate(
+        setup,
+        len(scores),
+        objective(setup, scores) if scores else inf,
+        median(schedules) if schedules else inf,
+        filled_part(scores) if scores else 0.0,
+    )
 
 
 def report(

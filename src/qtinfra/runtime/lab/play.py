@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from decimal import Decimal
+from math import fsum
 
 import msgspec
 
@@ -16,6 +17,7 @@ from qtinfra.core.algo import AlgoTerms, FinishReason, Schedule, SliceKind
 from qtinfra.core.decimals import ONE, ZERO, exact
 from qtinfra.core.impact.power_law import impact
 from qtinfra.core.strategies.inputs import PlanInputs, Strategy
+from qtinfra.core.strategies.vwap import steered
 from qtinfra.execution.parent import Actions, Inputs, ParentView, Slice, evaluate
 from qtinfra.marketdata.bars import MINUTE_NS
 from qtinfra.marketdata.estimators import DAY_MINUTES
@@ -66,9 +68,10 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
 
 class Played(msgspec.Struct, frozen=True):
-    """An order's day: the mid it began at, its fills, its decisions, how it ended and when it was over."""
+    """An order's day: the mid it began at, its first schedule, its fills, its decisions, how and when it ended."""
 
     arrival: Decimal
+    planned: Schedule
     fills: tuple[LabFill, ...]
     decisions: tuple[Decision, ...]
     finish: FinishReason
@@ -132,6 +135,19 @@ def play(strategy: Strategy, setup: Setup, order: LabOrder, day: LabDay, facts: 
         return _Parent(strategy, setup, order, day, facts, arrival).run()
 
 
+def other_side(bought: Played, day: LabDay, facts: DayFacts) -> Played:
+    """A sell order's day from the buy order's, on a day without quotes.
+
+    Without quotes and a limit the side decides no quantity and no moment, only what a fill pays.
+    """
+    street = Street(day, False, facts.volatility, facts.spread_bps)
+    with exact():
+        fills = tuple(
+            sold for fill in bought.fills if (sold := street.take(fill.ts_ns, fill.qty, None)) is not None
+        )
+    return msgspec.structs.replace(bought, fills=fills)
+
+
 class _Parent:
     """The parent's state between looks."""
 
@@ -152,7 +168,14 @@ class _Parent:
         self._fills: list[LabFill] = []
         self._decisions: list[Decision] = []
         self._filled, self._plans, self._crossed = 0, 0, False
-        self._schedule = self._plan(Past(day, order.start_ns))
+        self._moves = (
+            setup.algo == "VWAP"
+            and not day.half_day
+            and (facts.model is not None or setup.params.prior_days > 0)
+        )
+        self._prior = setup.params.prior_days
+        self._static = in_units(facts.curve)
+        self._schedule = self._planned = self._plan(Past(day, order.start_ns))
 
     def run(self) -> Played:
         """Look again and again until the schedule says how it ended."""
@@ -164,6 +187,7 @@ class _Parent:
             if actions.finished is not None:
                 return Played(
                     self._arrival,
+                    self._planned,
                     tuple(self._fills),
                     tuple(self._decisions),
                     actions.finished,
@@ -225,7 +249,7 @@ class _Parent:
             past.now_ns,
             day.open_ns,
             day.close_ns,
-            curve=in_units(self._curve(past)),
+            curve=self._curve(past),
             daily_volume=Decimal(f"{facts.daily_volume:.3f}"),
             daily_volatility=Decimal(f"{facts.volatility:.9f}"),
             spread=Decimal(f"{facts.spread_bps * float(self._arrival) / _BPS:.6f}"),
@@ -233,27 +257,57 @@ class _Parent:
         )
         return self._strategy.plan(self._terms, inputs)
 
-    def _curve(self, past: Past) -> tuple[float, ...]:
-        """The curve as known now: the model's is updated with every bin that is over."""
-        facts = self._facts
-        if facts.model is None or facts.state is None:
-            return facts.curve
-        curve = DynamicCurve(facts.model, facts.state)
-        for end in range(self._day.open_ns + self._bin_ns, past.now_ns + 1, self._bin_ns):
-            curve.observe(past.volume(end - self._bin_ns, end))
-        return curve.curve()
+    def _curve(self, past: Past) -> tuple[Decimal, ...]:
+        """The curve as known now; one that moves asks for what the order is behind, or waits."""
+        if not self._moves:
+            return self._static
+        day, order, now = self._day, self._order, past.now_ns
+        place = min((now - day.open_ns) // self._bin_ns, len(self._facts.curve) - 1)
+        part = 1 - (now - day.open_ns - place * self._bin_ns) / self._bin_ns
+        ahead = steered(
+            self._expected(past, place, part), part, past.volume(order.start_ns), self._filled / order.qty
+        )
+        return in_units([0.0] * place + [value / fsum(ahead) for value in ahead])
 
-    def _moves(self) -> bool:
-        return self._facts.model is not None and self._terms.algo == "VWAP"
+    def _expected(self, past: Past, place: int, part: float) -> Sequence[float]:
+        """Shares expected in the running bin, as a whole one, and in those after it."""
+        facts, opened = self._facts, self._day.open_ns
+        if facts.model is None or facts.state is None:
+            seen = past.volume(opened)
+            return expected_volumes(facts.curve, place, part, seen, facts.daily_volume, self._prior)
+        curve = DynamicCurve(facts.model, facts.state)
+        for number in range(place):
+            curve.observe(past.volume(opened + number * self._bin_ns, opened + (number + 1) * self._bin_ns))
+        return curve.expected()
 
     def _is_bin_end(self, now: int) -> bool:
         bounds = self._order.start_ns < now < self._order.end_ns
-        return bounds and self._moves() and (now - self._day.open_ns) % self._bin_ns == 0
+        return bounds and self._moves and (now - self._day.open_ns) % self._bin_ns == 0
 
     def _next_bin(self, now: int) -> int:
-        if not self._moves():
+        if not self._moves:
             return self._order.end_ns + self._day.step_ns
         return self._day.open_ns + ((now - self._day.open_ns) // self._bin_ns + 1) * self._bin_ns
+
+
+def expected_volumes(
+    curve: Sequence[float], place: int, part: float, seen: float, daily_volume: float, prior_days: float
+) -> list[float]:
+    """Volume of each bin from number `place` on: the curve at the level that the day has shown.
+
+    The level is the mean of a gamma prior with the day before's expectation and the weight of `prior_days`
+    days, updated with counts: volume so far against the share of the day that it should be.
+
+    Args:
+        curve: shares of a day, summing to 1. part: of the running bin, still to come.
+        seen: shares printed since the open. daily_volume: shares expected before the open.
+
+    Source:
+        Gelman et al., Bayesian Data Analysis (2013), section 2.6: Poisson counts with exposure.
+    """
+    exposure = fsum(curve[:place]) + curve[place] * (1 - part)
+    level = (daily_volume * prior_days + seen) / (prior_days + exposure)
+    return [level * share for share in curve[place:]]
 
 
 def in_units(curve: Sequence[float]) -> tuple[Decimal, ...]:

@@ -7,22 +7,14 @@ from math import fsum
 
 import msgspec
 
-from qtinfra.core.impact.estimate import CostEstimate, CostInputs, estimate_cost
-from qtinfra.core.impact.power_law import PowerLaw
 from qtinfra.core.models import OrderSide
-from qtinfra.core.strategies.inputs import PlanInputs, curve_weights
 from qtinfra.marketdata.bars import MINUTE_NS
-from qtinfra.marketdata.estimators import DAY_MINUTES
 from qtinfra.posttrade.shortfall import average_price, implementation_shortfall
 from qtinfra.runtime.lab.days import LabDay, Past
+from qtinfra.runtime.lab.forecast import forecast_cost
 from qtinfra.runtime.lab.history import DayFacts
-from qtinfra.runtime.lab.play import CURVE_UNITS, LabOrder, Played, Setup, arrival_mid, in_units
+from qtinfra.runtime.lab.play import LabOrder, Played, Setup, arrival_mid
 
-#: How the cost model calls the planners; others are forecast as TWAP.
-COST_NAMES = {"TWAP": "twap", "VWAP": "vwap", "POV": "pov", "IS": "shortfall"}
-CONFIDENCE = 0.95
-#: The forecast's law: the lab's street has no permanent impact, so its forecast has none either.
-LAB_LAW = PowerLaw(gamma=0.0)
 _BPS = 10_000
 
 
@@ -32,7 +24,8 @@ class Score(msgspec.Struct, frozen=True):
     Attributes:
         ordered, filled: shares.
         tracking_bps: |average price - VWAP of the order's time| over that VWAP; None without fills.
-        schedule_bps: the same with half-spread and impact taken out of the fills: what the timing alone did.
+        schedule_bps: the same with the fills at their minutes' recorded VWAP: what the schedule decides.
+        cost_bps: what the fills paid beyond those prices, half-spread and impact: what execution decides.
         shortfall_bps: against the arrival mid, what was not filled valued at the last price; costs positive.
         predicted_bps, low_bps, high_bps: its forecast before the order, with a band of 95%.
         rate: own / (own + others) until the order was over.
@@ -47,6 +40,7 @@ class Score(msgspec.Struct, frozen=True):
     filled: int
     tracking_bps: float | None
     schedule_bps: float | None
+    cost_bps: float | None
     shortfall_bps: float
     predicted_bps: float
     low_bps: float
@@ -63,7 +57,9 @@ class Score(msgspec.Struct, frozen=True):
 def score(setup: Setup, order: LabOrder, day: LabDay, facts: DayFacts, played: Played) -> Score:
     """Measure an order's day."""
     _, vwap = day.traded(order.start_ns, order.end_ns)
-    forecast = forecast_cost(setup, order, day, facts)
+    forecast = forecast_cost(setup, order, day, facts, played)
+    average = float(average_price((Decimal(fill.qty), fill.price) for fill in played.fills))
+    undisturbed = _undisturbed(day, played)
     return Score(
         day.symbol,
         day.trade_date,
@@ -71,35 +67,15 @@ def score(setup: Setup, order: LabOrder, day: LabDay, facts: DayFacts, played: P
         order.buy,
         order.qty,
         played.filled,
-        _tracking(float(average_price((Decimal(fill.qty), fill.price) for fill in played.fills)), vwap),
-        _tracking(_undisturbed(day, played), vwap),
+        _tracking(average, vwap),
+        _tracking(undisturbed, vwap),
+        (1 if order.buy else -1) * (average / undisturbed - 1) * _BPS if undisturbed else None,
         _shortfall_bps(order, day, played),
         forecast.expected_bps,
         forecast.low,
         forecast.high,
         realised_rate(order, day, played),
         played.finish.value,
-    )
-
-
-def forecast_cost(setup: Setup, order: LabOrder, day: LabDay, facts: DayFacts) -> CostEstimate:
-    """The order's cost as the cost model sees it before the first slice; every slice crosses."""
-    minutes = (order.end_ns - order.start_ns) / MINUTE_NS
-    return estimate_cost(
-        COST_NAMES.get(setup.algo, "twap"),
-        CostInputs(
-            float(order.qty),
-            facts.daily_volume,
-            facts.volatility,
-            facts.spread_bps,
-            horizon_days=min(1.0, minutes / DAY_MINUTES),
-            participation=float(setup.rate),
-            urgency=setup.urgency,
-            curve=_window_curve(order, day, facts),
-            spread_share=1.0,
-        ),
-        CONFIDENCE,
-        LAB_LAW,
     )
 
 
@@ -110,23 +86,6 @@ def realised_rate(order: LabOrder, day: LabDay, played: Played) -> float:
         end = day.open_ns - (day.open_ns - played.fills[-1].ts_ns - 1) // MINUTE_NS * MINUTE_NS
     others, _ = day.traded(order.start_ns, end)
     return played.filled / (played.filled + others) if played.filled else 0.0
-
-
-def _window_curve(order: LabOrder, day: LabDay, facts: DayFacts) -> tuple[float, ...]:
-    """Shares of the day's volume in equal parts of the order's time, as many as the curve has bins."""
-    count, length = len(facts.curve), order.end_ns - order.start_ns
-    ends = tuple(order.start_ns + length * place // count for place in range(count + 1))
-    inputs = PlanInputs(
-        order.buy,
-        Decimal(order.qty),
-        Decimal(0),
-        Decimal(1),
-        order.start_ns,
-        day.open_ns,
-        day.close_ns,
-        curve=in_units(facts.curve),
-    )
-    return tuple(float(volume) / CURVE_UNITS for volume in curve_weights(inputs, ends))
 
 
 def _shortfall_bps(order: LabOrder, day: LabDay, played: Played) -> float:

@@ -10,25 +10,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
-from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
 
-from qtinfra.core.strategies.inputs import chance
 from qtinfra.core.strategies.registry import BUILT_IN
 from qtinfra.marketdata.bars import MINUTE_NS, by_session, read_bars
 from qtinfra.marketdata.calendars import build_calendar
 from qtinfra.runtime.lab.days import LabDay, from_bars
 from qtinfra.runtime.lab.history import FACT_DAYS, DayFacts, History, facts_of_morning
-from qtinfra.runtime.lab.play import LabOrder, Setup, play
+from qtinfra.runtime.lab.play import LabOrder, Played, Setup, other_side, play
 from qtinfra.runtime.lab.score import Score, score
 from qtinfra.runtime.lab.ticks import from_lobster, from_nbbo
 
 #: Told how many stock-days of how many are done.
 Progress = Callable[[int, int], None]
 
+#: Orders of a stock-day: a buy and a sell.
+SIDES = 2
 #: Dates of one task for a worker.
 TASK_DATES = 12
 MAX_WORKERS = 64
@@ -77,7 +77,7 @@ class Scenario(msgspec.Struct, frozen=True):
     """The orders, the same for every algorithm.
 
     Attributes:
-        seed: of the sides, and of the intervals' resamples.
+        seed: of the intervals' resamples; both sides of every stock-day are played.
         share: of the mean daily volume that is ordered.
         start_minutes: from the open to the order's start; it ends at the close, before the auction.
         warmup_days: earlier days that a day needs.
@@ -147,26 +147,33 @@ def _date(day: LabDay) -> str:
 # -- running ---------------------------------------------------------------------------------------
 
 
-def order_of(day: LabDay, facts: DayFacts, scenario: Scenario, setup: Setup) -> LabOrder:
-    """The day's order; its side is drawn by seed, symbol and date. POV gets what its rate takes in a day."""
-    draw = int.from_bytes(sha256(f"{day.symbol} {day.trade_date}".encode()).digest()[:6])
+def order_of(day: LabDay, facts: DayFacts, scenario: Scenario, setup: Setup, buy: bool = True) -> LabOrder:
+    """The day's order on one side. POV gets what its rate takes in a day."""
     share = float(setup.rate) if setup.algo == "POV" else scenario.share
     qty = max(1, round(facts.daily_volume * share))
-    start = day.open_ns + scenario.start_minutes * MINUTE_NS
-    return LabOrder(chance(scenario.seed, draw) * 2 < 1, qty, start, day.close_ns)
+    return LabOrder(buy, qty, day.open_ns + scenario.start_minutes * MINUTE_NS, day.close_ns)
 
 
-def run_day(history: History, place: int, setup: Setup, scenario: Scenario, fit_to: str = "") -> Score | None:
-    """One order of one day; None when nothing had printed by its start."""
+def run_day(history: History, place: int, setup: Setup, scenario: Scenario, fit_to: str = "") -> list[Score]:
+    """A buy and a sell order of one day; none when nothing had printed by their start."""
     day = history.days[place]
     start = day.open_ns + scenario.start_minutes * MINUTE_NS
     if place:
         facts = history.facts(place, setup.params, _fit_place(history, place, fit_to))
     else:
         facts = facts_of_morning(day, start)
-    order = order_of(day, facts, scenario, setup)
-    played = play(BUILT_IN[setup.algo], setup, order, day, facts)
-    return None if played is None else score(setup, order, day, facts, played)
+    found: list[Score] = []
+    bought: Played | None = None
+    for buy in (True, False):
+        order = order_of(day, facts, scenario, setup, buy)
+        if bought is not None and day.quotes is None:
+            played: Played | None = other_side(bought, day, facts)
+        else:
+            played = bought = play(BUILT_IN[setup.algo], setup, order, day, facts)
+        if played is None:
+            return []
+        found.append(score(setup, order, day, facts, played))
+    return found
 
 
 def _fit_place(history: History, place: int, fit_to: str) -> int:
@@ -174,8 +181,8 @@ def _fit_place(history: History, place: int, fit_to: str) -> int:
     return next((at for at in range(place) if fit_to and history.days[at].trade_date >= fit_to), place)
 
 
-def run_task(task: Task) -> list[tuple[int, Score | None]]:
-    """Every set-up on every date of the task, as (number of the set-up, score)."""
+def run_task(task: Task) -> list[tuple[int, list[Score]]]:
+    """Every set-up on every date of the task, as (number of the set-up, scores)."""
     history = load(task.source)
     wanted = set(task.dates)
     places = [place for place, day in enumerate(history.days) if day.trade_date in wanted]
@@ -198,17 +205,15 @@ def run_all(
     total, done, skipped = sum(len(task.dates) for task in tasks), 0, 0
     for task, found in zip(tasks, _results(tasks, min(workers, MAX_WORKERS)), strict=True):
         for number, item in found:
-            if item is None:
-                skipped += 1
-            else:
-                scores[number].append(item)
+            skipped += 0 if item else SIDES
+            scores[number] += item
         done += len(task.dates)
         if progress is not None:
             progress(done, total)
     return scores, skipped
 
 
-def _results(tasks: Sequence[Task], workers: int) -> Iterator[list[tuple[int, Score | None]]]:
+def _results(tasks: Sequence[Task], workers: int) -> Iterator[list[tuple[int, list[Score]]]]:
     if workers <= 1:
         yield from map(run_task, tasks)
         return

@@ -25,9 +25,10 @@ class AlgoFigures(msgspec.Struct, frozen=True):
     """One algorithm on the reported dates.
 
     Attributes:
-        stock_days: orders. filled: part of what was ordered.
+        orders: a buy and a sell on every stock-day. filled: part of what was ordered.
         tracking_bps: median of |average price - interval VWAP|, costs in it.
         schedule_bps: the same at the minutes' recorded prices, without half-spread and impact.
+        cost_bps: mean of half-spread and impact paid.
         shortfall_bps, predicted_bps: mean against arrival, and mean of the forecasts.
         coverage: part of the orders whose shortfall lies in the forecast's 95% band.
         rate: median of own / (own + others).
@@ -35,10 +36,11 @@ class AlgoFigures(msgspec.Struct, frozen=True):
     """
 
     setup: Setup
-    stock_days: int
+    orders: int
     filled: float
     tracking_bps: Interval
     schedule_bps: Interval
+    cost_bps: Interval
     shortfall_bps: Interval
     predicted_bps: float
     coverage: Interval
@@ -54,6 +56,7 @@ class Comparison(msgspec.Struct, frozen=True):
         reduction: 1 - median tracking error / the other's, all costs in.
         difference_bps: the other's median less this one's.
         schedule_reduction: as `reduction` without half-spread and impact.
+        cost_difference_bps: mean cost that the other paid less what this one paid.
     """
 
     algo: str
@@ -62,6 +65,7 @@ class Comparison(msgspec.Struct, frozen=True):
     reduction: Interval
     difference_bps: Interval
     schedule_reduction: Interval
+    cost_difference_bps: Interval
 
 
 def choose(candidates: Sequence[Setup], scores: Sequence[Sequence[Score]], split: Split) -> Setup:
@@ -113,6 +117,7 @@ def figures(setup: Setup, scores: Sequence[Score], split: Split, seed: int) -> A
         filled_part(scores),
         over(lambda found: median(_tracking(found))),
         over(lambda found: median([item.schedule_bps for item in found if item.schedule_bps is not None])),
+        over(_mean_cost),
         over(lambda found: fsum(item.shortfall_bps for item in found) / len(found)),
         fsum(item.predicted_bps for item in scores) / len(scores),
         over(lambda found: sum(item.in_band for item in found) / len(found)),
@@ -126,19 +131,15 @@ def compare(ours: Sequence[Score], theirs: Sequence[Score], split: Split, seed: 
 
     Raises:
         LeakError: a score is not of a reported date.
-        ValueError: no pairs, or a pair's orders differ in side or size.
+        ValueError: no pairs, or a pair's orders differ in size.
     """
-    other = {(item.symbol, item.trade_date): item for item in _reported(theirs, split)}
-    pairs = [
-        (item, other[item.symbol, item.trade_date])
-        for item in _reported(ours, split)
-        if (item.symbol, item.trade_date) in other
-    ]
+    other = {_order(item): item for item in _reported(theirs, split)}
+    pairs = [(item, other[_order(item)]) for item in _reported(ours, split) if _order(item) in other]
     pairs = [pair for pair in pairs if all(item.tracking_bps is not None for item in pair)]
     for one, two in pairs:
-        if (one.buy, one.ordered) != (two.buy, two.ordered):
+        if one.ordered != two.ordered:
             raise ValueError(f"{one.symbol} {one.trade_date}: the two orders are not the same")
-    ordered = sorted(pairs, key=lambda pair: (pair[0].trade_date, pair[0].symbol))
+    ordered = sorted(pairs, key=lambda pair: (pair[0].trade_date, *_order(pair[0])))
     days = [list(group) for _, group in groupby(ordered, key=lambda pair: pair[0].trade_date)]
     return Comparison(
         ours[0].algo,
@@ -147,6 +148,7 @@ def compare(ours: Sequence[Score], theirs: Sequence[Score], split: Split, seed: 
         block_bootstrap(days, lambda found: _reduction(found, "tracking_bps"), seed),
         block_bootstrap(days, _difference, seed),
         block_bootstrap(days, lambda found: _reduction(found, "schedule_bps"), seed),
+        block_bootstrap(days, _cost_difference, seed),
     )
 
 
@@ -157,7 +159,7 @@ def filled_part(scores: Sequence[Score]) -> float:
 
 def by_date(scores: Sequence[Score]) -> list[list[Score]]:
     """The scores of each date, dates in order."""
-    ordered = sorted(scores, key=lambda item: (item.trade_date, item.symbol))
+    ordered = sorted(scores, key=lambda item: (item.trade_date, *_order(item)))
     return [list(group) for _, group in groupby(ordered, key=lambda item: item.trade_date)]
 
 
@@ -191,3 +193,16 @@ def _reduction(pairs: Sequence[Pair], field: str) -> float:
 def _difference(pairs: Sequence[Pair]) -> float:
     ours, theirs = _medians(pairs, "tracking_bps")
     return theirs - ours
+
+
+def _order(item: Score) -> tuple[str, str, bool]:
+    return item.symbol, item.trade_date, item.buy
+
+
+def _mean_cost(scores: Sequence[Score]) -> float:
+    costs = [item.cost_bps for item in scores if item.cost_bps is not None]
+    return fsum(costs) / len(costs) if costs else 0.0
+
+
+def _cost_difference(pairs: Sequence[Pair]) -> float:
+    return _mean_cost([two for _, two in pairs]) - _mean_cost([one for one, _ in pairs])

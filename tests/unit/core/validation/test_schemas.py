@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
+from msgspec.structs import replace
 from pydantic import ValidationError
 
 from qtinfra.core.commands import ReplaceOrder, SetLimit, SubmitOrder
+from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.errors import FieldError, MessageRefused
 from qtinfra.core.validation.schemas import (
     ExecutionCreateRequest,
@@ -64,7 +66,28 @@ def as_order(model: OrderCreateRequest) -> tuple[SubmitOrder, str]:
         model.min_quantity,
         model.capacity,
         model.trader,
+        special=special_of(model),
+        algo=model.algo,
     ), model.text
+
+
+def special_of(model: OrderCreateRequest | OrderUpdateRequest) -> SpecialTerms | None:
+    """The terms as the model has them; a type that needs some has empty ones."""
+    peg, offset = model.peg or (None, Decimal(0))
+    terms = SpecialTerms(
+        model.stop_price, model.trail_amount, model.display_quantity, peg, offset, model.expire_at or 0
+    )
+    if isinstance(model, OrderUpdateRequest):
+        return terms if terms != SpecialTerms() else None
+    terms = replace(
+        terms,
+        do_not_reduce=model.do_not_reduce,
+        do_not_increase=model.do_not_increase,
+        locate_id=model.locate_id,
+        smp_id=model.self_match_id,
+    )
+    plain = model.order_type in ("LIMIT", "MARKET") and model.time_in_force != "GTD"
+    return None if plain and terms == SpecialTerms() else terms
 
 
 def order_by_schema(data: bytes) -> tuple[SubmitOrder, str]:
@@ -72,7 +95,9 @@ def order_by_schema(data: bytes) -> tuple[SubmitOrder, str]:
 
 
 def as_replace(model: OrderUpdateRequest) -> ReplaceOrder:
-    return ReplaceOrder("ACC-1", model.client_order_id, "c-1", model.quantity, model.price)
+    return ReplaceOrder(
+        "ACC-1", model.client_order_id, "c-1", model.quantity, model.price, special=special_of(model)
+    )
 
 
 def as_execution(model: ExecutionCreateRequest) -> NewExecution:
@@ -94,6 +119,17 @@ def test_parser_and_schema_agree_on_every_new_order(data: bytes) -> None:
     fast = fast_new_order(data)
     thorough = outcome(lambda: thorough_new_order(data))
     assert fast is None or fast == thorough
+    assert outcome(lambda: read_new_order(data)) == thorough
+    assert outcome(order_by_schema, data) == thorough
+
+
+@FUZZ
+@given(data=fuzzed(wire_fuzz.ORDER | wire_fuzz.SPECIAL))
+@example(data=written(list((wire_fuzz.ORDER | wire_fuzz.SPECIAL).items()), ""))
+@example(data=written(list((wire_fuzz.ORDER | {"order_type": '"STOP"'}).items()), ""))
+@example(data=written(list((wire_fuzz.ORDER | {"time_in_force": '"GTD"'}).items()), ""))
+def test_parser_and_schema_agree_on_every_order_with_special_terms(data: bytes) -> None:
+    thorough = outcome(lambda: thorough_new_order(data))
     assert outcome(lambda: read_new_order(data)) == thorough
     assert outcome(order_by_schema, data) == thorough
 
@@ -129,7 +165,7 @@ def test_parser_and_schema_agree_on_every_set_of_limits(data: bytes) -> None:
     assert outcome(lambda: as_limits(RiskParameters.from_wire(data))) == parsed
 
 
-@pytest.mark.parametrize("name", wire_fuzz.ORDER)
+@pytest.mark.parametrize("name", wire_fuzz.ORDER | wire_fuzz.SPECIAL)
 def test_every_nasty_value_in_every_field_gets_one_verdict(name: str) -> None:
     for value in (*wire_fuzz.NASTY_NUMBERS, *wire_fuzz.NASTY_TEXT, *wire_fuzz.NASTY_OTHER):
         data = written(list((wire_fuzz.ORDER | {name: value}).items()), " ")

@@ -220,13 +220,17 @@ def test_a_replace_changes_quantity_price_or_both_and_needs_one() -> None:
     )
 
 
-def test_everything_but_quantity_price_id_and_text_is_immutable() -> None:
+def test_everything_but_quantity_price_terms_id_and_text_is_immutable() -> None:
     assert sorted(IMMUTABLE) == [
         "account_id",
         "algo",
         "capacity",
+        "do_not_increase",
+        "do_not_reduce",
+        "locate_id",
         "min_quantity",
         "order_type",
+        "self_match_id",
         "side",
         "symbol",
         "time_in_force",

@@ -21,7 +21,21 @@ ORDER: Message = {
     "trader": '"T 1"',
     "text": '"call me"',
 }
-REPLACE: Message = {"client_order_id": '"c-2"', "quantity": '"800"', "price": "9.10", "text": '""'}
+#: Special terms, of all types at once: what goes together is the rules' question.
+TERMS: Message = {
+    "stop_price": '"149.50"',
+    "trail_amount": "0.250",
+    "display_quantity": '"100"',
+    "peg": '{"type":"MIDPOINT","offset":"-0.010"}',
+    "expire_at": '"2024-07-08T20:00:00.5Z"',
+}
+SPECIAL: Message = TERMS | {
+    "locate_id": '"L-1"',
+    "self_match_id": '"desk 7"',
+    "do_not_reduce": "true",
+    "do_not_increase": "false",
+}
+REPLACE: Message = {"client_order_id": '"c-2"', "quantity": '"800"', "price": "9.10", "text": '""'} | TERMS
 EXECUTION: Message = {
     "order_id": '"o-1"',
     "venue": '"XNYS"',

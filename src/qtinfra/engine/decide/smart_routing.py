@@ -1,0 +1,361 @@
+"""Scored routing: which venues there are to choose from, the strategy's plan, and breakers of venues.
+
+It works where a routing policy is in force; `decide.routing` is the way there.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import partial
+
+from qtinfra.core import events as ev
+from qtinfra.core import routing_events as re
+from qtinfra.core.decimals import ZERO
+from qtinfra.core.decisions import RiskApproved, RoutePlan
+from qtinfra.core.extended_models import VenueStatus
+from qtinfra.core.market import MarketView, VenueQuote
+from qtinfra.core.models import ChildStatus, OrderSide, TimeInForce
+from qtinfra.core.routing import SWEEP, Activity, RouteStyle, RoutingPolicy
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.risk_gate import view_of
+from qtinfra.engine.lookup import open_venues, routing_of
+from qtinfra.engine.routing_state import RoutingState, VenueRecord
+from qtinfra.engine.state import State
+from qtinfra.router.breaker import Breaker, BreakerPhase, cooldown_ns, failures_with, opens
+from qtinfra.router.costs import all_in
+from qtinfra.router.scoring import Candidate, Field, RouteRequest, expectation, field_of, scores, wrong_plan
+from qtinfra.router.sor import VenueTerms
+from qtinfra.router.stats import chance, percentile_ns
+from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST
+
+_BUY = OrderSide.BUY
+_IOC = TimeInForce.IOC
+_CLOSED = BreakerPhase.CLOSED
+_NOTHING = VenueRecord()
+
+
+def smart_route(
+    state: State,
+    routing: RoutingState,
+    order_id: str,
+    approved: RiskApproved,
+    refused: list[str],
+    style: RouteStyle | None,
+    now_ns: int,
+    market: MarketView,
+    out: Decision,
+) -> bool:
+    """Add RouteScored and OrderRouted (the latter last) for an approved quantity; False when no venue can
+    take it.
+    """
+    style = style or _asked_style(state, order_id) or style_of(routing, approved.account)
+    ask = request(state, routing, order_id, approved, refused, style, now_ns, market)
+    if not ask.field.venues:
+        return False
+    strategy = routing_of(state).get(style.strategy) or BUILT_IN_ROUTING[SWEEP]
+    plan, name = strategy.plan(ask), strategy.name
+    if strategy is not BUILT_IN_ROUTING.get(name):
+        wrong = wrong_plan(ask, plan)
+        if wrong:
+            plan, name = BUILT_IN_ROUTING[SWEEP].plan(ask), SWEEP
+            plan = RoutePlan(plan.legs, f"{style.strategy}: {wrong}; {plan.reason}", ask.bid, ask.ask)
+    if not plan.legs:
+        return False
+    if len(ask.field.venues) > 1:
+        out.add(_scored(ask, plan, order_id, name, now_ns))
+    if routing.breakers:
+        _probe(routing, plan, order_id, now_ns, out)
+    children = []
+    for number, leg in enumerate(plan.legs):
+        child_id = out.venue_id(number)
+        children.append(
+            ev.ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
+        )
+    out.add(ev.OrderRouted(order_id, tuple(children), plan.reason, plan.best_bid, plan.best_ask, now_ns))
+    return True
+
+
+def _scored(ask: RouteRequest, plan: RoutePlan, order_id: str, name: str, now_ns: int) -> re.RouteScored:
+    confidence, expected = expectation(ask, plan)
+    iso = bool(ask.protected) and len(plan.legs) > 1
+    return re.RouteScored(order_id, name, scores(ask), confidence, expected, iso, now_ns)
+
+
+def _asked_style(state: State, order_id: str) -> RouteStyle | None:
+    special = state.orders[order_id].special if order_id in state.specials else None
+    return special.routing if special is not None else None
+
+
+def style_of(routing: RoutingState, account: str) -> RouteStyle:
+    """How orders of an account are routed that ask for nothing else."""
+    styles = routing.memo.styles
+    if styles is None:
+        styles = routing.memo.styles = dict(routing.policy.accounts)
+    return styles.get(account, routing.policy.style)
+
+
+def request(
+    state: State,
+    routing: RoutingState,
+    order_id: str,
+    approved: RiskApproved,
+    refused: list[str],
+    style: RouteStyle,
+    now_ns: int,
+    market: MarketView,
+) -> RouteRequest:
+    """What a strategy is asked: the order, the venues that may take it, and the fresh quotes."""
+    policy, symbol = routing.policy, approved.symbol
+    instrument = state.instruments[symbol]
+    book = market.book(symbol)
+    quotes, bid, offer = None, None, None
+    if book is not None:
+        view = view_of(state, book)
+        quotes, bid, offer = view.quotes, view.bid, view.ask
+        if policy.max_quote_age_ns:
+            quotes, bid, offer = _fresh(quotes, bid, offer, now_ns - policy.max_quote_age_ns)
+    px = approved.price
+    if px is None:
+        px = (offer if approved.side is _BUY else bid) or state.reference_prices.get(symbol)
+    ticks = instrument.ticks
+    tick = ticks[0].tick if len(ticks) == 1 or px is None else instrument.tick_at(px)
+    return RouteRequest(
+        approved,
+        _field(state, routing, approved, refused, px, tick, now_ns),
+        style,
+        quotes,
+        bid,
+        offer,
+        instrument.lot_size,
+        tick,
+        tick * policy.market_collar_ticks,
+        _protected(state, routing, symbol) if routing.rules else (),
+        _asked(state, policy, order_id) if style.strategy == DARK_FIRST else (),
+        policy.dark_min_qty,
+    )
+
+
+def _fresh(
+    quotes: dict[str, VenueQuote], bid: Decimal | None, ask: Decimal | None, oldest_ns: int
+) -> tuple[dict[str, VenueQuote], Decimal | None, Decimal | None]:
+    """The quotes that are not too old, and their touch."""
+    for quote in quotes.values():
+        if quote.ts_ns < oldest_ns:
+            break
+    else:
+        return quotes, bid, ask
+    fresh = {mic: quote for mic, quote in quotes.items() if quote.ts_ns >= oldest_ns}
+    bids = [quote.bids[0][0] for quote in fresh.values() if quote.bids]
+    asks = [quote.asks[0][0] for quote in fresh.values() if quote.asks]
+    return fresh, max(bids, default=None), min(asks, default=None)
+
+
+def _protected(state: State, routing: RoutingState, symbol: str) -> tuple[str, ...]:
+    """MICs whose quotes in the symbol are protected today."""
+    known = routing.memo.protected.get(symbol)
+    if known is None:
+        found: dict[str, None] = {}
+        for rule in routing.rules:
+            if rule.covers(symbol, state.trade_date):
+                found.update(dict.fromkeys(rule.venues))
+        known = routing.memo.protected[symbol] = tuple(found)
+    return known
+
+
+def _asked(state: State, policy: RoutingPolicy, order_id: str) -> tuple[str, ...]:
+    """Venues without display that the order has been to."""
+    order = state.orders.get(order_id)
+    if order is None:
+        return ()
+    been = (state.children[child_id].venue for child_id in order.children)
+    return tuple(mic for mic in been if mic in policy.dark)
+
+
+# --- candidates ------------------------------------------------------------------------------------------
+
+
+def _field(
+    state: State,
+    routing: RoutingState,
+    approved: RiskApproved,
+    refused: list[str],
+    px: Decimal | None,
+    tick: Decimal,
+    now_ns: int,
+) -> Field:
+    """The venues that may take the order: open, not refused, not behind an open breaker, with their rooms."""
+    symbol, tif = approved.symbol, approved.tif
+    plain = not refused
+    if routing.breakers and plain:
+        plain = all(breaker.phase is _CLOSED for breaker in routing.breakers.values())
+    if routing.limits and plain:
+        plain = _fits_everywhere(state, routing, approved, px)
+    if plain:
+        return _usual_field(state, routing, symbol, tif, tick)
+    found = []
+    for terms in open_venues(state, symbol):
+        breaker = routing.breakers.get(terms.mic)
+        if terms.mic in refused or (breaker is not None and breaker.blocks(now_ns)):
+            continue
+        venue = _candidate(state, routing, symbol, terms, tif, tick)
+        room = _room(state, routing, terms.mic, symbol, px) if terms.mic in routing.limits else None
+        probe = breaker is not None and breaker.phase is not _CLOSED
+        if room is not None or probe:
+            venue = _restricted(venue, room, probe)
+        if room is None or room > ZERO:
+            found.append(venue)
+    return field_of(tuple(found))
+
+
+def _usual_field(state: State, routing: RoutingState, symbol: str, tif: TimeInForce, tick: Decimal) -> Field:
+    """All open venues, none of which stands back."""
+    key = (symbol, tif, tick)
+    known = routing.memo.fields.get(key)
+    if known is None:
+        venues = open_venues(state, symbol)
+        known = field_of(tuple(_candidate(state, routing, symbol, terms, tif, tick) for terms in venues))
+        routing.memo.fields[key] = known
+    return known
+
+
+def _fits_everywhere(state: State, routing: RoutingState, approved: RiskApproved, px: Decimal | None) -> bool:
+    """Whether no venue's limit would hold back any of the order, wherever it goes."""
+    value = (px or ZERO) * state.instruments[approved.symbol].multiplier * approved.qty
+    if value <= ZERO:
+        return False
+    for mic, limit in routing.limits.items():
+        record = routing.venues.get(mic, _NOTHING)
+        standing = record.open_notional + value
+        if limit.open_notional is not None and standing > limit.open_notional:
+            return False
+        if limit.credit is not None and standing + record.traded > limit.credit:
+            return False
+    return True
+
+
+def _restricted(venue: Candidate, room: Decimal | None, probe: bool) -> Candidate:
+    return Candidate(
+        venue.fees,
+        venue.charged,
+        venue.take,
+        venue.post,
+        venue.behind,
+        venue.dark,
+        venue.latency_us,
+        venue.hidden,
+        venue.takes,
+        venue.posts,
+        venue.markets,
+        room,
+        probe,
+    )
+
+
+def _candidate(
+    state: State, routing: RoutingState, symbol: str, terms: VenueTerms, tif: TimeInForce, tick: Decimal
+) -> Candidate:
+    """A venue as its statistics and reference data make it."""
+    key = (terms.mic, symbol, tif, tick)
+    known = routing.memo.candidates.get(key)
+    if known is not None:
+        return known
+    record, venue = routing.venues.get(terms.mic), state.venues[terms.mic]
+    tallies = record.tallies if record is not None else {}
+    delay_ns = percentile_ns(record.delays, 50) if record is not None else None
+    latency_us = (delay_ns or 0) // 1_000
+    take = chance(tallies.get(Activity.TAKE), Activity.TAKE)
+    post = chance(tallies.get(Activity.POST), Activity.POST)
+    made = Candidate(
+        all_in(routing.policy, terms, take, post, latency_us, tick),
+        terms,
+        take,
+        post,
+        chance(tallies.get(Activity.BEHIND), Activity.BEHIND),
+        chance(tallies.get(Activity.DARK), Activity.DARK),
+        latency_us,
+        terms.mic in routing.policy.dark,
+        "LIMIT" in venue.order_types and _IOC in venue.time_in_force,
+        "LIMIT" in venue.order_types and tif in venue.time_in_force,
+        "MARKET" in venue.order_types,
+    )
+    routing.memo.candidates[key] = made
+    return made
+
+
+def _room(state: State, routing: RoutingState, mic: str, symbol: str, px: Decimal | None) -> Decimal:
+    """Units that the venue's limits leave; none when nothing prices the order."""
+    limit, record = routing.limits[mic], routing.venues.get(mic, _NOTHING)
+    unit = (px or ZERO) * state.instruments[symbol].multiplier
+    if unit <= ZERO:
+        return ZERO
+    left = []
+    if limit.open_notional is not None:
+        left.append(limit.open_notional - record.open_notional)
+    if limit.credit is not None:
+        left.append(limit.credit - record.open_notional - record.traded)
+    units = max(ZERO, min(left)) // unit
+    return units - units % state.instruments[symbol].lot_size
+
+
+# --- breakers --------------------------------------------------------------------------------------------
+
+
+def _probe(routing: RoutingState, plan: RoutePlan, order_id: str, now_ns: int, out: Decision) -> None:
+    """Say of each venue in the plan that is being tried again that it is."""
+    terms = routing.policy.breaker
+    for mic in dict.fromkeys(leg.venue for leg in plan.legs):
+        breaker = routing.breakers.get(mic)
+        if terms is not None and breaker is not None and breaker.phase is not _CLOSED:
+            out.add(re.BreakerProbed(mic, order_id, now_ns + cooldown_ns(breaker, terms), now_ns))
+
+
+def routing_aftermath(state: State, events: list[ev.AnyEvent], out: Decision) -> None:
+    """Add the follow-ups that breakers need after these events; `state` is after them."""
+    routing = state.routing
+    if routing is None or routing.policy.breaker is None:
+        return
+    for event in events:
+        if isinstance(event, ev.ChildRejected):
+            out.then(partial(review_failure, venue=event.venue, lost=False, reason=event.reason))
+        elif isinstance(event, ev.ChildUnknown):
+            if state.connected(event.venue):  # otherwise the lost link is the failure
+                out.then(partial(review_failure, venue=event.venue, lost=False, reason=event.reason))
+        elif isinstance(event, ev.VenueStatusSet):
+            if event.status is VenueStatus.DISCONNECTED:
+                out.then(partial(review_failure, venue=event.venue, lost=True, reason=event.reason))
+        elif routing.breakers and isinstance(event, ev.ChildAcked | ev.OrderFilled | ev.ChildEnded):
+            breaker = routing.breakers.get(event.venue)
+            if breaker is not None and _answers(breaker, event):
+                out.then(partial(close_breaker, venue=event.venue))
+
+
+def _answers(breaker: Breaker, event: ev.ChildAcked | ev.OrderFilled | ev.ChildEnded) -> bool:
+    """Whether the event is the venue's good answer to its probe."""
+    if breaker.phase is not BreakerPhase.HALF_OPEN or breaker.probe != event.child_id:
+        return False
+    return not (isinstance(event, ev.ChildEnded) and event.status == ChildStatus.NOT_RECEIVED)
+
+
+def review_failure(
+    state: State, now_ns: int, market: MarketView, out: Decision, *, venue: str, lost: bool, reason: str
+) -> None:
+    """Follow-up: count a failure of a venue, and open its breaker when it was one too many."""
+    del market
+    routing = state.routing
+    terms = routing.policy.breaker if routing is not None else None
+    if routing is None or terms is None:
+        return
+    breaker = routing.breakers.get(venue)
+    out.add(re.VenueFailed(venue, lost, reason, now_ns))
+    if opens(breaker, now_ns, terms):
+        until_ns = now_ns + cooldown_ns(breaker, terms)
+        out.add(re.BreakerOpened(venue, failures_with(breaker, now_ns, terms), until_ns, reason, now_ns))
+
+
+def close_breaker(state: State, now_ns: int, market: MarketView, out: Decision, *, venue: str) -> None:
+    """Follow-up: the probe was answered."""
+    del market
+    routing = state.routing
+    breaker = routing.breakers.get(venue) if routing is not None else None
+    if breaker is not None and breaker.phase is BreakerPhase.HALF_OPEN:
+        out.add(re.BreakerClosed(venue, now_ns))

@@ -1,0 +1,291 @@
+"""The part of evolve that keeps what routing learns: `engine.evolve` has these functions in its table.
+
+Every venue order is a trial of its activity from OrderRouted to its end; counts, delays, costs and what
+stands at a venue follow the events that report them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from qtinfra.core import events as ev
+from qtinfra.core import routing_events as re
+from qtinfra.core.decimals import ZERO, canonical, quotient
+from qtinfra.core.decisions import RouteLeg
+from qtinfra.core.models import Child, OrderSide
+from qtinfra.core.routing import PPM, Activity
+from qtinfra.engine.routing_state import Bin, RoutingState, Sent
+from qtinfra.engine.state import State
+from qtinfra.router.breaker import Breaker, BreakerPhase
+from qtinfra.router.scoring import activity_of
+from qtinfra.router.stats import Tally, bucket_of, chance
+
+Handler = Callable[[State, Any], None]
+_After = Callable[[State, RoutingState, Any], None]
+
+_BUY = OrderSide.BUY
+
+
+def _opened_routing(state: State) -> RoutingState:
+    if state.routing is None:
+        state.routing = RoutingState()
+    return state.routing
+
+
+def _policy_set(state: State, event: re.RoutingPolicySet) -> None:
+    routing = _opened_routing(state)
+    routing.policy = event.policy
+    if event.policy.breaker is None:
+        routing.breakers.clear()
+    routing.memo.clear()
+
+
+def _limit_set(state: State, event: re.VenueLimitSet) -> None:
+    routing = _opened_routing(state)
+    limit = event.limit
+    if limit.open_notional is None and limit.credit is None:
+        routing.limits.pop(event.venue, None)
+    else:
+        routing.limits[event.venue] = limit
+    routing.memo.clear()
+
+
+def _protection_set(state: State, event: re.OrderProtectionSet) -> None:
+    routing, rule = _opened_routing(state), event.rule
+    key = (rule.rule_id, rule.from_date)
+    routing.rules = [known for known in routing.rules if (known.rule_id, known.from_date) != key]
+    routing.rules.append(rule)
+    routing.memo.clear()
+
+
+# --- what becomes of a venue order -----------------------------------------------------------------------
+
+
+def _routed(state: State, routing: RoutingState, event: ev.OrderRouted) -> None:
+    side = state.orders[event.order_id].side is _BUY
+    touch = event.best_ask if side else event.best_bid
+    for planned in event.children:
+        mic = planned.venue
+        record = routing.record(mic)
+        activity = Activity.DARK
+        if mic not in routing.policy.dark:
+            leg = RouteLeg(mic, planned.order_type, planned.tif, planned.qty, planned.price, planned.min_qty)
+            activity = activity_of(leg, side, event.best_bid, event.best_ask)
+        tally = record.tallies.get(activity)
+        expected = chance(tally, activity).full_ppm
+        if tally is None:
+            tally = record.tallies[activity] = Tally()
+        tally.sent += 1
+        child = state.children[planned.child_id]
+        px = planned.price if planned.price is not None else touch
+        if px is None:
+            px = state.reference_prices.get(child.symbol, ZERO)
+        sent = routing.sent[child.child_id] = Sent(mic, activity, event.ts_ns, expected, px, touch)
+        _hold(state, routing, sent, child)
+        breaker = routing.breakers.get(mic)
+        if breaker is not None and breaker.phase is BreakerPhase.HALF_OPEN and not breaker.probe:
+            breaker.probe = child.child_id
+            record.probes += 1
+
+
+def _hold(state: State, routing: RoutingState, sent: Sent, child: Child) -> None:
+    """What the venue may still execute counts at its price."""
+    px = child.price if child.price is not None else sent.px
+    held = child.leaves * px * state.instruments[child.symbol].multiplier if child.working else ZERO
+    if held != sent.held:
+        routing.record(sent.venue).open_notional += held - sent.held
+        sent.held = held
+
+
+def _follow(state: State, routing: RoutingState, child_id: str) -> None:
+    """A venue order has changed; when it has ended its trial is counted."""
+    sent = routing.sent.get(child_id)
+    if sent is None:
+        return
+    child = state.children[child_id]
+    _hold(state, routing, sent, child)
+    if child.working:
+        return
+    del routing.sent[child_id]
+    tally = routing.record(sent.venue).tallies[sent.activity]
+    filled = child.qty > ZERO and child.cum >= child.qty
+    if filled:
+        tally.filled += 1
+        tally.share_ppm += PPM
+    elif child.cum > ZERO:
+        tally.partly += 1
+        tally.share_ppm += min(PPM, int(quotient(child.cum * PPM, child.qty)))
+    else:
+        tally.missed += 1
+    part = min(9, sent.full_ppm * 10 // PPM)
+    counted = routing.reliability.get(part)
+    if counted is None:
+        counted = routing.reliability[part] = Bin()
+    counted.trials += 1
+    counted.predicted_ppm += sent.full_ppm
+    counted.filled += filled
+    _forget(routing, sent.venue)
+
+
+def _forget(routing: RoutingState, mic: str) -> None:
+    memo = routing.memo
+    for key in [key for key in memo.candidates if key[0] == mic]:
+        del memo.candidates[key]
+    memo.fields.clear()
+
+
+def _answered(state: State, routing: RoutingState, child_id: str, ts_ns: int, worked: bool) -> None:
+    """The venue's first answer is timed; one that works the order clears what was refused before."""
+    sent = routing.sent.get(child_id)
+    if sent is None:
+        return
+    if not sent.answered:
+        sent.answered = True
+        delays, bucket = routing.record(sent.venue).delays, bucket_of(ts_ns - sent.sent_ns)
+        delays[bucket] = delays.get(bucket, 0) + 1
+    breaker = routing.breakers.get(sent.venue) if worked and routing.breakers else None
+    if breaker is not None:
+        if routing.policy.breaker is not None:
+            breaker.answered(ts_ns, routing.policy.breaker)
+        if breaker.clear:
+            del routing.breakers[sent.venue]
+
+
+def _acked(state: State, routing: RoutingState, event: ev.ChildAcked) -> None:
+    _answered(state, routing, event.child_id, event.ts_ns, True)
+
+
+def _filled(state: State, routing: RoutingState, event: ev.OrderFilled) -> None:
+    value = event.qty * event.px * state.instruments[event.symbol].multiplier
+    record = routing.record(event.venue)
+    record.traded += value
+    record.executed += value
+    record.qty += event.qty
+    if event.fee >= ZERO:
+        record.fees += event.fee
+    else:
+        record.rebates -= event.fee
+    sent = routing.sent.get(event.child_id)
+    if sent is not None and sent.touch is not None:
+        worse = event.px - sent.touch if event.side is _BUY else sent.touch - event.px
+        record.slippage += worse * event.qty * state.instruments[event.symbol].multiplier
+    _answered(state, routing, event.child_id, event.ts_ns, True)
+    _follow(state, routing, event.child_id)
+
+
+def _rejected(state: State, routing: RoutingState, event: ev.ChildRejected) -> None:
+    _answered(state, routing, event.child_id, event.ts_ns, False)
+    _follow(state, routing, event.child_id)
+
+
+def _of_child(state: State, routing: RoutingState, event: Any) -> None:
+    _follow(state, routing, event.child_id)
+
+
+def _of_order(state: State, routing: RoutingState, event: Any) -> None:
+    for child_id in state.orders[event.order_id].children:
+        _follow(state, routing, child_id)
+
+
+def _day_opened(state: State, routing: RoutingState, event: ev.DayOpened) -> None:
+    del event
+    for child_id in list(routing.sent):
+        _follow(state, routing, child_id)
+    for record in routing.venues.values():
+        record.traded = ZERO
+    routing.memo.clear()
+
+
+# --- breakers --------------------------------------------------------------------------------------------
+
+
+def _venue_failed(state: State, event: re.VenueFailed) -> None:
+    routing = _opened_routing(state)
+    terms = routing.policy.breaker
+    if terms is None:
+        return
+    routing.breakers.setdefault(event.venue, Breaker()).failed(event.lost_link, event.ts_ns, terms)
+
+
+def _breaker_opened(state: State, event: re.BreakerOpened) -> None:
+    routing = _opened_routing(state)
+    breaker = routing.breakers.setdefault(event.venue, Breaker())
+    breaker.phase, breaker.until_ns, breaker.probe = BreakerPhase.OPEN, event.until_ns, ""
+    breaker.trips += 1
+    routing.record(event.venue).openings += 1
+
+
+def _breaker_probed(state: State, event: re.BreakerProbed) -> None:
+    breaker = _opened_routing(state).breakers[event.venue]
+    breaker.phase, breaker.until_ns, breaker.probe = BreakerPhase.HALF_OPEN, event.until_ns, ""
+
+
+def _breaker_closed(state: State, event: re.BreakerClosed) -> None:
+    routing = _opened_routing(state)
+    breaker = routing.breakers[event.venue]
+    breaker.phase, breaker.probe = BreakerPhase.CLOSED, ""
+    breaker.refused.clear()
+    if breaker.clear:
+        del routing.breakers[event.venue]
+
+
+def _nothing(state: State, event: re.RouteScored) -> None:
+    del state, event
+
+
+_OWN: dict[type, Handler] = {
+    re.RoutingPolicySet: _policy_set,
+    re.VenueLimitSet: _limit_set,
+    re.OrderProtectionSet: _protection_set,
+    re.RouteScored: _nothing,
+    re.VenueFailed: _venue_failed,
+    re.BreakerOpened: _breaker_opened,
+    re.BreakerProbed: _breaker_probed,
+    re.BreakerClosed: _breaker_closed,
+}
+
+_AFTER: dict[type, _After] = {
+    ev.OrderRouted: _routed,
+    ev.ChildAcked: _acked,
+    ev.OrderFilled: _filled,
+    ev.ChildRejected: _rejected,
+    ev.ChildEnded: _of_child,
+    ev.ChildReplaced: _of_child,
+    ev.ChildAmendRejected: _of_child,
+    ev.ChildConfirmed: _of_child,
+    ev.OrderExpired: _of_order,
+    ev.OrderDoneForDay: _of_order,
+    ev.OrderRestated: _of_order,
+    ev.DayOpened: _day_opened,
+}
+
+
+def with_routing(handlers: dict[type, Handler]) -> dict[type, Handler]:
+    """The handlers of evolve, those of venue orders followed by what routing makes of them."""
+    found = {**handlers, **_OWN}
+    for kind, after in _AFTER.items():
+        found[kind] = _joined(handlers[kind], after)
+    return found
+
+
+def _joined(handler: Handler, after: _After) -> Handler:
+    def joined(state: State, event: Any) -> None:
+        handler(state, event)
+        if state.routing is not None:
+            after(state, state.routing, event)
+
+    return joined
+
+
+def held_at(state: State, mic: str) -> Decimal:
+    """Open notional of a venue reckoned from its orders, for audits of the running figure."""
+    found = state.routing.sent.items() if state.routing is not None else ()
+    children = ((state.children[child_id], sent) for child_id, sent in found if sent.venue == mic)
+    total = ZERO
+    for child, sent in children:
+        px = child.price if child.price is not None else sent.px
+        if child.working:
+            total += child.leaves * px * state.instruments[child.symbol].multiplier
+    return canonical(total)

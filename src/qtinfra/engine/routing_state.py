@@ -1,0 +1,124 @@
+"""What a shard remembers of its venues for routing: statistics, costs, what stands there, breakers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import cached_property
+
+import msgspec
+
+from qtinfra.core.decimals import ZERO
+from qtinfra.core.models import TimeInForce
+from qtinfra.core.routing import Activity, OrderProtection, RouteStyle, RoutingPolicy, VenueLimit
+from qtinfra.router.breaker import Breaker
+from qtinfra.router.scoring import Candidate, Field
+from qtinfra.router.stats import Tally
+
+
+class Sent(msgspec.Struct, gc=False):
+    """A venue order that has not ended.
+
+    Attributes:
+        sent_ns: when it was routed.
+        full_ppm: probability that it executes in full, as it was reckoned then.
+        px: what a unit of it counts in the venue's open notional.
+        touch: best opposite price when it was routed; None when there was none.
+        held: its part of the venue's open notional.
+        answered: the venue has answered it.
+    """
+
+    venue: str
+    activity: Activity
+    sent_ns: int
+    full_ppm: int
+    px: Decimal
+    touch: Decimal | None
+    held: Decimal = ZERO
+    answered: bool = False
+
+
+class VenueRecord(msgspec.Struct):
+    """What routing knows of one venue. Amounts are in the currency of what trades there.
+
+    Attributes:
+        tallies: how orders ended, by activity.
+        delays: first answers by bucket of their delay (`router.stats.bucket_of`).
+        open_notional: of orders there that are not executed; `traded` of today's executions.
+        executed: notional of all executions; `qty` their units.
+        fees, rebates: what the venue charged and paid.
+        slippage: what executions cost against the best opposite price seen at routing; negative when
+            they were better.
+        probes: orders that tried it after a failure; `openings` of its breaker.
+    """
+
+    tallies: dict[Activity, Tally] = {}
+    delays: dict[int, int] = {}
+    open_notional: Decimal = ZERO
+    traded: Decimal = ZERO
+    executed: Decimal = ZERO
+    qty: Decimal = ZERO
+    fees: Decimal = ZERO
+    rebates: Decimal = ZERO
+    slippage: Decimal = ZERO
+    openings: int = 0
+    probes: int = 0
+
+
+class Bin(msgspec.Struct, gc=False):
+    """Ended orders whose probability fell in one tenth: how many, the sum of the probabilities in parts of a
+    million, and how many executed in full.
+    """
+
+    trials: int = 0
+    predicted_ppm: int = 0
+    filled: int = 0
+
+
+class RoutingMemo:
+    """Derived from the state, dropped when it changes: candidates by venue, fields by symbol."""
+
+    __slots__ = ("candidates", "fields", "protected", "styles")
+
+    def __init__(self) -> None:
+        self.candidates: dict[tuple[str, str, TimeInForce, Decimal], Candidate] = {}
+        self.fields: dict[tuple[str, TimeInForce, Decimal], Field] = {}
+        self.protected: dict[str, tuple[str, ...]] = {}
+        self.styles: dict[str, RouteStyle] | None = None
+
+    def clear(self) -> None:
+        """Policy or reference data has changed."""
+        self.candidates.clear()
+        self.fields.clear()
+        self.protected.clear()
+        self.styles = None
+
+
+class RoutingState(msgspec.Struct, dict=True):
+    """Everything about routing that decisions read.
+
+    Attributes:
+        rules: protection rules in force or to come.
+        sent: venue orders that have not ended, by child id.
+        breakers: of venues that have failed lately.
+        reliability: by tenth of the predicted probability, 0 to 9.
+    """
+
+    policy: RoutingPolicy = RoutingPolicy()
+    limits: dict[str, VenueLimit] = {}
+    rules: list[OrderProtection] = []
+    venues: dict[str, VenueRecord] = {}
+    sent: dict[str, Sent] = {}
+    breakers: dict[str, Breaker] = {}
+    reliability: dict[int, Bin] = {}
+
+    @cached_property
+    def memo(self) -> RoutingMemo:
+        """Not encoded, not hashed."""
+        return RoutingMemo()
+
+    def record(self, mic: str) -> VenueRecord:
+        """The venue's record, made when it has none."""
+        found = self.venues.get(mic)
+        if found is None:
+            found = self.venues[mic] = VenueRecord()
+        return found
