@@ -16,7 +16,7 @@ from functools import partial
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from qtinfra.bootstrap.projection import Projection
-from qtinfra.bootstrap.sessions import Evidence, installed_strategies
+from qtinfra.bootstrap.sessions import Evidence, installed_routing, installed_strategies
 from qtinfra.bootstrap.taps import Taps
 from qtinfra.core.commands import (
     AnyCommand,
@@ -43,7 +43,9 @@ from qtinfra.core.models import AssetClass, Currency
 from qtinfra.core.ports import Clock, Head
 from qtinfra.core.reports import Alert
 from qtinfra.engine.decide import decide
+from qtinfra.engine.decide.price_test import looked_at
 from qtinfra.engine.state import State
+from qtinfra.engine.valuation import AccountValue, valuation
 from qtinfra.infra.clock import SystemClock
 from qtinfra.infra.config import AuthMode, Settings
 from qtinfra.infra.security.keys import KeyRing
@@ -182,6 +184,10 @@ class Platform:
         """The consolidated book now."""
         return self.view.book(symbol)
 
+    def valuation(self) -> tuple[AccountValue, ...]:
+        """Every account's positions and profit and loss at the marks of now."""
+        return valuation(self.state, self.view, self.clock.now_ns())
+
     def plan(self, command: SubmitOrder) -> Sequence[AnyEvent]:
         """What a new order would lead to now; nothing is changed, sent or journaled."""
         with exact():
@@ -285,6 +291,7 @@ def _platform(
         on_decided=on_decided,
         not_before_ns=recovery.last_ns,
         strategies=installed_strategies(),
+        routing=installed_routing(),
     )
     return Platform(settings, clock, shard, market, trade_date, view, durable, alerts, taps, projection)
 
@@ -349,7 +356,7 @@ async def _trade(platform: Platform) -> None:
     shard, market = platform.shard, platform.market
 
     def moved() -> None:
-        for symbol in tuple(shard.state.watched):
+        for symbol in looked_at(shard.state):
             shard.market_moved(symbol)
 
     await run_market(market, platform.clock, platform.gateways, moved)

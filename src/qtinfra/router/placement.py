@@ -14,6 +14,7 @@ import msgspec
 
 from qtinfra.core.decimals import EXACT, ZERO, canonical
 from qtinfra.core.impact.queues import Placement, PlacementTerms, Queue, place
+from qtinfra.core.impact.within import place_within
 
 _HALF = Fraction(1, 2)
 #: A placement that passes the quantity by less than a part in a million just fills it.
@@ -55,8 +56,8 @@ def plan_placement(
         qty: units of the order; `terms.quantity` must say the same.
         lot: units of a round lot.
         venues: where it may be posted.
-        oversend: whether more than the quantity may rest in total; without it posts are cut back, each by the
-            same share, and what is missing to a whole order is taken.
+        oversend: whether more than the quantity may rest in total. That takes seconds for several venues;
+            without it the best placement that sends the quantity only is found in microseconds.
 
     Raises:
         ValueError: quantity or lot is not above 0, `terms` speak of another quantity, or a model value is
@@ -66,7 +67,7 @@ def plan_placement(
         raise ValueError(f"quantity and lot: above 0, not {qty} and {lot}")
     if Fraction(terms.quantity) != Fraction(qty):
         raise ValueError(f"terms.quantity: {qty} as ordered, not {terms.quantity}")
-    placement = place(terms, [venue.queue for venue in venues])
+    placement = (place if oversend else place_within)(terms, [venue.queue for venue in venues])
     posts = _lots(placement, qty, lot, oversend)
     named = tuple(
         (venue.mic, canonical(EXACT.multiply(Decimal(lots), lot)))

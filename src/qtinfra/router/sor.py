@@ -58,21 +58,26 @@ def plan_over(
     ask: Decimal | None,
     venues: tuple[VenueTerms, ...],
     lot: Decimal = ONE,
+    by_price: bool = False,
 ) -> RoutePlan:
-    """`plan_route` over the live quotes by venue (None: there is no book) and their touch."""
+    """`plan_route` over the live quotes by venue (None: there is no book) and their touch.
+
+    Args:
+        by_price: better displayed prices come first whatever they cost all in: none is traded through.
+    """
     if not venues:
         return RoutePlan((), "no venue")
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
-    taken = _displayed(order, quotes, venues, lot) if quotes else []
+    taken = displayed(order, quotes, venues, lot, by_price) if quotes else []
     if order.tif is _FOK or order.min_qty:
-        return RoutePlan((_whole(order, _deepest(taken, venues)),), "in one piece", bid, ask)
+        return RoutePlan((_whole(order, deepest(taken, venues)),), "in one piece", bid, ask)
     if not taken:
         if order.tif in RESTING and order.order_type is _LIMIT and quotes is not None:
-            mic = _cheapest_to_post(venues).mic
+            mic = cheapest_to_post(venues).mic
             return RoutePlan((_whole(order, mic),), f"post at {mic}", bid, ask)
         return RoutePlan((_whole(order, venues[0].mic),), "nothing displayed: primary listing", bid, ask)
-    legs, reason = _sweep(order, taken, venues)
+    legs, reason = sweep(order, taken, venues)
     return RoutePlan(legs, reason, bid, ask)
 
 
@@ -81,18 +86,35 @@ def _whole(order: RiskApproved, mic: str) -> RouteLeg:
 
 
 #: Displayed size within the limit: all-in price, rank of the venue, price, size, venue.
-_Offer = tuple[Decimal, int, Decimal, Decimal, str]
+Offer = tuple[Decimal, int, Decimal, Decimal, str]
 
 
-def _displayed(
-    order: RiskApproved, quotes: dict[str, VenueQuote], venues: tuple[VenueTerms, ...], lot: Decimal
-) -> list[_Offer]:
-    """What may be taken, best all-in price first; at equal cost the listing order decides."""
-    enough = _one_venue(order, quotes, venues, lot)
+def displayed(
+    order: RiskApproved,
+    quotes: dict[str, VenueQuote],
+    venues: tuple[VenueTerms, ...],
+    lot: Decimal,
+    by_price: bool = False,
+) -> list[Offer]:
+    """What may be taken, best all-in price first; at equal cost the listing order decides. Only the best one
+    when it covers the order. `by_price` as in `plan_over`.
+    """
+    enough = _one_venue(order, quotes, venues, lot, by_price)
     if enough is not None:
         return [enough]
+    return offers(order, quotes, venues, lot, by_price)
+
+
+def offers(
+    order: RiskApproved,
+    quotes: dict[str, VenueQuote],
+    venues: tuple[VenueTerms, ...],
+    lot: Decimal,
+    by_price: bool = False,
+) -> list[Offer]:
+    """All displayed size within the limit, in whole lots, in the order in which it is taken."""
     buying, limit = order.side is _BUY, order.price
-    offers: list[_Offer] = []
+    found: list[Offer] = []
     for rank, venue in enumerate(venues):
         mic, fee = venue.mic, venue.take_fee
         quote = quotes.get(mic)
@@ -104,14 +126,24 @@ def _displayed(
             part = size % lot
             whole = size - part if part or not size.same_quantum(lot) else size
             if whole > ZERO:
-                offers.append((price + fee if buying else fee - price, rank, price, whole, mic))
-    offers.sort()
-    return offers
+                found.append((price + fee if buying else fee - price, rank, price, whole, mic))
+    found.sort()
+    if by_price:
+        found.sort(key=_price_of, reverse=not buying)
+    return found
+
+
+def _price_of(offer: Offer) -> Decimal:
+    return offer[2]
 
 
 def _one_venue(
-    order: RiskApproved, quotes: dict[str, VenueQuote], venues: tuple[VenueTerms, ...], lot: Decimal
-) -> _Offer | None:
+    order: RiskApproved,
+    quotes: dict[str, VenueQuote],
+    venues: tuple[VenueTerms, ...],
+    lot: Decimal,
+    by_price: bool,
+) -> Offer | None:
     """The best offer when it covers the whole order, as most do: found without listing the others.
 
     None when it does not, when nothing is displayed within the limit, or when a best quote is not in whole
@@ -120,7 +152,8 @@ def _one_venue(
     if order.min_qty or order.tif is _FOK:
         return None
     buying, limit = order.side is _BUY, order.price
-    best: _Offer | None = None
+    best: Offer | None = None
+    top: Decimal | None = None
     for rank, venue in enumerate(venues):
         quote = quotes.get(venue.mic)
         levels = quote and (quote.asks if buying else quote.bids)
@@ -134,12 +167,16 @@ def _one_venue(
             best = (cost, rank, price, size, venue.mic)
         if size < lot:
             return None
+        if by_price and (top is None or (price < top if buying else price > top)):
+            top = price
+    if top is not None and best is not None and best[2] != top:
+        return None
     if best is None or best[3] < order.qty or best[3] % lot or not best[3].same_quantum(lot):
         return None
     return best
 
 
-def _deepest(offers: list[_Offer], venues: tuple[VenueTerms, ...]) -> str:
+def deepest(offers: list[Offer], venues: tuple[VenueTerms, ...]) -> str:
     """The venue that displays most within the limit; the primary listing when none displays anything."""
     depth: dict[str, Decimal] = {}
     for _, _, _, size, mic in offers:
@@ -147,12 +184,12 @@ def _deepest(offers: list[_Offer], venues: tuple[VenueTerms, ...]) -> str:
     return max(depth, key=lambda mic: depth[mic]) if depth else venues[0].mic
 
 
-def _cheapest_to_post(venues: tuple[VenueTerms, ...]) -> VenueTerms:
+def cheapest_to_post(venues: tuple[VenueTerms, ...]) -> VenueTerms:
     return min(venues, key=lambda venue: venue.make_fee)
 
 
-def _sweep(
-    order: RiskApproved, offers: list[_Offer], venues: tuple[VenueTerms, ...]
+def sweep(
+    order: RiskApproved, offers: list[Offer], venues: tuple[VenueTerms, ...]
 ) -> tuple[tuple[RouteLeg, ...], str]:
     """Split the quantity over the offers; the rest is posted, or rides on the first leg."""
     _, _, price, size, mic = offers[0]
@@ -171,7 +208,7 @@ def _sweep(
     post = ""
     if left:
         rests = order.tif in RESTING and order.order_type is _LIMIT
-        post = _cheapest_to_post(venues).mic if rests else next(iter(take))
+        post = cheapest_to_post(venues).mic if rests else next(iter(take))
         take[post] = take.get(post, ZERO) + left
     legs = tuple(_leg(order, mic, qty, worst.get(mic), mic == post) for mic, qty in take.items())
     reason = f"sweep {len(worst)}" + (f", rest {left} at {post}" if post else "")

@@ -47,7 +47,7 @@ def test_no_other_split_of_the_quantity_costs_less(
     terms = PlacementTerms(500.0, half, 0.003, 0.0, under, under)
     best = place_within(terms, found)
     assert best.market + sum(best.limits) == pytest.approx(500.0)
-    weights = data.draw(st.lists(st.floats(0, 1), min_size=len(found) + 1, max_size=len(found) + 1))
+    weights = data.draw(st.lists(st.integers(0, 1_000), min_size=len(found) + 1, max_size=len(found) + 1))
     scale = 500.0 / (sum(weights) or 1.0)
     other = [weight * scale for weight in weights] if sum(weights) else [500.0, *(0.0 for _ in found)]
     assert (

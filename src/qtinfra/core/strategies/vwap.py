@@ -35,8 +35,8 @@ def steered(expected: Sequence[float], part: float, seen: float, done: float) ->
     """Volumes from which `Vwap.plan` holds, at the end of the first bin, the day's part of the order.
 
     A plan made in mid-day spreads what is left over the volume still to come, so that what the order is
-    behind or ahead of the day's volume stays. These volumes bring it back within the running bin and no faster: an
-    order that is ahead waits there.
+    behind or ahead of the day's volume stays. These volumes bring it back within the running bin and no
+    faster: an order that is ahead waits there.
 
     Args:
         expected: of the bins from the running one to the order's end, as whole bins, any unit.

@@ -1,0 +1,228 @@
+"""What a routing strategy sees of an order and its venues, and how a plan is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from decimal import Decimal
+
+import msgspec
+
+from qtinfra.core.decimals import ZERO, quotient
+from qtinfra.core.decisions import RiskApproved, RouteLeg, RoutePlan
+from qtinfra.core.market import VenueQuote
+from qtinfra.core.models import OrderSide, TimeInForce
+from qtinfra.core.routing import PPM, Activity, RouteStyle, VenueScore
+from qtinfra.router.sor import VenueTerms
+from qtinfra.router.stats import Chance
+
+_BUY = OrderSide.BUY
+_IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """A venue that may take the order now.
+
+    Attributes:
+        fees: per unit, all in: with the penalties of failing and waiting there.
+        charged: per unit, as the venue charges them.
+        take, post, behind, dark: what to expect of each activity.
+        latency_us: median delay of its answers in microseconds, 0 when unknown.
+        hidden: it executes without displaying.
+        takes, posts, markets: whether it accepts immediate-or-cancel limit orders, the order's own time in
+            force, market orders.
+        room: units that may be sent there under its limits; None for no limit.
+        probe: it has failed, and this would be the one order that tries it again.
+    """
+
+    fees: VenueTerms
+    charged: VenueTerms
+    take: Chance
+    post: Chance
+    behind: Chance
+    dark: Chance
+    latency_us: int = 0
+    hidden: bool = False
+    takes: bool = True
+    posts: bool = True
+    markets: bool = True
+    room: Decimal | None = None
+    probe: bool = False
+
+    @property
+    def mic(self) -> str:
+        return self.fees.mic
+
+    @property
+    def plain(self) -> bool:
+        """Whether it takes everything in any quantity."""
+        return self.takes and self.posts and self.markets and self.room is None
+
+
+class Field(msgspec.Struct, frozen=True, gc=False):
+    """The venues to choose from, the primary listing first.
+
+    Attributes:
+        lit: all-in fees of those that display.
+        plain: whether all of them take everything in any quantity.
+        rows: MIC, all-in fee of taking, chance to execute in full and delay: what a score is made of.
+    """
+
+    venues: tuple[Candidate, ...]
+    lit: tuple[VenueTerms, ...]
+    plain: bool
+    by_mic: dict[str, Candidate]
+    rows: tuple[tuple[str, Decimal, int, int], ...]
+
+
+def field_of(venues: tuple[Candidate, ...]) -> Field:
+    """The venues with what strategies look up in them."""
+    lit = tuple(venue.fees for venue in venues if not venue.hidden)
+    by_mic = {venue.mic: venue for venue in venues}
+    rows = tuple(
+        (
+            venue.mic,
+            venue.fees.take_fee,
+            (venue.dark if venue.hidden else venue.take).full_ppm,
+            venue.latency_us,
+        )
+        for venue in venues
+    )
+    return Field(venues, lit, all(venue.plain for venue in venues), by_mic, rows)
+
+
+class RouteRequest(msgspec.Struct, frozen=True, gc=False):
+    """One approved quantity to be routed.
+
+    Attributes:
+        quotes: live and fresh, by venue; None when there is no book.
+        bid, ask: the touch.
+        protected: MICs whose best displayed quotes may not be traded through; none means no such rule.
+        asked: venues without display that this order has asked before.
+        lot, tick: units, price units. `collar`: price units that a market order may go beyond the touch.
+        dark_min_qty: smallest execution accepted in the dark, units.
+    """
+
+    order: RiskApproved
+    field: Field
+    style: RouteStyle
+    quotes: dict[str, VenueQuote] | None
+    bid: Decimal | None
+    ask: Decimal | None
+    lot: Decimal
+    tick: Decimal
+    collar: Decimal
+    protected: Collection[str] = ()
+    asked: tuple[str, ...] = ()
+    dark_min_qty: Decimal = ZERO
+
+
+def best_opposite(quote: VenueQuote | None, buying: bool) -> tuple[Decimal, Decimal] | None:
+    """Price and size of the best quote that an order on this side takes from."""
+    if quote is None:
+        return None
+    levels = quote.asks if buying else quote.bids
+    return levels[0] if levels else None
+
+
+def activity_of(leg: RouteLeg, buying: bool, bid: Decimal | None, ask: Decimal | None) -> Activity:
+    """What a venue order without immediate execution elsewhere tries, by its price against the touch."""
+    if leg.price is None or leg.tif in _IMMEDIATE:
+        return Activity.TAKE
+    own, other = (bid, ask) if buying else (ask, bid)
+    if other is not None and (leg.price >= other if buying else leg.price <= other):
+        return Activity.TAKE
+    behind = own is not None and (leg.price < own if buying else leg.price > own)
+    return Activity.BEHIND if behind else Activity.POST
+
+
+def chance_of(venue: Candidate, leg: RouteLeg, ask: RouteRequest) -> Chance:
+    """What to expect of a leg."""
+    if venue.hidden:
+        return venue.dark
+    tries = activity_of(leg, ask.order.side is _BUY, ask.bid, ask.ask)
+    if tries is Activity.TAKE:
+        return venue.take
+    return venue.post if tries is Activity.POST else venue.behind
+
+
+def expectation(ask: RouteRequest, plan: RoutePlan) -> tuple[int, int]:
+    """Probability that every leg executes in full, and the expected part of the quantity that executes, in
+    parts of a million. Legs are taken as independent.
+    """
+    found, legs = ask.field.by_mic, plan.legs
+    if len(legs) == 1:
+        only = chance_of(found[legs[0].venue], legs[0], ask)
+        return only.full_ppm, only.share_ppm
+    confidence, filled, total = PPM, ZERO, ZERO
+    for leg in legs:
+        chance = chance_of(found[leg.venue], leg, ask)
+        confidence = confidence * chance.full_ppm // PPM
+        filled += leg.qty * chance.share_ppm
+        total += leg.qty
+    return confidence, int(quotient(filled, total))
+
+
+def scores(ask: RouteRequest) -> tuple[VenueScore, ...]:
+    """Every candidate's score, in their order."""
+    order, quotes = ask.order, ask.quotes
+    buying, limit = order.side is _BUY, order.price
+    found = []
+    for mic, fee, full_ppm, latency_us in ask.field.rows:
+        quote = quotes.get(mic) if quotes is not None else None
+        levels = () if quote is None else quote.asks if buying else quote.bids
+        cost = None
+        if levels:
+            price = levels[0][0]
+            if limit is None or (price <= limit if buying else price >= limit):
+                cost = price + fee if buying else price - fee
+        found.append(VenueScore(mic, cost, full_ppm, latency_us))
+    return tuple(found)
+
+
+def traded_through(ask: RouteRequest, legs: tuple[RouteLeg, ...]) -> str:
+    """The protected venue whose best quote the legs would trade through; empty for none.
+
+    A leg whose limit is worse than a protected quote is allowed if legs to that venue take all of it (as
+    intermarket sweep orders). Source: 17 CFR 242.611(a)(1), (b)(5), (b)(6).
+    """
+    buying = ask.order.side is _BUY
+    for mic in ask.protected:
+        best = best_opposite(ask.quotes.get(mic) if ask.quotes is not None else None, buying)
+        if best is None or mic not in ask.field.by_mic:
+            continue
+        price, size = best
+        size -= size % ask.lot
+        there = sum((leg.qty for leg in legs if leg.venue == mic and _reaches(leg, price, buying)), ZERO)
+        beyond = (leg for leg in legs if leg.venue != mic and _worse(leg.price, price, buying))
+        if there < size and next(beyond, None) is not None:
+            return mic
+    return ""
+
+
+def _worse(limit: Decimal | None, price: Decimal, buying: bool) -> bool:
+    return limit is None or (limit > price if buying else limit < price)
+
+
+def _reaches(leg: RouteLeg, price: Decimal, buying: bool) -> bool:
+    return leg.price is None or (leg.price >= price if buying else leg.price <= price)
+
+
+def wrong_plan(ask: RouteRequest, plan: RoutePlan) -> str:
+    """Why a plan may not be sent; empty when it may. A plan without legs says that it cannot be placed."""
+    order, buying = ask.order, ask.order.side is _BUY
+    if not plan.legs:
+        return ""
+    if sum((leg.qty for leg in plan.legs), ZERO) != order.qty or any(leg.qty <= ZERO for leg in plan.legs):
+        return "its legs do not sum to the quantity"
+    held: dict[str, Decimal] = {}
+    for leg in plan.legs:
+        venue = ask.field.by_mic.get(leg.venue)
+        if venue is None:
+            return f"{leg.venue} is not eligible"
+        if order.price is not None and _worse(leg.price, order.price, buying):
+            return f"a leg to {leg.venue} is beyond the limit"
+        held[leg.venue] = held.get(leg.venue, ZERO) + leg.qty
+        if venue.room is not None and held[leg.venue] > venue.room:
+            return f"the limit of {leg.venue}"
+    through = traded_through(ask, plan.legs) if ask.protected else ""
+    return f"it trades through {through}" if through else ""
