@@ -26,6 +26,7 @@ FLOAT_ALLOWED: dict[str, str] = {  # module -> reason
     "qtinfra.core.impact.power_law": "an impact model; only its estimate leaves",
     "qtinfra.core.impact.queues": "expected costs and probabilities; router.placement turns them into lots",
     "qtinfra.core.impact.trajectory": "hyperbolic functions; planners journal them as integer lots",
+    "qtinfra.core.impact.within": "expected costs and probabilities; router.placement turns them into lots",
     "qtinfra.core.impact.transient": "an impact model; only its estimate leaves",
     "qtinfra.core.strategies.schedule": "takes planners' weights; integer lots leave it",
     "qtinfra.core.strategies.inputs": "passes planners' weights on; integer lots leave it",
@@ -39,6 +40,7 @@ ENTRY_POINTS = {  # module -> who runs it
     "qtinfra.bench.__main__": "python -m qtinfra.bench and make bench",
     "qtinfra.cli": "the console script",
     "qtinfra.testing.conformance": "make conformance",
+    "qtinfra.testing.prove.__main__": "make prove",
 }
 MAX_FUNCTION_LINES = 70
 MAX_MODULE_LINES = 700

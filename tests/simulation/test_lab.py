@@ -19,8 +19,10 @@ from qtinfra.marketdata.bars import MINUTE_NS
 from qtinfra.runtime.lab.days import LabDay, LookAheadError, Minute, Past, Quote, QuoteTimes
 from qtinfra.runtime.lab.experiment import Result, report, run_experiment
 from qtinfra.runtime.lab.fills import LATENCY_NS, Street
-from qtinfra.runtime.lab.history import History, Params
-from qtinfra.runtime.lab.play import LabOrder, Played, Setup, play
+from qtinfra.runtime.lab.forecast import schedule_risk
+from qtinfra.runtime.lab.history import CURVES, History, Params
+from qtinfra.runtime.lab.live import expected_volumes, steered
+from qtinfra.runtime.lab.play import LabOrder, Played, Setup, other_side, play
 from qtinfra.runtime.lab.resample import block_bootstrap
 from qtinfra.runtime.lab.score import Score, score
 from qtinfra.runtime.lab.study import (
@@ -48,6 +50,7 @@ pytestmark = [
 SETUPS = {
     "TWAP": Setup("TWAP"),
     "VWAP": Setup("VWAP"),
+    "VWAP, live": Setup("VWAP", Params("capped", 5, 20, 2, 0.0, 0.25)),
     "VWAP, model": Setup("VWAP", Params("kalman", 30, 20, 15)),
     "POV": Setup("POV", Params(slice_minutes=30)),
     "IS": Setup("IS"),
@@ -218,7 +221,21 @@ def a_score(
     trade_date: str, tracking: float, algo: str = "VWAP", symbol: str = "A", rate: float = 0.05
 ) -> Score:
     return Score(
-        symbol, trade_date, algo, True, 100, 100, tracking, tracking, 1.0, 2.0, -9.0, 9.0, rate, "completed"
+        symbol,
+        trade_date,
+        algo,
+        True,
+        100,
+        100,
+        tracking,
+        tracking,
+        1.0,
+        1.0,
+        2.0,
+        -9.0,
+        9.0,
+        rate,
+        "completed",
     )
 
 
@@ -289,7 +306,10 @@ def test_a_pair_is_compared_on_the_same_orders_and_refused_otherwise() -> None:
     assert found.pairs == len(dates) - 1
     assert found.reduction.value == pytest.approx(1 - 5 / 9)
     assert found.reduction.excludes_zero and found.difference_bps.value == pytest.approx(4.0)
-    other = [msgspec.structs.replace(item, buy=False) for item in theirs]
+    sells = [msgspec.structs.replace(item, buy=False) for item in theirs]
+    with pytest.raises(ValueError, match="items on at least one day"):
+        compare(ours, sells, Split(), 1)
+    other = [msgspec.structs.replace(item, ordered=50) for item in theirs]
     with pytest.raises(ValueError, match="not the same"):
         compare(ours, other, Split(), 1)
 
@@ -324,12 +344,102 @@ def test_on_a_u_shaped_day_vwap_tracks_closer_than_twap_and_pov_keeps_its_rate()
     history, scenario = History(days), Scenario()
 
     def tracked(setup: Setup) -> list[Score]:
-        found = (run_day(history, place, setup, scenario) for place in range(20, 45))
-        return [item for item in found if item is not None]
+        return [item for place in range(20, 45) for item in run_day(history, place, setup, scenario)]
 
     vwap, twap, pov = (tracked(setup) for setup in (Setup("VWAP"), Setup("TWAP"), SETUPS["POV"]))
     assert median(x.schedule_bps or inf for x in vwap) < 0.8 * median(x.schedule_bps or inf for x in twap)
     assert all(abs(item.rate - 0.05) < 0.01 for item in pov)
+
+
+# -- both sides, schedule and cost -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SETUPS)
+def test_a_sell_order_is_what_playing_it_gives(name: str) -> None:
+    days, setup = generated(), SETUPS[name]
+    _, bought = played(days, 22, setup)
+    facts = History(days).facts(22, setup.params)
+    order = order_of(days[22], facts, Scenario(), setup, buy=False)
+    sold = play(BUILT_IN[setup.algo], setup, order, days[22], facts)
+    assert sold is not None and other_side(bought, days[22], facts) == sold
+    assert [fill.qty for fill in sold.fills] == [fill.qty for fill in bought.fills]
+    assert all(low.price < high.price for low, high in zip(sold.fills, bought.fills, strict=True))
+
+
+def test_no_seed_decides_an_order() -> None:
+    history = History(generated())
+    one, two = (run_day(history, 22, SETUPS["VWAP"], Scenario(seed)) for seed in (1, 2))
+    assert one == two and [item.buy for item in one] == [True, False]
+
+
+def test_the_schedule_s_tracking_is_the_same_on_both_sides_and_the_cost_is_paid_on_both() -> None:
+    for setup in SETUPS.values():
+        bought, sold = run_day(History(generated()), 22, setup, Scenario())
+        assert bought.schedule_bps == sold.schedule_bps
+        assert bought.cost_bps == pytest.approx(sold.cost_bps, rel=0.01)
+        assert bought.cost_bps is not None and bought.cost_bps > 0
+        assert bought.tracking_bps is not None and bought.schedule_bps is not None
+        assert bought.tracking_bps <= bought.schedule_bps + bought.cost_bps * 1.01
+
+
+# -- a curve that follows the day ------------------------------------------------------------------
+
+
+@given(
+    expected=st.lists(st.floats(1, 1e6), min_size=2, max_size=40),
+    part=st.floats(0.05, 1),
+    seen=st.floats(0, 1e7),
+    done=st.floats(0, 0.999),
+)
+@settings(deadline=None)
+def test_steered_volumes_bring_the_order_to_the_day_s_part_or_make_it_wait(
+    expected: list[float], part: float, seen: float, done: float
+) -> None:
+    first, *rest = steered(expected, part, seen, done)
+    after = sum(expected[1:])
+    aim = 1 - after / (seen + expected[0] * part + after)
+    reached = done + (1 - done) * first * part / (first * part + sum(rest))
+    assert reached == pytest.approx(max(aim, done), abs=1e-6)
+    assert rest == expected[1:]
+
+
+def test_a_curve_at_the_day_s_level_believes_the_day_more_the_longer_it_lasts() -> None:
+    curve = (0.25, 0.25, 0.25, 0.25)
+    assert expected_volumes(curve, 0, 1.0, 0.0, 1_000.0, 0.25) == pytest.approx([250.0] * 4)
+    twice = expected_volumes(curve, 2, 1.0, 1_000.0, 1_000.0, 0.25)
+    assert twice == pytest.approx([0.25 * (250 + 1_000) / 0.75] * 2)
+    assert expected_volumes(curve, 3, 1.0, 1_500.0, 1_000.0, 0.25)[0] == pytest.approx(437.5)
+
+
+def test_an_order_that_follows_the_day_tracks_closer_than_its_curve_alone() -> None:
+    days = synthetic_days(40, seed=11)
+    history = History(days)
+
+    def tracked(prior_days: float) -> float:
+        setup = Setup("VWAP", Params("static", 5, 20, 5, 0.0, prior_days))
+        found = [item for place in range(20, 40) for item in run_day(history, place, setup, Scenario())]
+        return mean(item.schedule_bps or inf for item in found)
+
+    assert tracked(0.25) < tracked(0.0)
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_every_curve_sums_to_one_and_has_its_bins(curve: str) -> None:
+    facts = History(generated()).facts(24, Params(curve, 15, 20))
+    assert len(facts.curve) == 26 and sum(facts.curve) == pytest.approx(1)
+    assert len(facts.variance) == 78 and sum(facts.variance) == pytest.approx(1)
+
+
+def test_a_schedule_that_trades_early_risks_more_where_the_morning_moves_more() -> None:
+    days, setup = generated(), SETUPS["TWAP"]
+    order, found = played(days, 22, setup)
+    facts = History(days).facts(22, setup.params)
+    early = msgspec.structs.replace(facts, variance=(4 / 156,) * 39 + (0.0,) * 39)
+    late = msgspec.structs.replace(facts, variance=(0.0,) * 39 + (4 / 156,) * 39)
+    flat = msgspec.structs.replace(facts, variance=(1 / 78,) * 78)
+    risks = [schedule_risk(order, days[22], item, setup, found.planned) for item in (late, flat, early)]
+    assert risks[0] < risks[1] < risks[2]
+    assert risks[1] == pytest.approx(facts.volatility * sqrt(385 / 390 / 3), rel=0.05)
 
 
 # -- recorded data ---------------------------------------------------------------------------------
@@ -345,13 +455,16 @@ def test_equal_seeds_give_bit_equal_tables_whatever_the_workers() -> None:
     setups = (Setup("VWAP"), Setup("TWAP"))
     one, two = recorded(setups, 1), recorded(setups, 2)
     assert msgspec.json.encode(one) == msgspec.json.encode(two)
-    assert one.algos[0].stock_days >= 18
+    assert one.algos[0].orders >= 36
 
 
 def test_half_days_are_played_to_their_early_close() -> None:
     (source,) = bar_sources(require_data("minute_bars_2024"), ("CPAY",))
     scores, _ = run_all(tasks_of([source], (Setup("VWAP"),), Scenario(), "2024-11-29", "2024-11-29"), 1)
-    assert [(item.trade_date, item.finish) for item in scores[0]] == [("2024-11-29", "completed")]
+    assert [(item.trade_date, item.buy, item.finish) for item in scores[0]] == [
+        ("2024-11-29", True, "completed"),
+        ("2024-11-29", False, "completed"),
+    ]
 
 
 def test_the_whole_experiment_chooses_before_it_reports() -> None:
@@ -359,7 +472,7 @@ def test_the_whole_experiment_chooses_before_it_reports() -> None:
     split = Split("2024-08-01", "2024-08-31", "2024-12-16", "2024-12-20")
     found = run_experiment(sources, (Setup("POV"),), Scenario(), split, train_every=8)
     assert found.algos[0].setup.params.slice_minutes in (5, 15, 30)
-    assert found.train_orders > 0 and found.algos[0].stock_days == 5
+    assert found.train_orders > 0 and found.algos[0].orders == 10
 
 
 def test_nbbo_and_lobster_days_are_played_too() -> None:
@@ -374,9 +487,11 @@ def test_nbbo_and_lobster_days_are_played_too() -> None:
     scenario = Scenario(start_minutes=15, warmup_days=0, share=0.005)
     for recorded_day in (day, hour):
         for algo in ("VWAP", "POV"):
-            found = run_day(History([recorded_day]), 0, Setup(algo, Params(slice_minutes=15)), scenario)
-            assert found is not None and found.tracking_bps is not None
-            assert found.filled == found.ordered if algo == "VWAP" else abs(found.rate - 0.05) < 0.01
+            both = run_day(History([recorded_day]), 0, Setup(algo, Params(slice_minutes=15)), scenario)
+            assert [found.buy for found in both] == [True, False]
+            for found in both:
+                assert found.tracking_bps is not None
+                assert found.filled == found.ordered if algo == "VWAP" else abs(found.rate - 0.05) < 0.01
     assert (hour.close_ns - hour.open_ns) // MINUTE_NS == 60
 
 
@@ -414,8 +529,10 @@ def test_the_command_prints_the_orders_of_a_day_of_ticks(capsys: pytest.CaptureF
     files = ("--quotes", f"{folder}/ibm_20131007_quote.zip", "--trades", f"{folder}/ibm_20131007_trade.zip")
     assert main(["simulate", "--feed", "nbbo", "--algo", "vwap", *files, "--json"]) == 0
     orders = msgspec.json.decode(capsys.readouterr().out)["orders"]
-    assert [(item["algo"], item["symbol"]) for item in orders] == [("VWAP", "IBM"), ("TWAP", "IBM")]
-    assert orders[0]["ordered"] == orders[1]["ordered"] > 0
+    assert [item["algo"] for item in orders] == ["VWAP", "VWAP", "TWAP", "TWAP"]
+    assert {item["symbol"] for item in orders} == {"IBM"}
+    assert [item["buy"] for item in orders] == [True, False, True, False]
+    assert orders[0]["ordered"] == orders[3]["ordered"] > 0
 
 
 def test_the_command_prints_the_tables_of_a_study(capsys: pytest.CaptureFixture[str]) -> None:

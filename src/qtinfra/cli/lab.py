@@ -83,17 +83,18 @@ def simulate_bars(
 
 
 def simulate_ticks(setups: list[Setup], kind: str, files: tuple[str, ...], seed: int, as_json: bool) -> None:
-    """One day of ticks: one order by each algorithm.
+    """One day of ticks: a buy and a sell by each algorithm.
 
     Raises:
         RecordedDataError: a file breaks its format.
     """
     history = load(Source("", kind, (files,)))
     scenario = Scenario(seed, start_minutes=TICK_START_MINUTES, warmup_days=0)
-    done = [
-        run_day(history, 0, msgspec.structs.replace(setup, params=_TICK_PARAMS), scenario) for setup in setups
+    found = [
+        item
+        for setup in setups
+        for item in run_day(history, 0, msgspec.structs.replace(setup, params=_TICK_PARAMS), scenario)
     ]
-    found = [item for item in done if item is not None]
     if as_json:
         print_json({"orders": msgspec.to_builtins(found)})
     else:
@@ -102,20 +103,27 @@ def simulate_ticks(setups: list[Setup], kind: str, files: tuple[str, ...], seed:
 
 def show(found: Result) -> None:
     """Two tables: every algorithm, and the pairs."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    first = Table(
-        "algo", "orders", "filled", "tracking bp", "timing alone", "IS bp", "forecast", "in band", "rate"
-    )
+    heads = ("orders", "filled", "schedule bp", "cost bp", "both bp", "IS bp", "forecast", "in band", "rate")
+    first = Table(Column("algo", no_wrap=True), *heads)
     for item in found.algos:
         first.add_row(*_row(item))
-    second = Table("pair", "orders", "tracking lower by", "timing alone", "difference bp")
+    second = Table(
+        Column("pair", no_wrap=True),
+        "orders",
+        "schedule lower by",
+        "cost less, bp",
+        "both lower by",
+        "bp",
+    )
     for pair in found.comparisons:
         second.add_row(
             f"{pair.algo} against {pair.against}",
             str(pair.pairs),
-            _interval(pair.reduction, 100, "%"),
             _interval(pair.schedule_reduction, 100, "%"),
+            _interval(pair.cost_difference_bps, places=2),
+            _interval(pair.reduction, 100, "%"),
             _interval(pair.difference_bps),
         )
     out, split = console(), found.split
@@ -131,6 +139,10 @@ def show(found: Result) -> None:
         out.print(
             f"{item.setup.algo}: {', '.join(f'{k} {v}' for k, v in msgspec.to_builtins(chosen).items())}"
         )
+    out.print(
+        "schedule: the recorded VWAP of the minutes traded against that of the order's time; cost paid:"
+    )
+    out.print("half-spread and impact; both: |average price - VWAP of the time|. Medians, the cost a mean.")
     out.print("Square brackets: 95%, bootstrap over weeks of trading dates.")
     out.print(f"{found.skipped} orders could not begin. SHA-256 of the scores:")
     out.print(found.digest)
@@ -139,10 +151,11 @@ def show(found: Result) -> None:
 def _row(item: AlgoFigures) -> tuple[str, ...]:
     return (
         item.setup.algo,
-        str(item.stock_days),
+        str(item.orders),
         f"{item.filled:.1%}",
-        _interval(item.tracking_bps),
         _interval(item.schedule_bps),
+        _interval(item.cost_bps, places=2),
+        _interval(item.tracking_bps),
         _interval(item.shortfall_bps),
         f"{item.predicted_bps:.1f}",
         _interval(item.coverage, 100, "%"),

@@ -79,8 +79,8 @@ class LiveShard:
         on_report: gets each client report, in order, once it is durable. A sink that raises stops the shard.
         on_alert: gets what a person should look at.
         on_durable: gets the journal's head after each frame (to anchor it).
-        on_decided: gets the records of each decision round while the state stands right after them, before they
-            are durable; nothing of them may leave before `on_durable`. It must not raise.
+        on_decided: gets the records of each decision round while the state stands right after them, before
+            they are durable; nothing of them may leave before `on_durable`. It must not raise.
         snapshots: when to save a snapshot into the journal; None for never.
         not_before_ns: no decision is dated before this moment: the recovery's `last_ns`.
         disk_full: whether the journal lives on its reserve; then new orders and replaces are refused, while

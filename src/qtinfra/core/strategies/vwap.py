@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 
 from qtinfra.core.algo import AlgoTerms, Schedule
@@ -29,26 +28,3 @@ class Vwap:
         """See `Strategy.target`."""
         del others
         return target_in_time(schedule, now_ns)
-
-
-def steered(expected: Sequence[float], part: float, seen: float, done: float) -> tuple[float, ...]:
-    """Volumes from which `Vwap.plan` holds, at the end of the first bin, the day's part of the order.
-
-    A plan made in mid-day spreads what is left over the volume still to come, so that what the order is
-    behind or ahead of the day's volume stays. These volumes bring it back within the running bin and no
-    faster: an order that is ahead waits there.
-
-    Args:
-        expected: of the bins from the running one to the order's end, as whole bins, any unit.
-        part: how much of the running bin is still to come, above 0 and up to 1.
-        seen: printed from the order's start until now, in the same unit.
-        done: executed part of the order, from 0 to 1.
-
-    Source:
-        Konishi (2002): the error is that of the executed part against the day's; where the price is a
-        martingale the best aim is the expected share of the volume at every moment.
-    """
-    after = sum(expected[1:])
-    total = seen + expected[0] * part + after
-    now = max(0.0, total * (1 - done) - after)
-    return (now / part, *expected[1:]) if now or after else tuple(expected)

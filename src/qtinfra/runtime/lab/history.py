@@ -195,7 +195,7 @@ class History:
         return realised_variance(prices) / (len(prices) - 1) * DAY_MINUTES / SAMPLE_MINUTES
 
     def _day_profile(self, place: int) -> tuple[float, ...] | None:
-        """The day's squared returns per bin, over 5 and 10 minutes after the open, then over 15; even within."""
+        """Shares of the day's squared returns: over 5 and 10 minutes after the open, then over 15."""
         day = self.days[place]
         last = (day.close_ns - day.open_ns) // MINUTE_NS
         ends = [1, PROFILE_MINUTES, *range(SAMPLE_MINUTES, last + 1, SAMPLE_MINUTES)]

@@ -17,7 +17,6 @@ from qtinfra.core.algo import AlgoTerms, FinishReason, Schedule, SliceKind
 from qtinfra.core.decimals import ONE, ZERO, exact
 from qtinfra.core.impact.power_law import impact
 from qtinfra.core.strategies.inputs import PlanInputs, Strategy
-from qtinfra.core.strategies.vwap import steered
 from qtinfra.execution.parent import Actions, Inputs, ParentView, Slice, evaluate
 from qtinfra.marketdata.bars import MINUTE_NS
 from qtinfra.marketdata.estimators import DAY_MINUTES
@@ -25,6 +24,7 @@ from qtinfra.marketdata.volume import DynamicCurve
 from qtinfra.runtime.lab.days import LabDay, Past, Quote
 from qtinfra.runtime.lab.fills import LabFill, Street
 from qtinfra.runtime.lab.history import DayFacts, Params
+from qtinfra.runtime.lab.live import expected_volumes, steered
 
 #: How often a schedule may be planned anew in one day.
 MAX_PLANS = 400
@@ -68,7 +68,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
 
 class Played(msgspec.Struct, frozen=True):
-    """An order's day: the mid it began at, its first schedule, its fills, its decisions, how and when it ended."""
+    """An order's day: the mid it began at, its first schedule, its fills and decisions, how it ended."""
 
     arrival: Decimal
     planned: Schedule
@@ -288,26 +288,6 @@ class _Parent:
         if not self._moves:
             return self._order.end_ns + self._day.step_ns
         return self._day.open_ns + ((now - self._day.open_ns) // self._bin_ns + 1) * self._bin_ns
-
-
-def expected_volumes(
-    curve: Sequence[float], place: int, part: float, seen: float, daily_volume: float, prior_days: float
-) -> list[float]:
-    """Volume of each bin from number `place` on: the curve at the level that the day has shown.
-
-    The level is the mean of a gamma prior with the day before's expectation and the weight of `prior_days`
-    days, updated with counts: volume so far against the share of the day that it should be.
-
-    Args:
-        curve: shares of a day, summing to 1. part: of the running bin, still to come.
-        seen: shares printed since the open. daily_volume: shares expected before the open.
-
-    Source:
-        Gelman et al., Bayesian Data Analysis (2013), section 2.6: Poisson counts with exposure.
-    """
-    exposure = fsum(curve[:place]) + curve[place] * (1 - part)
-    level = (daily_volume * prior_days + seen) / (prior_days + exposure)
-    return [level * share for share in curve[place:]]
 
 
 def in_units(curve: Sequence[float]) -> tuple[Decimal, ...]:
