@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
+from math import lcm
 
 from qtinfra.core.decimals import EXACT, canonical
-
-HALF = Fraction(1, 2)
 
 
 class ScheduleError(ValueError):
@@ -43,7 +42,9 @@ def integer_schedule(
         moment by half a lot, where rounding each slice by itself lets it grow.
     """
     exact = fractions_of(weights)
-    total = sum(exact, Fraction(0))
+    scale = lcm(*(weight.denominator for weight in exact))
+    whole_weights = [weight.numerator * (scale // weight.denominator) for weight in exact]
+    total = sum(whole_weights)
     if not total:
         raise ScheduleError("weights", "at least one must be above 0")
     if not lot.is_finite() or lot <= 0:
@@ -52,11 +53,12 @@ def integer_schedule(
         raise ScheduleError("qty", f"{qty} is below 0")
     whole = Fraction(qty) / Fraction(lot)
     most = int(whole)
-    per_weight = whole / total
-    done, reached, slices = Fraction(0), 0, []
-    for weight in exact[:-1]:
+    # Over one denominator the sums are whole numbers: the same targets, without a fraction per slice.
+    double, least = 2 * whole.numerator, whole.denominator * total
+    done, reached, slices = 0, 0, []
+    for weight in whole_weights[:-1]:
         done += weight
-        target = min(int(done * per_weight + HALF), most)
+        target = min((done * double + least) // (2 * least), most)
         slices.append(canonical(EXACT.multiply(Decimal(target - reached), lot)))
         reached = target
     slices.append(canonical(EXACT.subtract(qty, EXACT.multiply(Decimal(reached), lot))))
