@@ -426,6 +426,17 @@ def test_every_outcome_echoes_the_client_order_id_and_a_repeated_one_is_one_orde
     assert (posted.status_code, posted.json()["id"]) == (200, first["order"]["id"])
 
 
+def test_special_terms_go_in_and_change_over_the_stream(api: Api) -> None:
+    stop = new_order(order_type="STOP", price=None, stop_price="900")
+    with live(api) as client:
+        made, refused = client.ask("orders", [stop, new_order(order_type="STOP", price=None)])
+        assert (made["status"], made["order"]["stop_price"]) == (201, "900")
+        assert refused["problem"]["errors"][0]["field"] == "stop_price"
+        change = {"order_id": made["order"]["id"], "client_order_id": f"c{made['order']['id']}"}
+        done = client.ask("replace", [change | {"stop_price": "901.5"}])[0]
+        assert (done["status"], done["order"]["stop_price"]) == (200, "901.5")
+
+
 def test_replaces_and_cancels_keep_versions_scope_and_order(api: Api) -> None:
     foreign = api.order("pm", account_id="ACC-2").json()["id"]
     with live(api) as client:

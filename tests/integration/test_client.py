@@ -362,6 +362,19 @@ def test_positions_and_the_live_view_are_printed(run: Run, trader: Client, aapl:
     assert status == 0 and order.id in out and "ACC-1" in out
 
 
+def test_a_person_submits_an_order_with_special_terms(run: Run) -> None:
+    stop = ("orders", "submit", "KO", "buy", "100", "--type", "stop_limit", "--price", "601", "--stop", "600")
+    status, out, _ = run(*stop, "--tif", "gtd", "--expires", "2100-01-01T00:00:00Z", "--json")
+    order = json.loads(out)
+    assert status == 0, out
+    assert (order["stop_price"], order["expire_at"]) == ("600", "2100-01-01T00:00:00Z")
+    peg = ("orders", "submit", "KO", "buy", "100", "--type", "pegged", "--peg", "primary")
+    status, out, _ = run(*peg, "--peg-offset", "-0.01", "--json")
+    assert (status, json.loads(out)["peg"]) == (0, {"type": "PRIMARY", "offset": "-0.01"})
+    status, out, _ = run("orders", "submit", "KO", "buy", "100", "--type", "stop", "--json")
+    assert (status, json.loads(out)["code"]) == (1, "stop_px_required")
+
+
 def test_a_refusal_is_one_line_and_with_json_one_object(run: Run) -> None:
     status, out, err = run("orders", "submit", "KO", "BUY", "1.5e3", "--json")
     assert status == 1 and len(err.splitlines()) == 1

@@ -64,7 +64,7 @@ class BatchEntry:
     def __init__(self, platform: Platform, entry: OrderEntry) -> None:
         self._platform = platform
         self._entry = entry
-        self._measured = Measured({gateway.venue: gateway.stats for gateway in platform.gateways})
+        self._measured = Measured(platform.routes)
 
     async def submit(self, call: Call) -> Reply:
         """POST /orders:batch."""
@@ -94,7 +94,7 @@ class BatchEntry:
             if isinstance(pending, Problem):
                 raise pending
             command, decided = pending
-            found = new_order(command, await decided, self._measured)
+            found = new_order(command, await decided)
             if isinstance(found, OrderView):
                 return Item(201, found)
             return await self._again(found)

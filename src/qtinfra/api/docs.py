@@ -13,7 +13,9 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from qtinfra.api.errors import Wrong
+from qtinfra.core.special import Link
 from qtinfra.core.validation.schemas import OrderCreateRequest, OrderUpdateRequest
+from qtinfra.core.validation.wire_list import MAX_ORDERS, MIN_ORDERS
 from qtinfra.repository.query import DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET, Field, FieldSet, Kind
 
 REF = "#/components/schemas/{name}"
@@ -176,6 +178,10 @@ _KEY = _parameter(
 _MATCH = _parameter("If-Match", {"type": "string"}, "The ETag that the change was made for.", place="header")
 _WRONG = (409, 413, 415, 422)
 _SENT = {202: "Sent to the venues; their answer follows."}
+_LINK_TEXT = (
+    "OCO: an execution of one reduces the others by as much. BRACKET: the first order is the entry; the "
+    "others, on the other side, live for what it has executed and are OCO to each other."
+)
 _ORDER_ID = _parameter("id", {"type": "string", "pattern": _ID}, "Public order id.", place="path")
 
 
@@ -185,6 +191,7 @@ def short_path(messages: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "/orders": {"post": _submit(messages["order"])},
         "/orders/{id}": _one_order(messages["update"]),
         "/orders:batch": {"post": _batch(messages["order"])},
+        "/orders:list": {"post": _list(messages["order"])},
         "/orders:cancel": {"post": _mass_cancel(messages["cancel"])},
         "/healthz": {"get": _healthz()},
     }
@@ -230,7 +237,12 @@ def _one_order(update: dict[str, Any]) -> dict[str, Any]:
             parameters=[_ORDER_ID],
         ),
         "put": _operation(
-            "Orders", "replace_order", "Change quantity or price", changed, parameters=change, **body(update)
+            "Orders",
+            "replace_order",
+            "Change quantity, price or special terms",
+            changed,
+            parameters=change,
+            **body(update),
         ),
         "delete": _operation("Orders", "cancel_order", "Cancel", ended, parameters=change),
     }
@@ -254,6 +266,29 @@ def _batch(message: dict[str, Any]) -> dict[str, Any]:
     found = answers(results, 413, 415, 422, text="One outcome per order, in order.")
     summary = "Up to 1,000 new orders, each with its own outcome"
     return _operation("Orders", "submit_batch", summary, found, **body(batch))
+
+
+def _list(message: dict[str, Any]) -> dict[str, Any]:
+    orders = {"type": "array", "minItems": MIN_ORDERS, "maxItems": MAX_ORDERS, "items": message}
+    listed = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["link", "orders"],
+        "properties": {
+            "link": {"enum": [link.value for link in Link], "description": _LINK_TEXT},
+            "orders": orders,
+        },
+    }
+    found = answers(
+        ref("ListView"),
+        *_WRONG,
+        500,
+        status=201,
+        text="All accepted and durable.",
+        also={200: "The first answer again."},
+    )
+    summary = "Orders that hang together, accepted all or none"
+    return _operation("Orders", "submit_list", summary, found, parameters=[_KEY], **body(listed))
 
 
 def _mass_cancel(message: dict[str, Any]) -> dict[str, Any]:

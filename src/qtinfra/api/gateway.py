@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtinfra.api.batch import BatchEntry
 from qtinfra.api.errors import Problem, refusal
+from qtinfra.api.lists import ListEntry
 from qtinfra.api.metrics import Metrics
 from qtinfra.api.order_entry import ORDER_ID, Call, OrderEntry
 from qtinfra.api.replies import JSON, Reply
@@ -62,6 +63,7 @@ class Gateway:
             self._fixed = {
                 **entry.fixed,
                 ("POST", "/orders:batch"): ("/orders:batch", batch.submit),
+                ("POST", "/orders:list"): ("/orders:list", ListEntry(platform, entry).submit),
                 ("GET", "/healthz"): ("/healthz", self.healthz),
             }
             self._by_id = entry.by_id

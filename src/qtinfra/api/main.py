@@ -24,8 +24,10 @@ from qtinfra.api.batch import Item
 from qtinfra.api.endpoints import reads, risk, routing, service
 from qtinfra.api.errors import Problem, problem_of, refusal
 from qtinfra.api.gateway import Gateway
+from qtinfra.api.lists import ListView
 from qtinfra.api.middleware import CORRELATION, SECURITY_HEADERS, Edge
 from qtinfra.api.order_entry import MassCancelView
+from qtinfra.api.routing_views import AnalyticsView
 from qtinfra.api.views import OrderDetailView, OrderView
 from qtinfra.core.exceptions import QtInfraError, Severity
 from qtinfra.core.ports import Clock
@@ -39,17 +41,20 @@ VIEWS = (
     OrderDetailView,
     Item,
     MassCancelView,
+    ListView,
     reads.OrderExecution,
     reads.PositionView,
     reads.AccountView,
     reads.VenueView,
     reads.InstrumentView,
     routing.RouteView,
-    routing.AnalyticsView,
+    AnalyticsView,
     risk.LimitView,
     risk.LimitsView,
     risk.KillSwitchesView,
     risk.KillOutcome,
+    risk.LocateView,
+    risk.LocatesView,
     service.VersionView,
     service.HealthView,
     service.TokenView,

@@ -27,7 +27,7 @@ from qtinfra.api.requests import (
 )
 from qtinfra.api.views import Measured, OrderView, Rejection, detail_view, encode, order_view
 from qtinfra.bootstrap.serving import Platform
-from qtinfra.core.commands import AnyCommand, CancelOrder, MassCancel, ReplaceOrder, SubmitOrder
+from qtinfra.core.commands import AnyCommand, CancelOrder, MassCancel, ReplaceOrder, SubmitList, SubmitOrder
 from qtinfra.core.events import CancelRequested, OrderCancelled
 from qtinfra.core.models import Order, OrderStatus
 from qtinfra.core.security.identity import Identity
@@ -92,7 +92,7 @@ class OrderEntry:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._measured = Measured({gateway.venue: gateway.stats for gateway in platform.gateways})
+        self._measured = Measured(platform.routes)
         self._amending: dict[str, asyncio.Future[Outcome]] = {}
         self.fixed: dict[tuple[str, str], tuple[str, Operation]] = {
             ("POST", "/orders"): ("/orders", self.submit),
@@ -123,7 +123,7 @@ class OrderEntry:
     async def place(self, command: SubmitOrder, identity: Identity, correlation_id: str) -> Reply:
         """Have a new order decided; its answer when that is durable."""
         outcome = await self._platform.shard.offer(command, identity.subject, correlation_id)
-        found = new_order(command, outcome, self._measured)
+        found = new_order(command, outcome)
         if isinstance(found, OrderView):
             return order_reply(201, found)
         return await self.again(found)
@@ -136,7 +136,7 @@ class OrderEntry:
         """
         order = self._platform.state.orders[order_id]
         if order.status is OrderStatus.REJECTED:
-            why = await self._rejection(order)
+            why = await self.rejection(order)
             raise Problem(422, why.code, why.message, order_id=order_id)
         return await self.standing(200, order)
 
@@ -147,8 +147,8 @@ class OrderEntry:
         await self._platform.durable.wait(seq)
         return order_reply(status, view)
 
-    async def bind(self, identity: Identity, key: bytes, command: SubmitOrder) -> None:
-        """Bind an idempotency key to this order.
+    async def bind(self, identity: Identity, key: bytes, command: SubmitOrder | SubmitList) -> None:
+        """Bind an idempotency key to this order or list.
 
         Raises:
             Problem: 409 `idempotency_mismatch`; the key was used for another one.
@@ -186,10 +186,10 @@ class OrderEntry:
         view, seq = detail_view(state, order, self._measured), state.seq
         await platform.durable.wait(seq)
         if view.status == OrderStatus.REJECTED:
-            view = msgspec.structs.replace(view, rejection=await self._rejection(order))
+            view = msgspec.structs.replace(view, rejection=await self.rejection(order))
         return Reply(200, [JSON, (b"etag", etag(view.version))], encode(view))
 
-    async def _rejection(self, order: Order) -> Rejection:
+    async def rejection(self, order: Order) -> Rejection:
         """Why an order was refused, from the read tables: the state keeps no reasons."""
         platform = self._platform
         await platform.projection.reach(platform.durable.seq, READ_WAIT_S)

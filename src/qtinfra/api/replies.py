@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from qtinfra.api.errors import Problem, Wrong, refusal
-from qtinfra.api.views import Measured, OrderView, encode, new_order_view
+from qtinfra.api.views import OrderView, encode, new_order_view
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.events import (
     AmendRefused,
@@ -26,6 +26,7 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.exceptions import Severity
 from qtinfra.core.reports import CXL_OTHER, OrderCancelReject
+from qtinfra.core.validation.wire_special import NAMES
 from qtinfra.engine.kernel import Outcome
 
 JSON = (b"content-type", b"application/json")
@@ -54,7 +55,7 @@ def order_reply(status: int, view: OrderView) -> Reply:
     return Reply(status, headers, encode(view))
 
 
-def new_order(command: SubmitOrder, outcome: Outcome, measured: Measured) -> OrderView | str:
+def new_order(command: SubmitOrder, outcome: Outcome) -> OrderView | str:
     """The new order, or the id of the one that the same request made before.
 
     Raises:
@@ -65,7 +66,7 @@ def new_order(command: SubmitOrder, outcome: Outcome, measured: Measured) -> Ord
     for event in outcome.events:
         match event:
             case OrderAccepted():
-                return new_order_view(command, event, outcome.events, measured)
+                return new_order_view(command, event, outcome.events)
             case OrderRejected():
                 raise rejected(event)
             case _:
@@ -73,9 +74,15 @@ def new_order(command: SubmitOrder, outcome: Outcome, measured: Measured) -> Ord
     raise _no_answer()
 
 
-def rejected(event: OrderRejected) -> Problem:
-    """The answer to an order that a rule or a control refused."""
-    wrong = Wrong(event.field, event.code, event.limit, event.observed, event.text)
+def rejected(event: OrderRejected, within: str = "") -> Problem:
+    """The answer to an order that a rule or a control refused.
+
+    Args:
+        within: stands before the field, such as "orders[1]." for an order of a list.
+    """
+    wrong = Wrong(
+        within + NAMES.get(event.field, event.field), event.code, event.limit, event.observed, event.text
+    )
     slow_down = event.code == "max_messages"
     return Problem(
         429 if slow_down else 422,
@@ -98,12 +105,11 @@ def raise_refused(event: AnyEvent) -> None:
         case DuplicateRefused():
             raise Problem(409, "duplicate_client_order_id", event.text, order_id=event.order_id)
         case CommandRefused():
-            raise refusal(
-                422, event.code, event.text, field=event.field, limit=event.limit, value=event.observed
-            )
+            field, limit, value = NAMES.get(event.field, event.field), event.limit, event.observed
+            raise refusal(422, event.code, event.text, field=field, limit=limit, value=value)
         case AmendRefused():
             status, text = _amend_status(event.reason, event.code), event.text
-            field, limit, value = event.field, event.limit, event.observed
+            field, limit, value = NAMES.get(event.field, event.field), event.limit, event.observed
             raise refusal(status, event.code, text, field=field, limit=limit, value=value)
         case CommandQuarantined():
             text = "a fault of ours stopped this request; a person looks at it"

@@ -11,16 +11,16 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
 from qtinfra.api.terms import AlgoTermsView, PegView, terms_view
+from qtinfra.bootstrap.routes import RouteScores
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO, canonical
 from qtinfra.core.events import AnyEvent, OrderAccepted, OrderRouted
 from qtinfra.core.models import Child, ChildStatus, Order, OrderStatus
+from qtinfra.core.routing import PPM
+from qtinfra.core.routing_events import RouteScored
 from qtinfra.engine.state import State
-from qtinfra.venues.simulated.local import VenueStats
 
 _SECOND_NS = 1_000_000_000
-#: A venue's fill rate is stated once so many orders have gone there, and is null before.
-MIN_ORDERS_MEASURED = 50
 
 encode = msgspec.json.Encoder().encode
 
@@ -45,9 +45,10 @@ class RoutingDecision(msgspec.Struct, frozen=True):
     """Where most of the order went.
 
     Attributes:
-        expected_fill_rate: share (0 to 1) of the quantity sent to that venue since the process began that
-            was executed there; null until enough orders went there to measure it.
-        confidence_score: null as long as no calibrated model gives one.
+        confidence_score: probability (0 to 1) that every part executes in full, as the router reckoned it
+            when it last routed the order; null when one venue alone was looked at, when routing is not
+            scored, and for orders routed before the process began.
+        expected_fill_rate: expected share (0 to 1) of the quantity routed that executes; null likewise.
     """
 
     selected_venue: str
@@ -133,7 +134,7 @@ class Rejection(msgspec.Struct, frozen=True):
     message: str
 
 
-class OrderDetailView(OrderView, frozen=True):
+class OrderDetailView(OrderView, frozen=True, kw_only=True):
     """An order with its orders at venues and its executions."""
 
     children: list[ChildView]
@@ -142,34 +143,42 @@ class OrderDetailView(OrderView, frozen=True):
 
 
 class Measured:
-    """Fill rates from what the venues' links have measured."""
+    """Routing decisions with what the router expected of them."""
 
-    def __init__(self, stats: dict[str, VenueStats]) -> None:
-        self._stats = stats
+    def __init__(self, routes: RouteScores) -> None:
+        self._routes = routes
 
-    def decision(self, sent: Iterable[tuple[str, Decimal]]) -> RoutingDecision | None:
-        """The routing decision for quantities by venue; None when nothing was sent."""
-        best, most = "", ZERO
-        for venue, qty in sent:
-            if qty > most:
-                best, most = venue, qty
-        if not best:
-            return None
-        return RoutingDecision(best, None, self.fill_rate(best))
+    def decision(self, order_id: str, sent: Iterable[tuple[str, Decimal]]) -> RoutingDecision | None:
+        """An order's routing decision for its quantities by venue; None when nothing was sent."""
+        best = most_of(sent)
+        return self.said(order_id, best) if best else None
 
-    def fill_rate(self, venue: str) -> float | None:
-        """Executed share of the quantity sent to a venue; None when too little was sent."""
-        stats = self._stats.get(venue)
-        if stats is None or stats.sent_orders < MIN_ORDERS_MEASURED or not stats.sent_qty:
-            return None
-        return min(1.0, round(float(stats.filled_qty / stats.sent_qty), 4))
+    def said(self, order_id: str, venue: str) -> RoutingDecision:
+        """The decision for the venue that most of an order went to."""
+        return routing_decision(venue, self._routes.of(order_id))
 
 
-def new_order_view(
-    command: SubmitOrder, accepted: OrderAccepted, events: Sequence[AnyEvent], measured: Measured
-) -> OrderView:
+def most_of(sent: Iterable[tuple[str, Decimal]]) -> str:
+    """The venue of the largest quantity, the first of equals; empty without any."""
+    best, most = "", ZERO
+    for venue, qty in sent:
+        if qty > most:
+            best, most = venue, qty
+    return best
+
+
+def routing_decision(venue: str, scored: tuple[int, int] | None) -> RoutingDecision:
+    """A decision from confidence and expected fill in parts of a million."""
+    if scored is None:
+        return RoutingDecision(venue, None, None)
+    confidence, expected = (round(part / PPM, 4) for part in scored)
+    return RoutingDecision(venue, confidence, expected)
+
+
+def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequence[AnyEvent]) -> OrderView:
     """A new order as its own events made it, whatever has happened since."""
     sent: list[tuple[str, Decimal]] = []
+    scored: tuple[int, int] | None = None
     version = 0
     status = OrderStatus.VALIDATED
     for event in events:
@@ -178,6 +187,8 @@ def new_order_view(
         if type(event) is OrderRouted and event.order_id == accepted.order_id:
             status = OrderStatus.ROUTED
             sent += [(child.venue, child.qty) for child in event.children]
+        elif type(event) is RouteScored and event.order_id == accepted.order_id:
+            scored = event.confidence_ppm, event.expected_fill_ppm
     created = rfc3339(accepted.ts_ns)
     return OrderView(
         accepted.order_id,
@@ -188,7 +199,7 @@ def new_order_view(
         command.price,
         command.order_type,
         created,
-        measured.decision(sent),
+        routing_decision(venue, scored) if (venue := most_of(sent)) else None,
         command.cl_ord_id,
         command.account,
         command.tif,
@@ -216,7 +227,7 @@ def order_view(state: State, order: Order, measured: Measured) -> OrderView:
         order.price,
         order.order_type,
         rfc3339(order.created_ns),
-        measured.decision((child.venue, child.qty) for child in children),
+        measured.decision(order.order_id, ((child.venue, child.qty) for child in children)),
         order.cl_ord_id,
         order.account,
         order.tif,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -18,6 +18,7 @@ from qtinfra.cli.output import console, print_json
 if TYPE_CHECKING:
     from qtinfra.cli.live_tables import Picture
     from qtinfra.client import Client, Stream
+    from qtinfra.client.terms import SpecialTerms
     from qtinfra.infra.config import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -41,6 +42,11 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object in
 Account = Annotated[str, typer.Option(metavar="ID", help="Only this account.", show_default=False)]
 Symbol = Annotated[str, typer.Option(metavar="SYMBOL", help="Only this instrument.", show_default=False)]
 OrderId = Annotated[str, typer.Argument(metavar="ID", help="The server's id of the order.")]
+
+
+def _term(what: str, text: str) -> typer.models.OptionInfo:
+    found: typer.models.OptionInfo = typer.Option(metavar=what, help=text, show_default=False)
+    return found
 
 
 def register(app: typer.Typer) -> None:
@@ -150,11 +156,30 @@ def submit(
         str,
         typer.Option("--id", metavar="ID", help="Your id; a repeated one is one order.", show_default=False),
     ] = "",
+    stop: Annotated[str, _term("PRICE", "STOP, STOP_LIMIT: trigger per unit.")] = "",
+    trail: Annotated[str, _term("AMOUNT", "TRAILING_STOP: distance in price units.")] = "",
+    display: Annotated[str, _term("QUANTITY", "ICEBERG: shown at a time.")] = "",
+    peg: Annotated[str, _term("TYPE", "PEGGED: PRIMARY, MARKET or MIDPOINT.")] = "",
+    peg_offset: Annotated[str, _term("AMOUNT", "PEGGED: better (above 0) or worse by.")] = "",
+    expires: Annotated[str, _term("TIME", "GTD: end, such as 2026-07-08T20:00:00Z.")] = "",
+    locate: Annotated[str, _term("ID", "Short sale: where the shares come from.")] = "",
+    self_match: Annotated[str, _term("ID", "Orders of one id never trade with each other.")] = "",
+    min_quantity: Annotated[str, _term("QUANTITY", "Least quantity of an execution.")] = "",
     url: Url = DEFAULT_URL,
     token: Token = "",
     as_json: JsonFlag = False,
 ) -> None:
     """Send an order and show what the server answered."""
+    terms = _filters(
+        stop_price=stop,
+        trail_amount=trail,
+        display_quantity=display,
+        peg=peg.upper(),
+        peg_offset=peg_offset,
+        expire_at=expires,
+        locate_id=locate,
+        self_match_id=self_match,
+    )
     with _talking(url, token) as client:
         order = client.submit(
             symbol,
@@ -165,6 +190,8 @@ def submit(
             time_in_force=tif.upper(),
             account_id=account or None,
             client_order_id=client_id or None,
+            min_quantity=min_quantity or None,
+            **cast("SpecialTerms", terms),
         )
     _answer(order, as_json)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 from urllib.parse import quote
@@ -17,22 +17,23 @@ from qtinfra.client.models import (
     KillOutcome,
     KillSwitch,
     Limit,
+    Locate,
     Order,
     OrderDetail,
+    OrderList,
     Page,
     Position,
     RoutePreview,
     Venue,
 )
 from qtinfra.client.retries import Call, Request
+from qtinfra.client.terms import Number, SpecialTerms, Terms, terms_body
 from qtinfra.core.decimals import plain
 from qtinfra.core.extended_models import KillScope, LimitRule
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+from qtinfra.core.special import Link
 
 Result = TypeVar("Result")
-#: A number that is exact: a float is refused.
-Number = Decimal | int | str
-
 #: Rows of one page unless asked otherwise.
 PAGE = 200
 
@@ -75,10 +76,11 @@ def submit(
     client_order_id: str,
     min_quantity: Number | None,
     text: str,
+    terms: SpecialTerms | None = None,
 ) -> Call[Order]:
     """POST /orders. The client order id makes it repeatable."""
     kind = order_type or (OrderType.MARKET if price is None else OrderType.LIMIT)
-    body: dict[str, str] = {
+    body: dict[str, object] = {
         "symbol": symbol,
         "side": str(side),
         "quantity": number("quantity", quantity),
@@ -91,8 +93,21 @@ def submit(
     if min_quantity is not None:
         body["min_quantity"] = number("min_quantity", min_quantity)
     body |= _given(account_id=account_id, text=text)
+    body |= terms_body(terms or {}, number)
     about = (("client_order_id", client_order_id), ("account_id", account_id or ""))
     return Call(_posted("/orders", body), _reader(Order), changes=True, about=about)
+
+
+def submit_list(link: Link | str, orders: Sequence[bytes], client_order_id: str) -> Call[OrderList]:
+    """POST /orders:list. The client order ids make it repeatable.
+
+    Args:
+        orders: each as POST /orders takes it.
+        client_order_id: of the first, to ask after when it is not known what became of the list.
+    """
+    body = {"link": str(link), "orders": [msgspec.Raw(order) for order in orders]}
+    about = (("client_order_id", client_order_id),)
+    return Call(_posted("/orders:list", body), _reader(OrderList), changes=True, about=about)
 
 
 def replace(
@@ -101,16 +116,18 @@ def replace(
     price: Number | None,
     client_order_id: str,
     version: int | None,
+    terms: Terms | None = None,
 ) -> Call[Order]:
     """PUT /orders/{id}. The client order id makes it repeatable, unless it is bound to a version.
 
     Sent again after it has taken effect, a change for one version meets the next one, and the refusal
     would not tell whose change that was.
     """
-    body = {"client_order_id": client_order_id}
+    body: dict[str, object] = {"client_order_id": client_order_id}
     for name, value in (("quantity", quantity), ("price", price)):
         if value is not None:
             body[name] = number(name, value)
+    body |= terms_body(terms or {}, number)
     request = Request("PUT", _order_path(order_id), (), _if_match(version), msgspec.json.encode(body))
     about = (("order_id", order_id), ("client_order_id", client_order_id))
     return Call(request, _reader(Order), changes=True, repeatable=version is None, about=about)
@@ -196,6 +213,21 @@ def set_limit(
     request = Request("PUT", "/risk/limits", body=msgspec.json.encode(body))
     about = (("rule", str(rule)), ("account_id", account_id or ""), ("symbol", symbol or ""))
     return Call(request, _reader(Limit), changes=True, about=about)
+
+
+def grant_locate(
+    locate_id: str, account_id: str, symbol: str, quantity: Number, source: str, trade_date: str
+) -> Call[Locate]:
+    """POST /risk/locates. Not repeated in doubt: the id is used once, a refusal would not tell by whom."""
+    body = {"locate_id": locate_id, "account_id": account_id, "symbol": symbol}
+    body |= {"quantity": number("quantity", quantity), **_given(source=source, trade_date=trade_date)}
+    about = (("locate_id", locate_id), ("account_id", account_id))
+    return Call(_posted("/risk/locates", body), _reader(Locate), changes=True, repeatable=False, about=about)
+
+
+def list_locates() -> Call[Page[Locate]]:
+    """GET /risk/locates."""
+    return Call(Request("GET", "/risk/locates"), _reader(Page[Locate]))
 
 
 def list_kill_switches() -> Call[Page[KillSwitch]]:

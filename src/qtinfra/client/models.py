@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from qtinfra.core.models import OrderSide, OrderStatus, OrderType, TimeInForce
+from qtinfra.core.special import Link, Peg
 
 Row = TypeVar("Row")
 
@@ -31,8 +32,18 @@ class RoutingDecision(msgspec.Struct, frozen=True):
     expected_fill_rate: float | None = None
 
 
+class PegTerms(msgspec.Struct, frozen=True):
+    """What a pegged order follows; an offset above 0 is better (towards the own side)."""
+
+    type: Peg
+    offset: Decimal = Decimal(0)
+
+
 class Order(msgspec.Struct, frozen=True):
-    """An order as the server sees it. `version` is for `replace` and `cancel`."""
+    """An order as the server sees it. `version` is for `replace` and `cancel`.
+
+    `link` and `list_id` are of the list it came in; what it does not have is None or empty.
+    """
 
     id: str
     status: OrderStatus
@@ -52,6 +63,25 @@ class Order(msgspec.Struct, frozen=True):
     updated_at: datetime | None = None
     version: int = 0
     routing_decision: RoutingDecision | None = None
+    stop_price: Decimal | None = None
+    trail_amount: Decimal | None = None
+    display_quantity: Decimal | None = None
+    peg: PegTerms | None = None
+    expire_at: str = ""
+    locate_id: str = ""
+    self_match_id: str = ""
+    do_not_reduce: bool = False
+    do_not_increase: bool = False
+    link: Link | None = None
+    list_id: str = ""
+
+
+class OrderList(msgspec.Struct, frozen=True):
+    """Orders that hang together; a bracket's entry is the first."""
+
+    link: Link
+    list_id: str
+    orders: tuple[Order, ...]
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -170,6 +200,18 @@ class Limit(msgspec.Struct, frozen=True):
     version: int = 0
     author: str = ""
     reason: str = ""
+
+
+class Locate(msgspec.Struct, frozen=True):
+    """Shares located for short sales of an account; `left` is what no short sale has taken."""
+
+    locate_id: str
+    account_id: str
+    symbol: str
+    quantity: Decimal
+    left: Decimal
+    source: str = ""
+    trade_date: str = ""
 
 
 class KillSwitch(msgspec.Struct, frozen=True):

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Unpack
 
 import msgspec
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
 from qtinfra.client import calls
-from qtinfra.client.calls import Number
 from qtinfra.client.errors import (
     Answer,
     ApiError,
@@ -28,6 +27,7 @@ from qtinfra.client.errors import (
 )
 from qtinfra.client.models import Execution, Order, Position
 from qtinfra.client.retries import Request
+from qtinfra.client.terms import Number, SpecialTerms
 from qtinfra.client.transport import Token, headers_for
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 
@@ -109,7 +109,7 @@ class Update(msgspec.Struct, frozen=True):
 
 
 class NewOrder(msgspec.Struct, frozen=True):
-    """An order to send over a stream; `new_order` makes it."""
+    """An order to send over a stream or in a list; `new_order` makes it."""
 
     client_order_id: str
     body: bytes
@@ -158,8 +158,9 @@ def new_order(
     account_id: str | None = None,
     client_order_id: str | None = None,
     min_quantity: Number | None = None,
+    **terms: Unpack[SpecialTerms],
 ) -> NewOrder:
-    """An order for `submit` of a stream; the arguments are those of `Client.submit`."""
+    """An order for `submit` of a stream and for `Client.submit_list`; arguments as of `Client.submit`."""
     named = client_order_id or calls.new_id()
     call = calls.submit(
         symbol,
@@ -172,6 +173,7 @@ def new_order(
         client_order_id=named,
         min_quantity=min_quantity,
         text="",
+        terms=terms,
     )
     return NewOrder(named, call.request.body)
 

@@ -6,12 +6,11 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 import httpx
 
 from qtinfra.client import calls
-from qtinfra.client.calls import Number
 from qtinfra.client.errors import Answer
 from qtinfra.client.models import (
     Execution,
@@ -19,19 +18,23 @@ from qtinfra.client.models import (
     KillOutcome,
     KillSwitch,
     Limit,
+    Locate,
     Order,
     OrderDetail,
+    OrderList,
     Page,
     Position,
     RoutePreview,
     Venue,
 )
 from qtinfra.client.retries import Call, NoAnswer, Request, RetryPolicy, Wait, converse
-from qtinfra.client.streaming import Feed
+from qtinfra.client.streaming import Feed, NewOrder
 from qtinfra.client.streams import Stream
+from qtinfra.client.terms import Number, SpecialTerms, Terms
 from qtinfra.client.transport import Token, answer_of, headers_for, no_answer, settings
 from qtinfra.core.extended_models import KillScope, LimitRule
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+from qtinfra.core.special import Link
 
 Result = TypeVar("Result")
 Row = TypeVar("Row")
@@ -102,6 +105,7 @@ class Client:
         client_order_id: str | None = None,
         min_quantity: Number | None = None,
         text: str = "",
+        **terms: Unpack[SpecialTerms],
     ) -> Order:
         """Send a new order; safe to repeat, since the client order id names it for ever.
 
@@ -111,6 +115,7 @@ class Client:
             order_type: LIMIT with a price, otherwise MARKET, unless given.
             account_id: may be left out by the bearer of a token for one account.
             client_order_id: yours, or a new one.
+            terms: of an order that is not plain, as in `terms.SpecialTerms`.
 
         Raises:
             SubmissionUnknownError: ask `find_order` with the id in its context before anything else.
@@ -127,8 +132,22 @@ class Client:
                 client_order_id=client_order_id or self._new_id(),
                 min_quantity=min_quantity,
                 text=text,
+                terms=terms,
             )
         )
+
+    def submit_list(self, link: Link | str, orders: Sequence[NewOrder]) -> OrderList:
+        """Send orders that hang together, 2 to 16 of one account and symbol: all are accepted or none.
+
+        Args:
+            link: OCO, or BRACKET with the entry first.
+            orders: made by `new_order`.
+
+        Raises:
+            SubmissionUnknownError: ask `find_order` with the first order's id before anything else.
+        """
+        first = orders[0].client_order_id if orders else ""
+        return self._run(calls.submit_list(link, [order.body for order in orders], first))
 
     def replace(
         self,
@@ -138,14 +157,15 @@ class Client:
         price: Number | None = None,
         client_order_id: str | None = None,
         version: int | None = None,
+        **terms: Unpack[Terms],
     ) -> Order:
-        """Change the total quantity, the price, or both.
+        """Change the total quantity, the price, special terms, or several of them.
 
         Args:
             version: do it only if the order still has this version.
         """
         wanted = client_order_id or self._new_id()
-        return self._run(calls.replace(order_id, quantity, price, wanted, version))
+        return self._run(calls.replace(order_id, quantity, price, wanted, version, terms))
 
     def cancel(self, order_id: str, *, version: int | None = None) -> Order:
         """Cancel what is open of an order.
@@ -219,6 +239,24 @@ class Client:
     ) -> Limit:
         """Set one limit, for an account or every account, for a symbol or every symbol."""
         return self._run(calls.set_limit(rule, value, account_id, symbol, reason))
+
+    def grant_locate(
+        self,
+        locate_id: str,
+        account_id: str,
+        symbol: str,
+        quantity: Number,
+        *,
+        source: str = "",
+        trade_date: str = "",
+    ) -> Locate:
+        """Grant shares located for short sales of an account, for any day or for one (ISO 8601)."""
+        call = calls.grant_locate(locate_id, account_id, symbol, quantity, source, trade_date)
+        return self._run(call)
+
+    def locates(self) -> tuple[Locate, ...]:
+        """Locates of the token's accounts and what is left of them, the newest first."""
+        return self._run(calls.list_locates()).items
 
     def kill(self, scope: KillScope | str, value: str = "", reason: str = "") -> KillOutcome:
         """Refuse new flow in a scope at once and cancel what is open in it. FIRM takes no value."""

@@ -5,6 +5,7 @@ import asyncio
 import inspect
 import json
 import re
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +25,9 @@ from qtinfra.client import (
     RetryPolicy,
     ServerFailedError,
     SubmissionUnknownError,
+    new_order,
 )
+from qtinfra.core.special import Link
 from tests.support.requirements import REPO_ROOT
 from tests.unit.client.test_retries import ORDER
 
@@ -97,6 +100,57 @@ def test_an_order_goes_out_as_the_documented_message_with_exact_numbers() -> Non
     assert server.last.method == "POST" and server.last.url == "http://desk.invalid/orders"
     assert server.last.headers["content-type"] == "application/json"
     assert server.last.headers["authorization"] == "Bearer t0ken"
+
+
+def test_special_terms_go_out_under_the_documented_names() -> None:
+    server = Server()
+    end = datetime(2026, 7, 8, 16, tzinfo=timezone(timedelta(hours=-4)))
+    with client_of(server) as client:
+        client.submit(
+            "AAPL", "BUY", 1, stop_price=Decimal("9.50"), trail_amount=1, display_quantity="10",
+            peg="MARKET", peg_offset=Decimal("-0.01"), expire_at=end, locate_id="L-1", self_match_id="A",
+            do_not_reduce=True,
+        )  # fmt: skip
+        plain = {"symbol", "side", "quantity", "order_type", "time_in_force", "client_order_id"}
+        assert {name: value for name, value in server.sent.items() if name not in plain} == {
+            "stop_price": "9.50",
+            "trail_amount": "1",
+            "display_quantity": "10",
+            "peg": {"type": "MARKET", "offset": "-0.01"},
+            "expire_at": "2026-07-08T20:00:00.000000Z",
+            "locate_id": "L-1",
+            "self_match_id": "A",
+            "do_not_reduce": True,
+        }
+        client.replace("o-1", stop_price="9.6", client_order_id="c-2")
+        assert server.sent == {"client_order_id": "c-2", "stop_price": "9.6"}
+
+
+@pytest.mark.parametrize(
+    ("terms", "field"),
+    [
+        ({"stop_price": 1.5}, "stop_price"),
+        ({"peg_offset": "1"}, "peg"),
+        ({"expire_at": datetime(2026, 7, 8)}, "expire_at"),  # noqa: DTZ001
+        ({"stop_px": "1"}, "stop_px"),
+    ],
+)
+def test_terms_that_cannot_be_meant_never_leave(terms: dict[str, Any], field: str) -> None:
+    server = Server()
+    with client_of(server) as client, pytest.raises(RefusedError) as refused:
+        client.submit("AAPL", "BUY", 1, **terms)
+    assert refused.value.context["field"] == field
+    assert server.requests == []
+
+
+def test_a_list_goes_out_as_its_orders_would_alone() -> None:
+    body = {"link": "OCO", "list_id": "l-1", "orders": []}
+    server = Server(201, body)
+    legs = [new_order("AAPL", "BUY", 1, price="9"), new_order("AAPL", "BUY", 1, stop_price="10")]
+    with client_of(server) as client:
+        assert client.submit_list(Link.OCO, legs).list_id == "l-1"
+    assert str(server.last.url).endswith("/orders:list")
+    assert server.sent == {"link": "OCO", "orders": [json.loads(leg.body) for leg in legs]}
 
 
 def test_without_a_price_it_is_a_market_order_and_gets_an_id_of_its_own() -> None:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from qtinfra.api.deps import Caller, answer
 from qtinfra.api.docs import listing
 from qtinfra.api.terms import terms_view
-from qtinfra.api.views import ExecutionView, Measured, OrderView, RoutingDecision, rfc3339
+from qtinfra.api.views import ExecutionView, Measured, OrderView, rfc3339
 from qtinfra.core.security.permissions import Permission
 from qtinfra.repository.base import Page
 from qtinfra.repository.orders import EXECUTION_FIELDS, ORDER_FIELDS, POSITION_FIELDS
@@ -127,8 +127,7 @@ async def orders(request: Request) -> Response:
     caller = Caller(request)
     scope, query = caller.scope(Permission.ORDERS_READ), caller.query(ORDER_FIELDS)
     await caller.reads_own_writes()
-    gateways = caller.platform.gateways
-    measured = Measured({gateway.venue: gateway.stats for gateway in gateways})
+    measured = Measured(caller.platform.routes)
     return page(await caller.platform.readmodel.orders(query, scope), lambda row: listed_order(row, measured))
 
 
@@ -185,7 +184,7 @@ async def instruments(request: Request) -> Response:
 
 def listed_order(row: OrderRow, measured: Measured) -> OrderView:
     """An order as a list shows it."""
-    sent = RoutingDecision(row.venues[0], None, measured.fill_rate(row.venues[0])) if row.venues else None
+    sent = measured.said(row.order_id, row.venues[0]) if row.venues else None
     return OrderView(
         row.order_id,
         row.status,

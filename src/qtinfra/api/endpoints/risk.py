@@ -1,8 +1,9 @@
-"""Risk: limits and kill switches."""
+"""Risk: limits, kill switches, and locates for short sales."""
 
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import islice
 from typing import cast
 
 import msgspec
@@ -12,12 +13,23 @@ from starlette.responses import Response
 from qtinfra.api.deps import Caller, answer
 from qtinfra.api.docs import answers, body, ref
 from qtinfra.api.replies import raise_refused
-from qtinfra.core.commands import AnyCommand, EngageKillSwitch, ReleaseKillSwitch, SetLimit
+from qtinfra.core.commands import AnyCommand, EngageKillSwitch, GrantLocate, ReleaseKillSwitch, SetLimit
 from qtinfra.core.events import AnyEvent, CancelRequested, OrderCancelled
-from qtinfra.core.extended_models import ANY, KillScope, LimitRule
+from qtinfra.core.extended_models import ANY, KillScope, LimitRule, Locate
 from qtinfra.core.security.permissions import Permission
-from qtinfra.core.validation.fields import Field, enum_field, id_field, number_field, symbol_field, text_field
+from qtinfra.core.validation.fields import (
+    Field,
+    date_field,
+    enum_field,
+    id_field,
+    number_field,
+    symbol_field,
+    text_field,
+)
 from qtinfra.core.validation.wire import read_fields
+
+#: Locates that one answer shows.
+MAX_LOCATES = 1_000
 
 _LIMIT = (
     Field("rule", enum_field(LimitRule), required=True),
@@ -31,6 +43,14 @@ _KILL = (
     Field("value", id_field),
     Field("reason", text_field),
 )
+_LOCATE = (
+    Field("locate_id", id_field, required=True),
+    Field("account_id", id_field, required=True),
+    Field("symbol", symbol_field, required=True),
+    Field("quantity", number_field(), required=True),
+    Field("source", id_field),
+    Field("trade_date", date_field),
+)
 _TEXT = {"type": "string", "maxLength": 256}
 _ID = {"type": "string", "minLength": 1, "maxLength": 64}
 _LIMIT_SCHEMA = {
@@ -43,6 +63,23 @@ _LIMIT_SCHEMA = {
         "account_id": {**_ID, "description": "Left out: everybody."},
         "symbol": {"type": "string", "pattern": r"^[A-Z0-9.\-/]{1,24}$"},
         "reason": _TEXT,
+    },
+}
+_LOCATE_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["locate_id", "account_id", "symbol", "quantity"],
+    "properties": {
+        "locate_id": {**_ID, "description": "Never used before; short sales name it."},
+        "account_id": _ID,
+        "symbol": {"type": "string", "pattern": r"^[A-Z0-9.\-/]{1,24}$"},
+        "quantity": {"type": "string", "example": "5000", "description": "Units that may be borrowed."},
+        "source": {**_ID, "description": "Who lends."},
+        "trade_date": {
+            "type": "string",
+            "format": "date",
+            "description": "The only day it is good for; any day without one.",
+        },
     },
 }
 _KILL_SCHEMA = {
@@ -99,6 +136,24 @@ class KillOutcome(msgspec.Struct, frozen=True):
     engaged: bool
     cancelled: list[str]
     requested: list[str]
+
+
+class LocateView(msgspec.Struct, frozen=True):
+    """Shares located for short sales of one account; `left` is what no short sale has taken."""
+
+    locate_id: str
+    account_id: str
+    symbol: str
+    quantity: Decimal
+    left: Decimal
+    source: str
+    trade_date: str
+
+
+class LocatesView(msgspec.Struct, frozen=True):
+    """The locates of the caller's accounts."""
+
+    items: list[LocateView]
 
 
 @router.get("/limits", responses=answers(ref("LimitsView")))
@@ -174,6 +229,41 @@ async def engage(request: Request) -> Response:
 async def release(request: Request) -> Response:
     """Let new flow through again; cancelled orders stay cancelled."""
     return await _switch(request, False)
+
+
+@router.get("/locates", responses=answers(ref("LocatesView")))
+async def locates(request: Request) -> Response:
+    """Locates of the caller's accounts and what is left of them, the newest 1,000."""
+    caller = Caller(request)
+    scope = caller.scope(Permission.RISK_READ)
+    seen = (
+        LocateView(name, use.account, use.symbol, use.qty, use.left, use.source, use.trade_date)
+        for name, use in reversed(caller.platform.state.risk.locates.items())
+        if scope.covers(use.account)
+    )
+    view = LocatesView(list(islice(seen, MAX_LOCATES)))
+    await caller.durable()
+    return answer(view)
+
+
+@router.post(
+    "/locates",
+    status_code=201,
+    responses=answers(ref("LocateView"), 413, 415, 422, 500, status=201, text="Short sales may name it."),
+    openapi_extra=body(_LOCATE_SCHEMA),
+)
+async def grant_locate(request: Request) -> Response:
+    """Grant shares located for short sales of one account (17 CFR 242.203(b)(1))."""
+    caller = Caller(request)
+    caller.require(Permission.RISK_WRITE)
+    values = read_fields(await caller.json(), _LOCATE)
+    account = cast(str, values["account_id"])
+    caller.require(Permission.RISK_WRITE, account)
+    locate_id, symbol = cast(str, values["locate_id"]), cast(str, values["symbol"])
+    source, day = cast(str, values.get("source", "")), cast(str, values.get("trade_date", ""))
+    quantity = cast(Decimal, values["quantity"])
+    await _decided(caller, GrantLocate(Locate(locate_id, account, symbol, quantity, source, day)))
+    return answer(LocateView(locate_id, account, symbol, quantity, quantity, source, day), 201)
 
 
 async def _switch(request: Request, engaged: bool) -> Response:

@@ -15,14 +15,15 @@ from qtinfra.api.errors import refusal
 from qtinfra.api.order_entry import OrderEntry
 from qtinfra.api.replies import raise_refused, rejected
 from qtinfra.api.requests import own_account
-from qtinfra.api.views import MIN_ORDERS_MEASURED, Measured, RoutingDecision
+from qtinfra.api.routing_views import analytics_view
+from qtinfra.api.views import RoutingDecision, most_of, routing_decision
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.events import AnyEvent, DuplicateRefused, OrderRejected, OrderRouted
 from qtinfra.core.market import ConsolidatedBook, Level
+from qtinfra.core.routing_events import RouteScored
 from qtinfra.core.security.permissions import Permission
 from qtinfra.core.validation.wire import read_new_order
 from qtinfra.repository.query import EVERYTHING
-from qtinfra.venues.simulated.local import VenueStats
 
 #: Client order id of a question: no order has it, since an order's id is never empty of letters.
 DRY_RUN_ID = "dry-run"
@@ -75,32 +76,6 @@ class RouteView(msgspec.Struct, frozen=True):
     routing_decision: RoutingDecision | None
 
 
-class VenueMeasured(msgspec.Struct, frozen=True):
-    """What was measured on a venue's link since the process began, over all accounts.
-
-    Attributes:
-        orders, quantity, filled_quantity, fills, rejected: null for a caller who may not see every account.
-        fill_rate: executed share (0 to 1) of the quantity sent; null until enough orders went there.
-        mean_answer_ms: mean delay of the first answer to a new order, milliseconds; null likewise.
-    """
-
-    venue: str
-    status: str
-    orders: int | None
-    quantity: Decimal | None
-    filled_quantity: Decimal | None
-    fills: int | None
-    rejected: int | None
-    fill_rate: float | None
-    mean_answer_ms: float | None
-
-
-class AnalyticsView(msgspec.Struct, frozen=True):
-    """Routing analytics by venue."""
-
-    venues: list[VenueMeasured]
-
-
 _LIVE_PARAMETER = {
     "name": "live",
     "in": "query",
@@ -135,9 +110,8 @@ async def route(request: Request) -> Response:
         reply = await entry.place(command, caller.identity, caller.correlation_id)
         headers = {name.decode(): value.decode() for name, value in reply.headers}
         return Response(reply.body, reply.status, headers)
-    measured = _measured(caller)
     events = caller.platform.plan(command)
-    return answer(_plan(command, events, caller.platform.book(command.symbol), measured))
+    return answer(_plan(command, events, caller.platform.book(command.symbol)))
 
 
 def _live(request: Request) -> bool:
@@ -158,11 +132,10 @@ def _live(request: Request) -> bool:
     return _LIVE[value]
 
 
-def _plan(
-    command: SubmitOrder, events: Sequence[AnyEvent], book: ConsolidatedBook | None, measured: Measured
-) -> RouteView:
+def _plan(command: SubmitOrder, events: Sequence[AnyEvent], book: ConsolidatedBook | None) -> RouteView:
     legs: list[LegView] = []
     reason: str | None = None
+    scored: tuple[int, int] | None = None
     for event in events:
         match event:
             case OrderRejected():
@@ -175,6 +148,8 @@ def _plan(
                     LegView(child.venue, child.qty, child.price, child.order_type, child.tif)
                     for child in children
                 ]
+            case RouteScored():
+                scored = event.confidence_ppm, event.expected_fill_ppm
             case DuplicateRefused():
                 pass
             case _:
@@ -184,7 +159,8 @@ def _plan(
         QuoteView(quote.venue, quote.live, _levels(quote.bids), _levels(quote.asks))
         for quote in (book.quotes if book is not None else ())
     ]
-    decision = measured.decision((leg.venue, leg.quantity) for leg in legs)
+    venue = most_of((leg.venue, leg.quantity) for leg in legs)
+    decision = routing_decision(venue, scored) if venue else None
     return RouteView(command.symbol, command.side, command.qty, bid, ask, reason, legs, quotes, decision)
 
 
@@ -192,41 +168,11 @@ def _levels(levels: Sequence[Level]) -> list[LevelView]:
     return [LevelView(price, size) for price, size in levels]
 
 
-def _measured(caller: Caller) -> Measured:
-    return Measured({gateway.venue: gateway.stats for gateway in caller.platform.gateways})
-
-
 @router.get("/routing/analytics", responses=answers(ref("AnalyticsView")))
 async def analytics(request: Request) -> Response:
-    """What was measured of each venue since the process began, over all accounts."""
+    """How orders fare at each venue, the best ranked first, and how far the router's predictions hold."""
     caller = Caller(request)
     everything = caller.scope(Permission.ANALYTICS_READ) is EVERYTHING
-    state, measured = caller.platform.state, _measured(caller)
-    return answer(
-        AnalyticsView(
-            [
-                _venue_measured(
-                    gateway.stats, gateway.venue, state.venue_status[gateway.venue], measured, everything
-                )
-                for gateway in caller.platform.gateways
-            ]
-        )
-    )
-
-
-def _venue_measured(
-    stats: VenueStats, mic: str, status: str, measured: Measured, everything: bool
-) -> VenueMeasured:
-    """A venue's figures; counts, which tell of the orders of others, only for who may see all of them."""
-    enough = stats.answered >= MIN_ORDERS_MEASURED
-    return VenueMeasured(
-        mic,
-        status,
-        stats.sent_orders if everything else None,
-        stats.sent_qty if everything else None,
-        stats.filled_qty if everything else None,
-        stats.fills if everything else None,
-        stats.rejected if everything else None,
-        measured.fill_rate(mic),
-        round(stats.answer_ns / stats.answered / 1e6, 3) if enough else None,
-    )
+    platform = caller.platform
+    links = {gateway.venue: gateway.stats for gateway in platform.gateways}
+    return answer(analytics_view(platform.state, links, everything))

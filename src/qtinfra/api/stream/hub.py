@@ -61,7 +61,7 @@ class Hub:
 
     def __init__(self, platform: Platform, linger_s: float = LINGER_S) -> None:
         self._platform = platform
-        self._measured = Measured({gateway.venue: gateway.stats for gateway in platform.gateways})
+        self._measured = Measured(platform.routes)
         self._linger_s = linger_s
         self._followers: dict[Topic, dict[str, list[Follower]]] = {topic: {} for topic in Topic}
         self._rings: dict[Topic, Ring] = {}

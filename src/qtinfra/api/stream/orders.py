@@ -24,6 +24,7 @@ from qtinfra.core.exceptions import QtInfraError
 from qtinfra.core.models import Order
 from qtinfra.core.security.identity import Identity
 from qtinfra.core.security.permissions import Permission
+from qtinfra.core.validation.wire_special import terms_of
 
 #: Makes the answer of a frame once its outcomes are durable.
 Answer = Callable[[], Awaitable[bytes]]
@@ -93,6 +94,7 @@ class Entry:
                 order.cl_ord_id,
                 values.get("quantity"),
                 values.get("price"),
+                special=terms_of(values),
             )
             return await self._amend(identity, order, command, values, correlation_id)
 

@@ -34,6 +34,7 @@ from qtinfra.core.validation.wire import (
     IMMUTABLE,
     MAX_BODY_BYTES,
     REPLACE,
+    REPLACE_ONE_OF,
     check_depth,
     decode_object,
     missing_field,
@@ -274,7 +275,7 @@ def read_replace(item: bytes) -> dict[str, object]:
     Raises:
         MessageRefused: with everything found; immutable_field for what a replace may not change.
     """
-    return read_fields(item, REPLACE_ITEM, immutable=IMMUTABLE, one_of=("quantity", "price"))
+    return read_fields(item, REPLACE_ITEM, immutable=IMMUTABLE, one_of=REPLACE_ONE_OF)
 
 
 # --- messages ---------------------------------------------------------------------------------------------

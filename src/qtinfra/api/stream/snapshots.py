@@ -52,7 +52,7 @@ class Snapshots:
     def __init__(self, platform: Platform, hub: Hub) -> None:
         self._platform = platform
         self._hub = hub
-        self._measured = Measured({gateway.venue: gateway.stats for gateway in platform.gateways})
+        self._measured = Measured(platform.routes)
 
     async def pages(
         self, subscription: Subscription, accounts: Sequence[str] | None, seq: int

@@ -140,7 +140,7 @@ def test_a_wrong_field_is_refused_by_its_name(change: dict[str, Any], field: str
 
 
 def test_all_errors_come_in_the_order_of_stages_and_fields() -> None:
-    data = body(do_not_reduce=1, peg={"speed": 1}, expire_at="x", stop_price=True, price="-1", other=1)
+    data = body(other=1, do_not_reduce=1, peg={"speed": 1}, expire_at="x", stop_price=True, price="-1")
     assert refusals(data) == [
         ("peg.speed", "unknown_field"),
         ("other", "unknown_field"),
@@ -149,6 +149,8 @@ def test_all_errors_come_in_the_order_of_stages_and_fields() -> None:
         ("price", "must_be_positive"),
         ("expire_at", "date_format"),
     ]
+    inside = body(do_not_reduce=1, peg={"type": 1}, trail_amount=True)
+    assert refusals(inside) == [("trail_amount", "type"), ("peg.type", "type"), ("do_not_reduce", "type")]
 
 
 _VALUES: st.SearchStrategy[Any] = st.sampled_from(
