@@ -24,144 +24,40 @@ from qtinfra.core.extended_models import (
     Instrument,
     KillScope,
     LimitRule,
-    Liquidity,
     Locate,
     PartyKind,
     Policies,
+    RealisedAt,
     RiskPolicy,
+    SelfMatch,
     Venue,
     VenueStatus,
 )
-from qtinfra.core.fees import FeeLine, FeeSchedule, FeeTier
-from qtinfra.core.market import ConsolidatedBook, VenueQuote
-from qtinfra.core.models import AssetClass, Child, Currency, Order, OrderSide, OrderType, Origin, TimeInForce
-from qtinfra.core.reports import ReportKind, VenueReport
+from qtinfra.core.fees import FeeLine, FeeSchedule, FeeTier, RegulatoryFee
+from qtinfra.core.marking import MarkPolicy, MarkRule, MarkSource
+from qtinfra.core.models import SELL_SIDES, AssetClass, Currency, OrderSide, OrderType, Origin, TimeInForce
+from qtinfra.core.reports import ReportKind
+from qtinfra.core.routing import BreakerTerms, OrderProtection, RouteStyle, RoutingPolicy, VenueLimit
 from qtinfra.core.special import Link, Peg, SpecialTerms
-from qtinfra.engine.kernel import Kernel
-from qtinfra.engine.state import State
+from qtinfra.testing.prove.golden_stage import (
+    ALPHA,
+    BETA,
+    DAYS,
+    GAMMA,
+    OTHER,
+    PAIR,
+    RARE,
+    SELL,
+    START_NS,
+    STEP_NS,
+    SYMBOL,
+    VENUE,
+    Story,
+    order_of,
+)
 
-DAYS = ("2024-07-08", "2024-07-09")
-START_NS = 1_720_445_400_000_000_000
-_STEP_NS = 1_000_000
 _MINUTE_NS = 60_000_000_000
 _HOUR_NS = 60 * _MINUTE_NS
-VENUE, SYMBOL, RARE = "XNAS", "ACME", "RARE"
-ALPHA, BETA = "alpha", "beta"
-BUY, SELL = OrderSide.BUY, OrderSide.SELL
-
-
-class Story:
-    """A kernel, one venue that says what the script says, and the records so far.
-
-    Attributes:
-        entries: the records, in order; those of one epoch stand together.
-        day: index of the trading date in `DAYS`.
-        traded: volume of `SYMBOL` that has printed today, in units.
-        blind: reading the market fails, so that the engine quarantines what needs it.
-    """
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.kernel = Kernel(State())
-        self.day = 0
-        self.blind = False
-        self.traded = ZERO
-        self._books: dict[str, ConsolidatedBook] = {}
-        self._now_ns = START_NS
-        self._seq = 0
-        self._executions = 0
-
-    def book(self, symbol: str) -> ConsolidatedBook | None:
-        """Implements `MarketView`: what the script has quoted; while `blind`, it fails."""
-        if self.blind:
-            raise LookupError(f"no market for {symbol}")
-        found = self._books.get(symbol)
-        return None if found is None else msgspec.structs.replace(found, traded=self.traded)
-
-    def pass_time(self, to_ns: int) -> None:
-        """Let the clock stand at a later moment, UTC nanoseconds."""
-        self._now_ns = max(self._now_ns, to_ns)
-
-    def run(self, command: cmd.AnyCommand, actor: str = "desk") -> None:
-        self._now_ns += _STEP_NS
-        inbound = cmd.Inbound(command, actor, f"c{len(self.entries)}", self._now_ns - 1_000)
-        outcome = self.kernel.execute(inbound, self._now_ns, self)
-        if outcome.entry is not None:
-            self.entries.append(outcome.entry)
-
-    @property
-    def now_ns(self) -> int:
-        return self._now_ns
-
-    # --- asking -------------------------------------------------------------------------------------------
-
-    def submit(
-        self, name: str, qty: int = 100, price: str = "50", *, account: str = ALPHA, **terms: Any
-    ) -> None:
-        """A limit order to buy, with whatever else is named."""
-        self.run(order_of(name, qty, price, account=account, **terms), account)
-
-    def working(self, name: str, qty: int = 100, price: str = "50", **terms: Any) -> None:
-        """The same, acknowledged by the venue."""
-        self.submit(name, qty, price, **terms)
-        self.say(ReportKind.ACK, name, account=terms.get("account", ALPHA), venue_order_id=f"V-{name}")
-
-    def cancel(self, name: str, account: str = ALPHA) -> None:
-        self.run(cmd.CancelOrder(account, f"{name}-c", name), account)
-
-    def replace(self, new: str, name: str, qty: int, price: str | None = None, account: str = ALPHA) -> None:
-        limit = None if price is None else Decimal(price)
-        self.run(cmd.ReplaceOrder(account, new, name, Decimal(qty), limit), account)
-
-    # --- the market and the venue ---------------------------------------------------------------------------
-
-    def quote(self, bid: str, ask: str, last: str | None = None) -> None:
-        """The market stands at these prices, and the engine is told."""
-        size = Decimal(1_000)
-        shown = VenueQuote(VENUE, ((Decimal(bid), size),), ((Decimal(ask), size),), self._now_ns)
-        self._books[SYMBOL] = ConsolidatedBook(SYMBOL, (shown,))
-        self.run(cmd.MarketMoved(SYMBOL, None if last is None else Decimal(last)), "market")
-
-    def order(self, name: str, account: str = ALPHA) -> Order:
-        """An order that the script has sent.
-
-        Raises:
-            LookupError: the engine does not know it.
-        """
-        found = self.kernel.state.find_order(account, name)
-        if found is None:
-            raise LookupError(f"no order {name} of {account}")
-        return found
-
-    def child(self, name: str, account: str = ALPHA) -> Child:
-        """The newest child of an order."""
-        return self.kernel.state.children[self.order(name, account).children[-1]]
-
-    def say(self, kind: ReportKind, name: str, *, account: str = ALPHA, **fields: Any) -> None:
-        """The venue's next message, about an order's child unless `cl_ord_id` names another id."""
-        self._seq += 1
-        about = fields.pop("cl_ord_id", None) or self.child(name, account).cl_ord_id
-        fields = {"session": "S1", "trade_date": DAYS[self.day], **fields}
-        report = VenueReport(kind, VENUE, about, self._seq, **fields)
-        self.run(cmd.RecordVenueReport(report), f"venue:{VENUE}")
-
-    def fill(self, name: str, qty: int, px: str, exec_id: str = "", account: str = ALPHA) -> None:
-        self._executions += 1
-        terms = {"qty": Decimal(qty), "px": Decimal(px), "exec_id": exec_id or f"E{self._executions}"}
-        self.say(ReportKind.FILL, name, account=account, liquidity=Liquidity.REMOVED, **terms)
-
-    def link(self, status: VenueStatus) -> None:
-        self.run(cmd.SetVenueStatus(VENUE, status, "script"), "link")
-
-
-def order_of(
-    name: str, qty: int = 100, price: str | None = "50", *, account: str = ALPHA, **terms: Any
-) -> cmd.SubmitOrder:
-    """An order to buy for the day; LIMIT with a price, MARKET without, unless the terms say otherwise."""
-    kind = OrderType.MARKET if price is None else OrderType.LIMIT
-    limit = None if price is None else Decimal(price)
-    plain = cmd.SubmitOrder(account, name, SYMBOL, BUY, kind, TimeInForce.DAY, Decimal(qty), limit)
-    return msgspec.structs.replace(plain, **terms)
 
 
 def tell() -> list[Entry]:
@@ -370,7 +266,7 @@ def _algos(story: Story) -> None:
     end_ns = open_ns + 2 * _MINUTE_NS
     story.run(cmd.SetVolumeCurve(SYMBOL, DAYS[0], open_ns, end_ns, bins), "system")
     story.run(cmd.SetMarketProfile(SYMBOL, Decimal(1_000_000), Decimal("0.02"), Decimal("0.04")), "system")
-    terms = AlgoTerms("TWAP", open_ns + _STEP_NS, end_ns, max_participation=Decimal("0.5"), slices=2)
+    terms = AlgoTerms("TWAP", open_ns + STEP_NS, end_ns, max_participation=Decimal("0.5"), slices=2)
     story.run(order_of("parent", 400, "51", algo=terms), ALPHA)
     for part in range(1, 4):
         story.traded += Decimal(1_000)
@@ -405,6 +301,119 @@ def _next_day(story: Story) -> None:
     story.fill("last", 40, "44")
 
 
+# --- scenes of a second venue and of days to come -----------------------------------------------------------
+
+
+def _second_venue(story: Story) -> None:
+    """A security listed at two venues, and an account that keeps its profit in another currency."""
+    pair = Instrument(PAIR, AssetClass.EQUITY, Currency.USD, (VENUE, OTHER), US_EQUITY_TICKS, covered=True)
+    policies = Policies(self_match=SelfMatch.CANCEL_NEWEST, realised_at=RealisedAt.TRADE_TIME)
+    gamma = Account(GAMMA, f"client-{GAMMA}", Currency.EUR, desk="desk", firm="firm", policies=policies)
+    place = Venue(OTHER, "scripted venue too", Currency.USD, Decimal("0.0025"), Decimal("-0.0015"))
+    story.run(cmd.SetReference((pair,), (gamma,), (place,), ((PAIR, Decimal(20)),)), "system")
+    story.link(VenueStatus.CONNECTED, OTHER)
+
+
+def _books(story: Story) -> None:
+    """Levies on sales, cash paid in and out and dealt, which price values positions, a price set by hand."""
+    levies = (
+        RegulatoryFee("SEC_31", Currency.USD, DAYS[1], per_value=Decimal("0.0000278"), sides=SELL_SIDES),
+        RegulatoryFee("FINRA_TAF", Currency.USD, DAYS[1], per_unit=Decimal("0.000166"), cap=Decimal("8.30")),
+    )
+    story.run(cmd.SetRegulatoryFees(levies, "ann"), "staff:ann")
+    story.run(cmd.LoadCash(GAMMA, Currency.USD, Decimal("50000.00"), DAYS[1]), "system")
+    for payment, amount in (("P1", "1500.00"), ("P2", "-400.25"), ("P1", "1500.00"), ("P1", "7")):
+        paid = cmd.PayCash(payment, GAMMA, Currency.USD, Decimal(amount), "ann", "client's order")
+        story.run(paid, "staff:ann")
+    dealt = cmd.ExchangeCash(
+        "P3", GAMMA, Currency.USD, Decimal("1082.50"), Currency.EUR, Decimal("1000.00"), "ann"
+    )
+    story.run(dealt, "staff:ann")
+    rules = (MarkRule(MarkSource.MID), MarkRule(MarkSource.LAST, _MINUTE_NS), MarkRule(MarkSource.MANUAL))
+    story.run(cmd.SetMarkPolicy(MarkPolicy(rules), "ann"), "staff:ann")
+    story.run(cmd.SetMark(PAIR, Decimal("20.05"), author="ann"), "staff:ann")
+    story.run(cmd.SetMark(SYMBOL, Decimal("44.5"), MarkSource.LAST, story.now_ns), "feed")
+    story.run(cmd.LoadPosition(BETA, PAIR, Decimal(105), Decimal("18.25"), DAYS[1]), "system")
+
+
+def _routes(story: Story) -> None:
+    """Scored routing: a sweep of protected quotes as far as a venue's limit lets it, and a sale."""
+    breaker = BreakerTerms(failures=2, window_ns=_HOUR_NS, cooldown_ns=_MINUTE_NS)
+    policy = RoutingPolicy(accounts=((BETA, RouteStyle(urgency=Decimal(1))),), breaker=breaker)
+    story.run(cmd.SetRoutingPolicy(policy, "ann", "two venues"), "staff:ann")
+    rule = OrderProtection("17 CFR 242.611", "US", (VENUE, OTHER), DAYS[1])
+    story.run(cmd.SetOrderProtection(rule, "ann"), "staff:ann")
+    limit = VenueLimit(open_notional=Decimal(2_500), credit=Decimal(100_000))
+    story.run(cmd.SetVenueLimit(OTHER, limit, "ann", "new venue"), "staff:ann")
+    story.show(PAIR, "19.99", {VENUE: "20.00", OTHER: "20.01"}, size=150)
+    _pair(story, "sweep", 300, "20.01")
+    taken = story.order("sweep", GAMMA).children[0]
+    story.fill("sweep", 150, "20.00", account=GAMMA, cl_ord_id=taken)
+    story.fill("sweep", 124, "20.01", account=GAMMA, venue=OTHER)
+    story.say(ReportKind.ACK, "sweep", account=GAMMA)
+    story.fill("sweep", 26, "20.00", account=GAMMA)
+    _pair(story, "sold-pair", 95, "19.99", side=SELL)
+    story.fill("sold-pair", 95, "19.99", account=GAMMA, venue=OTHER)
+
+
+def _pair(story: Story, name: str, qty: int, price: str, **terms: Any) -> None:
+    story.submit(name, qty, price, account=GAMMA, symbol=PAIR, **terms)
+
+
+def _failures(story: Story) -> None:
+    """The second venue refuses twice and is left alone, until a probe is answered; then its link breaks."""
+    story.show(PAIR, "19.99", {VENUE: "20.02", OTHER: "20.00"}, size=150)
+    for name in ("fails-1", "fails-2"):
+        _pair(story, name, 100, "20.00", tif=TimeInForce.IOC)
+        story.say(ReportKind.REJECT, name, account=GAMMA, venue=OTHER, reason="busy")
+        story.say(ReportKind.CANCELED, name, account=GAMMA, reason="nothing at the limit")
+    _pair(story, "avoids", 100, "20.02")
+    story.fill("avoids", 100, "20.02", account=GAMMA)
+    story.pass_time(story.now_ns + _MINUTE_NS)
+    _pair(story, "probes", 100, "20.00")
+    story.say(ReportKind.ACK, "probes", account=GAMMA, venue=OTHER)
+    story.fill("probes", 100, "20.00", account=GAMMA, venue=OTHER)
+    story.link(VenueStatus.DISCONNECTED, OTHER)
+    story.link(VenueStatus.CONNECTED, OTHER)
+
+
+def _fall(story: Story) -> None:
+    """The covered security falls by a tenth: a short sale at the bid is refused from then on."""
+    story.run(cmd.SetRiskPolicy(RiskPolicy(short_sale=True), "ann", "short sales"), "staff:ann")
+    story.run(cmd.GrantLocate(Locate("L2", ALPHA, PAIR, Decimal(500), "lender")), "staff:ann")
+    story.show(PAIR, "17.95", {VENUE: "18.00", OTHER: "18.00"})
+    story.run(cmd.MarketMoved(PAIR, Decimal(18)), "market")
+    _short(story, "short-at-bid", "17.95")
+
+
+def _short(story: Story, name: str, price: str) -> None:
+    terms = SpecialTerms(locate_id="L2")
+    story.submit(name, 10, price, symbol=PAIR, side=OrderSide.SELL_SHORT, special=terms)
+
+
+def _later_days(story: Story) -> None:
+    """A reverse split with fractions paid in cash; old trades fold; the price test ends by itself."""
+    action = cmd.CorporateAction(
+        "CA2",
+        PAIR,
+        cmd.ActionKind.REVERSE_SPLIT,
+        DAYS[2],
+        ratio_num=Decimal(1),
+        ratio_den=Decimal(10),
+    )
+    story.run(action, "system")
+    story.run(cmd.SetRetention(1, "ann"), "staff:ann")
+    for day in (2, 3):
+        story.run(cmd.TimerFired(cmd.TimerKind.DAY_CLOSE, DAYS[day - 1]), "timer")
+        story.pass_time(START_NS + day * 24 * _HOUR_NS)
+        story.day = day
+        story.run(cmd.TimerFired(cmd.TimerKind.DAY_OPEN, DAYS[day]), "timer")
+    story.say(ReportKind.BUST, "trade", ref_exec_id="T2")
+    story.show(PAIR, "182.00", {VENUE: "182.10", OTHER: "182.10"})
+    _short(story, "short-again", "182.00")
+    story.fill("short-again", 10, "182.00", venue=OTHER)
+
+
 SCENES = (
     _open,
     _controls,
@@ -418,4 +427,10 @@ SCENES = (
     _algos,
     _stops_by_hand,
     _next_day,
+    _second_venue,
+    _books,
+    _routes,
+    _failures,
+    _fall,
+    _later_days,
 )
