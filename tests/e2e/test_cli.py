@@ -153,6 +153,22 @@ def test_simulate_on_the_synthetic_market_proves_a_journal_that_is_kept(tmp_path
     )
 
 
+def test_simulate_reports_how_far_the_routers_predictions_held() -> None:
+    args = ("simulate", "--feed", "synthetic", "--minutes", "3", "--orders", "60", "--routing-report")
+    found = facts(qtinfra(*args, "--json"))
+    assert {name: found[name] for name in PROVEN} == PROVEN
+    tenths = found["routing"]["reliability"]
+    ended = [item for venue in found["routing"]["venues"] for item in venue["activities"]]
+    trials = sum(item["filled"] + item["partly"] + item["missed"] for item in ended)
+    assert sum(item["trials"] for item in tenths) == trials > 30
+    lines = qtinfra(*args).stdout.splitlines()
+    start = lines.index("predicted   orders   mean predicted   executed in full")
+    assert [line.split()[1] for line in lines[start + 1 : start + 1 + len(tenths)]] == [
+        str(item["trials"]) for item in tenths
+    ]
+    assert lines[start + 1 + len(tenths)].startswith("mean distance, weighted by orders: 0.")
+
+
 # -- demo ------------------------------------------------------------------------------------------
 
 
@@ -283,6 +299,7 @@ def test_an_export_verifies_by_itself_and_shows_an_edit(
         (("simulate", "--feed", "lobster"), ("'--messages'", "lobster needs this file")),
         (("simulate", "--feed", "lobster", "--minutes", "5"), ("'--minutes'", "does not go with", "5")),
         (("simulate", "--feed", "synthetic", "--symbols", "KO,IBM"), ("'--symbols'", "'IBM'", "KO")),
+        (("simulate", "--feed", "nbbo", "--routing-report"), ("'--routing-report'", "synthetic")),
         (("simulate", "--feed", "synthetic", "--batch", "0"), ("'--batch'", "'0'", "from 1 to")),
         (("replay", "missing.sqlite"), ("'JOURNAL'", "missing.sqlite", "does not exist")),
         (("journal", "verify", "missing.sqlite"), ("'JOURNAL'", "missing.sqlite")),

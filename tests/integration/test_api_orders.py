@@ -63,7 +63,8 @@ def test_a_new_order_is_answered_as_the_specification_shows_it(api: Api) -> None
     assert (order["quantity"], order["price"], order["status"]) == ("100", "200.5", "ROUTED")
     assert MOMENT.fullmatch(order["created_at"])
     assert order["routing_decision"]["selected_venue"] in ("ARCX", "BATS", "XNAS")
-    assert order["routing_decision"]["confidence_score"] is None
+    assert 0 < order["routing_decision"]["confidence_score"] <= 1
+    assert 0 < order["routing_decision"]["expected_fill_rate"] <= 1
     assert answer.headers["location"] == f"/orders/{order['id']}"
     assert answer.headers["etag"] == f'"{order["version"]}"'
 

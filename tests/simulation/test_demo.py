@@ -25,6 +25,8 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.extended_models import LimitRule
 from qtinfra.core.models import ChildStatus, OrderStatus, OrderType
+from qtinfra.core.routing import PPM
+from qtinfra.core.routing_events import OrderProtectionSet, RouteScored, RoutingPolicySet
 from qtinfra.core.special_events import OrderTriggered, PegRepriced
 from qtinfra.core.strategies.registry import BUILT_IN
 from qtinfra.journal.memory import MemoryJournal
@@ -182,6 +184,17 @@ def test_what_was_in_doubt_when_the_link_broke_is_resolved_by_resend_and_status(
     assert len(doubtful) >= 3
     assert resent and confirmed and never
     assert result.unresolved == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_routes_are_scored_from_the_first_order_on(seed: int) -> None:
+    _, events = session(seed)
+    kinds = [type(event) for event in events if isinstance(event, RoutingPolicySet | OrderRouted)]
+    assert kinds[0] is RoutingPolicySet
+    assert len([event for event in events if isinstance(event, OrderProtectionSet)]) == 1
+    scored = [event for event in events if isinstance(event, RouteScored)]
+    assert len(scored) >= 100
+    assert all(len(event.venues) > 1 and 0 < event.expected_fill_ppm <= PPM for event in scored)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

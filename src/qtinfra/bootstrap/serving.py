@@ -16,12 +16,15 @@ from functools import partial
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from qtinfra.bootstrap.projection import Projection
+from qtinfra.bootstrap.routes import RouteScores
 from qtinfra.bootstrap.sessions import Evidence, installed_routing, installed_strategies
 from qtinfra.bootstrap.taps import Taps
 from qtinfra.core.commands import (
     AnyCommand,
     SetLimit,
+    SetOrderProtection,
     SetReference,
+    SetRoutingPolicy,
     SetVenueStatus,
     SubmitOrder,
     TimerFired,
@@ -42,6 +45,7 @@ from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.models import AssetClass, Currency
 from qtinfra.core.ports import Clock, Head
 from qtinfra.core.reports import Alert
+from qtinfra.core.routing import OrderProtection, RoutingPolicy
 from qtinfra.engine.decide import decide
 from qtinfra.engine.decide.price_test import looked_at
 from qtinfra.engine.state import State
@@ -137,6 +141,7 @@ class Platform:
         login: the development login; None where tokens come from elsewhere.
         alerts: the latest things that a person should look at.
         taps: for who looks on.
+        routes: what the router expected of the orders it routed in this life.
     """
 
     def __init__(
@@ -151,6 +156,7 @@ class Platform:
         alerts: deque[Alert],
         taps: Taps,
         projection: Projection,
+        routes: RouteScores,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -162,6 +168,7 @@ class Platform:
         self.alerts = alerts
         self.taps = taps
         self.projection = projection
+        self.routes = routes
         self.readmodel = projection.readmodel
         self.started_ns = clock.now_ns()
         self.gateways: tuple[LocalVenueGateway, ...] = ()
@@ -222,7 +229,9 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     files = Evidence.of(settings.data_dir / "journal.sqlite")
     async with AsyncExitStack() as stack:
-        journal = SqliteJournal.open(files.journal, owner="serve", verify="tail")
+        journal = SqliteJournal.open(
+            files.journal, owner="serve", verify="tail", reserve_bytes=settings.journal_reserve_bytes
+        )
         stack.callback(journal.close)
         alerts: deque[Alert] = deque(maxlen=KEPT_ALERTS)
         taps = Taps()
@@ -233,6 +242,7 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         stack.callback(platform.idempotency.close)
         await platform.shard.start("serve", _reference(platform.state, platform.market))
         stack.push_async_callback(_stop, platform, journal)
+        await _score_routes(platform)
         await _connect(platform, journal.epoch)
         anchorer = Anchorer(
             journal, AnchorFile(files.anchors), _key(files), ANCHOR_EVERY_EVENTS, every_ns=_SECOND_NS
@@ -269,7 +279,7 @@ def _platform(
         close_ns=open_ns + int(settings.market_hours * 3600) * _SECOND_NS,
         trade_date=trade_date,
     )
-    view, durable = LocalMarketView(market), DurableSeq(journal.head.seq)
+    view, durable, routes = LocalMarketView(market), DurableSeq(journal.head.seq), RouteScores()
 
     def on_durable(head: Head) -> None:
         durable.note(head)
@@ -277,6 +287,7 @@ def _platform(
         taps.durable(head)
 
     def on_decided(entries: Sequence[Entry]) -> None:
+        routes.note(entries)
         taps.decided(entries)
 
     shard = LiveShard(
@@ -290,10 +301,13 @@ def _platform(
         on_durable=on_durable,
         on_decided=on_decided,
         not_before_ns=recovery.last_ns,
+        disk_full=lambda: journal.on_reserve,
         strategies=installed_strategies(),
         routing=installed_routing(),
     )
-    return Platform(settings, clock, shard, market, trade_date, view, durable, alerts, taps, projection)
+    return Platform(
+        settings, clock, shard, market, trade_date, view, durable, alerts, taps, projection, routes
+    )
 
 
 def _reference(state: State, market: SyntheticMarket) -> list[AnyCommand]:
@@ -310,6 +324,16 @@ def _reference(state: State, market: SyntheticMarket) -> list[AnyCommand]:
     prices = tuple((spec.symbol, spec.start_price) for spec in market.instruments)
     limits = [SetLimit(rule, value, author="setup", reason="first start") for rule, value in LIMITS]
     return [SetReference(instruments, accounts, venues, prices), *limits]
+
+
+async def _score_routes(platform: Platform) -> None:
+    """Turn scored routing on, with protected quotes, in a journal without it."""
+    if platform.state.routing is not None:
+        return
+    rule = OrderProtection("611", "US", tuple(sorted(platform.market.sessions)), platform.trade_date)
+    policy = SetRoutingPolicy(RoutingPolicy(), author="setup", reason="scored routing")
+    await platform.shard.submit(SetOrderProtection(rule, author="setup"), "serve")
+    await platform.shard.submit(policy, "serve")
 
 
 async def _connect(platform: Platform, epoch: int) -> None:

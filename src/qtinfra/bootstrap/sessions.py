@@ -24,7 +24,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from qtinfra.core.exceptions import JournalCorruptError, JournalError, SecurityError
 from qtinfra.core.ports import Clock, Head
+from qtinfra.core.routing import RoutingPolicy
 from qtinfra.core.strategies.registry import BUILT_IN, ENTRY_POINT_GROUP, Registry, registry
+from qtinfra.engine.routing_analytics import RoutingAnalytics, routing_analytics
+from qtinfra.engine.state import State
 from qtinfra.infra.clock import SystemClock
 from qtinfra.journal.anchor import (
     Anchorer,
@@ -141,10 +144,14 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 class SimulateOutcome(msgspec.Struct, frozen=True):
-    """A simulated session, and the verification of the journal it wrote."""
+    """A simulated session, and the verification of the journal it wrote.
+
+    `routing` is there when scored routing was asked for.
+    """
 
     session: SessionResult
     verification: Verification
+    routing: RoutingAnalytics | None = None
 
 
 class DemoOutcome(msgspec.Struct, frozen=True):
@@ -299,8 +306,19 @@ def simulate_synthetic(
     batch: int,
     journal: Path | None,
     progress: Progress | None = None,
+    scored: bool = False,
 ) -> SimulateOutcome:
-    """Trade on the synthetic market for some minutes after its open."""
+    """Trade on the synthetic market for some minutes after its open.
+
+    Args:
+        scored: route by the default routing policy, and keep its analytics.
+    """
+    found: list[RoutingAnalytics] = []
+
+    def on_end(state: State) -> None:
+        if scored:
+            found.append(routing_analytics(state))
+
     market = synthetic_market(seed, symbols, OPEN_NS + minutes * 60 * SECOND_NS)
     with _place(journal) as files:
         with recording(files, "simulate") as recorder:
@@ -314,8 +332,10 @@ def simulate_synthetic(
                 batch=batch,
                 progress=progress,
                 on_durable=recorder.on_durable,
+                routing=RoutingPolicy() if scored else None,
+                on_end=on_end,
             )
-        return SimulateOutcome(session, _verified(files))
+        return SimulateOutcome(session, _verified(files), found[0] if found else None)
 
 
 def demo(directory: Path | None, *, orders: int, seed: int, watch: Watch | None = None) -> DemoOutcome:

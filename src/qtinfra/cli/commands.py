@@ -170,6 +170,9 @@ def simulate(
     data: Annotated[
         Path | None, typer.Option(help="bars: folder of SYMBOL_1min_*.csv.gz.", exists=True, file_okay=False)
     ] = None,
+    routing_report: Annotated[
+        bool, typer.Option("--routing-report", help="synthetic: score routes; predicted against realised.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Send random orders into a market, then prove the journal.
@@ -185,13 +188,15 @@ def simulate(
     if feed is None:
         raise typer.BadParameter("name one, or --faults", param_hint="--feed")
     files = FeedFiles(messages, seed_messages, seed_book, official_bbo, quotes, trades, minutes, symbols)
+    if routing_report and (algo is not None or feed is not Feed.SYNTHETIC):
+        raise _bad("--routing-report", "goes with --feed synthetic and random orders alone")
     if algo is not None or feed is Feed.BARS:
         _run_lab(feed, files, algo, rate, data, seed, workers, as_json)
         return
     _check_feed(feed, files)
     if journal is not None:
         _refuse_existing(journal, "--journal")
-    _show_session(_run_feed(files, orders, seed, batch, journal), journal, as_json)
+    _show_session(_run_feed(files, orders, seed, batch, journal, routing_report), journal, as_json)
 
 
 class FeedFiles(NamedTuple):
@@ -207,7 +212,9 @@ class FeedFiles(NamedTuple):
     symbols: str | None
 
 
-def _run_feed(files: FeedFiles, orders: int, seed: int, batch: int, journal: Path | None) -> SimulateOutcome:
+def _run_feed(
+    files: FeedFiles, orders: int, seed: int, batch: int, journal: Path | None, scored: bool
+) -> SimulateOutcome:
     from qtinfra import bootstrap
 
     messages, seed_messages, seed_book = files.messages, files.seed_messages, files.seed_book
@@ -242,6 +249,7 @@ def _run_feed(files: FeedFiles, orders: int, seed: int, batch: int, journal: Pat
             batch=batch,
             journal=journal,
             progress=advance,
+            scored=scored,
         )
 
 
@@ -275,15 +283,19 @@ def _run_lab(
 
 def _show_session(outcome: SimulateOutcome, journal: Path | None, as_json: bool) -> None:
     """Print the session; a session that its journal does not prove is an error."""
-    from qtinfra.cli.facts import simulate_facts
+    from qtinfra.cli.facts import routing_facts, simulate_facts
 
     facts = simulate_facts(outcome, journal)
     if as_json:
-        print_json(facts)
+        print_json(facts | (routing_facts(outcome.routing) if outcome.routing is not None else {}))
     else:
         from qtinfra.cli.tables import show_facts
 
         show_facts(console(), "Session", facts)
+        if outcome.routing is not None:
+            from qtinfra.engine.routing_analytics import reliability_table
+
+            console().print(reliability_table(outcome.routing), highlight=False, markup=False)
     session = outcome.session
     proved = session.decide_equal and session.state_hash == session.replay_state_hash
     _require(not session.invariant_violations, f"{session.invariant_violations} invariants are violated")

@@ -9,6 +9,7 @@ import msgspec
 
 from qtinfra.bootstrap import DemoOutcome, SimulateOutcome, Verification
 from qtinfra.core.ports import Head
+from qtinfra.engine.routing_analytics import RoutingAnalytics
 from qtinfra.journal.export import readable
 from qtinfra.runtime.replay import ReplayResult
 
@@ -40,6 +41,11 @@ def simulate_facts(outcome: SimulateOutcome, journal: Path | None) -> Facts:
         "journal_bytes": found.size_bytes,
         "journal": str(journal) if journal is not None else None,
     }
+
+
+def routing_facts(analytics: RoutingAnalytics) -> Facts:
+    """How the routes of a session fared."""
+    return {"routing": _named(analytics)}
 
 
 def demo_facts(outcome: DemoOutcome, costs: CostAnalysis | None) -> Facts:

@@ -62,6 +62,10 @@ class Journal(Protocol):
         """
         ...
 
+    def last_entry(self) -> Entry | None:
+        """The record at the head; None when the journal is empty."""
+        ...
+
     def save_snapshot(self, snapshot: Snapshot) -> None: ...
 
     def latest_snapshot(self) -> Snapshot | None:

@@ -103,6 +103,7 @@ class Kernel:
 
         Raises:
             KernelStoppedError: an event could not be applied; stop the shard.
+            MemoryError: likewise, and nothing of the command is to be journaled: it may be tried again.
         """
         before = getcontext()
         if before is self.context:
@@ -132,6 +133,8 @@ class Kernel:
         state, mark = self.state, len(work.events)
         try:
             decision = decide(state, command, work.now_ns, work.market)
+        except MemoryError:
+            raise  # the machine's fault, not the command's: a report that was passed over would be lost
         except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
             decision = self._quarantine(command, "decide", error)
         self._apply(work, command, mark, decision)
@@ -154,6 +157,8 @@ class Kernel:
                 if steps > MAX_STEPS:
                     raise RecursionError(f"more than {MAX_STEPS} follow-ups of one command")
                 follow_ups.pop(0)(state, work.now_ns, work.market, step)
+            except MemoryError:
+                raise
             except Exception as error:  # noqa: BLE001 - as above
                 step = self._quarantine(command, "follow-up", error)
                 follow_ups.clear()
@@ -172,6 +177,8 @@ class Kernel:
         """
         try:
             evolve_all(self.state, decision.events, EFFECTS, work.effects)
+        except MemoryError:
+            raise
         except Exception as error:
             poisoned = self._quarantine(command, "evolve", error).events
             entry = self._entry(work, [*work.events[:mark], *poisoned])

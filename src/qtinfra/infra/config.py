@@ -48,6 +48,12 @@ class Settings(BaseSettings):
     stream_queue: int = Field(
         default=10_000, ge=16, description="Items that may wait for one stream client; then it is closed."
     )
+    journal_reserve_bytes: int = Field(
+        default=8 << 20,
+        ge=0,
+        description="Disk space held back beside the journal: on a full disk new orders are refused, while "
+        "cancels and controls go on. 0 for none.",
+    )
     max_waiting: int = Field(
         default=10_000, ge=1, description="Orders that may wait for the engine; further ones get 503."
     )

@@ -165,6 +165,19 @@ class FrameJournal(ABC):
         for record in self._after(after_seq):
             yield decode_entry(record[0], self._upcasters)
 
+    def last_entry(self) -> Entry | None:
+        """The record at the head; None when the journal is empty.
+
+        Raises:
+            JournalCorruptError: the frame that holds it does not verify.
+            JournalError: the record is of a version that nobody knows.
+        """
+        data = b""
+        for place, record in self._walk(self._head.seq) if self._head.seq else ():
+            if place.last_seq <= self._head.seq:
+                data = record[0]
+        return decode_entry(data, self._upcasters) if data else None
+
     def records(self, after_seq: int = 0) -> Iterator[StoredRecord]:
         """As `read`, with the original bytes and the chain's hash of each record."""
         for data, digest in self._after(after_seq):

@@ -8,12 +8,20 @@ from decimal import Decimal
 
 import msgspec
 
-from qtinfra.core.commands import RestrictSymbol, SetLimit, TimerFired, TimerKind
+from qtinfra.core.commands import (
+    RestrictSymbol,
+    SetLimit,
+    SetOrderProtection,
+    SetRoutingPolicy,
+    TimerFired,
+    TimerKind,
+)
 from qtinfra.core.events import Entry
 from qtinfra.core.extended_models import LimitRule
 from qtinfra.core.market import MarketView
 from qtinfra.core.ports import Journal
 from qtinfra.core.reports import Alert
+from qtinfra.core.routing import OrderProtection, RoutingPolicy
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State, state_hash
 from qtinfra.runtime.blotter import Blotter, RefusalLine, blotter, refusals_in
@@ -184,6 +192,9 @@ def _open(stage: Stage, epoch: int) -> None:
     simulation.now_ns = OPEN_NS
     hold_auctions(stage, TRADE_DATE)
     open_session(simulation, market, epoch=epoch, round_lots=(ROUND_LOTS,))
+    protected = OrderProtection("611", "US", tuple(sorted(market.sessions)), TRADE_DATE)
+    simulation.submit(SetRoutingPolicy(RoutingPolicy(), "desk", "scored routing"), "desk")
+    simulation.submit(SetOrderProtection(protected, "desk"), "desk")
     for rule, value in LIMITS:
         if rule is not LimitRule.PRICE_COLLAR:
             simulation.submit(SetLimit(rule, None), "risk")

@@ -39,8 +39,6 @@ MINUTES = 20
 CLOSE_NS = OPEN_NS + MINUTES * 60 * SECOND
 
 BUY, SELL = OrderSide.BUY, OrderSide.SELL
-#: The venue whose link fails. It pays most for resting orders, so that is where the router posts them.
-FAILING = "XNAS"
 #: A symbol on the restricted list, one traded in lots of 100, and one with a small limit for gamma.
 RESTRICTED, ROUND_LOTS, LIMITED = "XOM", "NVDA", "AAPL"
 LIMITED_TO = Decimal(300)
@@ -330,28 +328,36 @@ def outage(stage: Stage) -> Iterator[int]:
     yield MS * 3 // 10  # it has reached the venue, its acknowledgement is on the way back
     stage.limit("alpha", ids[2], "JPM", BUY, 300, price)
     stage.ask("alpha", CancelOrder("alpha", "S53", ids[0]))
-    stage.tell(at, "alpha", "BUY 200 and BUY 300 JPM, cancel BUY 100", f"all three on the wire to {FAILING}")
+    sent = [_posted_at(stage, cl_ord_id) for cl_ord_id in ids]
+    failing = sent[1]
+    answered = f"{sent.count(failing)} of 3 on the wire to {failing}"
+    stage.tell(at, "alpha", "BUY 200 and BUY 300 JPM, cancel BUY 100", answered)
     yield MS // 10
     at = stage.now_ns
-    stage.simulation.disconnect(FAILING, "link lost")
+    stage.simulation.disconnect(failing, "link lost")
     doubt = [child for child in stage.state.children.values() if child.status is ChildStatus.UNKNOWN]
     held = sum((child.leaves for child in doubt), ZERO)
     answered = (
         f"{len(doubt)} outcomes UNKNOWN, {number(held)} shares in doubt counted as exposure, none resent"
     )
-    stage.tell(at, FAILING, "the link breaks", answered)
+    stage.tell(at, failing, "the link breaks", answered)
     yield 15 * SECOND
     at = stage.now_ns
     stage.limit("beta", "S54", "JPM", BUY, 200, stage.touch("JPM")[0] - 10 * CENT)
     yield 5 * MS
-    stage.tell(at, "beta", f"BUY 200 JPM while {FAILING} is away", stage.outcome("beta", "S54"))
+    stage.tell(at, "beta", f"BUY 200 JPM while {failing} is away", stage.outcome("beta", "S54"))
     yield 30 * SECOND
     at = stage.now_ns
-    stage.simulation.reconnect(FAILING, "link restored")
+    stage.simulation.reconnect(failing, "link restored")
     yield 10 * MS
     for cl_ord_id, asked in zip(ids, ("the cancelled BUY 100", "BUY 200", "BUY 300"), strict=True):
         fate = f"{_fate(stage, cl_ord_id)}: {stage.outcome('alpha', cl_ord_id)}"
-        stage.tell(at, FAILING, f"the link is back: what of {asked}?", fate)
+        stage.tell(at, failing, f"the link is back: what of {asked}?", fate)
+
+
+def _posted_at(stage: Stage, cl_ord_id: str) -> str:
+    """The venue that an order of alpha's was first sent to."""
+    return stage.state.children[stage.order("alpha", cl_ord_id).children[0]].venue
 
 
 def _fate(stage: Stage, cl_ord_id: str) -> str:

@@ -374,6 +374,9 @@ class LiveShard:
             )
         except (JournalError, OSError, RuntimeError) as error:  # RuntimeError: no memory for a thread
             self._on_alert(Alert("snapshot_failed", str(self.state.shard), str(error)))
+        except MemoryError as error:
+            self._replica = None  # it may have stopped in the middle of a record
+            self._on_alert(Alert("snapshot_failed", str(self.state.shard), repr(error)))
         except UNFIT as error:
             self._replica = None
             self._on_alert(Alert("replica_differs", str(self.state.shard), str(error)))

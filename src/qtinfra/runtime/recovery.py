@@ -19,8 +19,8 @@ class Recovery(msgspec.Struct, frozen=True):
     """How a state was rebuilt: from which snapshot (0: none), with how many records after it.
 
     Attributes:
-        last_ns: the latest moment that is journaled, as far as the state and these records tell (UTC
-            nanoseconds); no later decision may be dated before it.
+        last_ns: when the last record was decided (UTC nanoseconds; 0 without any); no later decision may be
+            dated before it.
     """
 
     state: State
@@ -37,20 +37,19 @@ def recover(journal: Journal, shard: int = 0) -> Recovery:
     """
     state = _from_snapshot(journal.latest_snapshot(), shard)
     start = state.seq
-    live = state.tables.orders.live().values()
-    last_ns = max((order.updated_ns for order in live), default=0)
-    last_ns = max(last_ns, state.packing.last_ns)
     heap = LongLivedHeap()
-    records = 0
+    records = last_ns = 0
     for entry in journal.read(start):
         try:
             replay(state, entry)
         except UNFIT as error:
             text = f"record {entry.seq} does not apply to the state before it: {error!r}"
             raise JournalCorruptError(text, first_bad_seq=entry.seq) from error
-        last_ns = max(last_ns, entry.ts_ns)
+        last_ns = entry.ts_ns
         records += 1
         heap.note(1)
+    if not records and (last := journal.last_entry()) is not None:
+        last_ns = last.ts_ns
     return Recovery(state, start, records, last_ns)
 
 

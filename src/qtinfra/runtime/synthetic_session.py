@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
-from qtinfra.core.commands import SetLimit, SetReference, SetVenueStatus, StartEpoch, TimerFired, TimerKind
+from qtinfra.core.commands import (
+    SetLimit,
+    SetReference,
+    SetRoutingPolicy,
+    SetVenueStatus,
+    StartEpoch,
+    TimerFired,
+    TimerKind,
+)
 from qtinfra.core.extended_models import (
     US_EQUITY_TICKS,
     Account,
@@ -18,6 +26,7 @@ from qtinfra.core.market import VenueQuote
 from qtinfra.core.models import AssetClass, Currency
 from qtinfra.core.ports import Journal
 from qtinfra.core.reports import VenueReport
+from qtinfra.core.routing import RoutingPolicy
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
 from qtinfra.runtime.session import (
@@ -49,6 +58,9 @@ LIMITS = (
     (LimitRule.PRICE_COLLAR, Decimal("0.03")),
     (LimitRule.POSITION_LIMIT, Decimal(10_000)),
 )
+
+#: Called once with the state that a session ends in.
+OnEnd = Callable[[State], None]
 
 
 class WatchedMarket:
@@ -148,6 +160,8 @@ def run_synthetic_session(
     batch: int = 64,
     progress: Progress | None = None,
     on_durable: OnDurable | None = None,
+    routing: RoutingPolicy | None = None,
+    on_end: OnEnd | None = None,
 ) -> SessionResult:
     """Trade random flow on the synthetic market, then replay the journal and decide it again.
 
@@ -156,6 +170,8 @@ def run_synthetic_session(
         journal: an empty journal, open for writing under `epoch`.
         orders: how many new orders the clients send in all.
         batch: most records per frame; changes nothing but the number of frames.
+        routing: how orders are routed; None routes by fees alone and counts nothing.
+        on_end: gets the state after the close.
     """
     close_ns = OPEN_NS + minutes * 60 * SECOND_NS
     traders = random_traders(
@@ -170,8 +186,12 @@ def run_synthetic_session(
     simulation = Simulation(watched, Kernel(State()), journal, traders, batch=batch, on_durable=on_durable)
     simulation.now_ns = OPEN_NS
     open_session(simulation, market, epoch=epoch)
+    if routing is not None:
+        simulation.submit(SetRoutingPolicy(routing, "desk", "scored routing"), "desk")
     play(simulation, OPEN_NS, close_ns, progress)
     simulation.submit(TimerFired(TimerKind.DAY_CLOSE, TRADE_DATE), "timer")
     simulation.run()
+    if on_end is not None:
+        on_end(simulation.kernel.state)
     terms = SessionTerms("synthetic", market.symbols, TRADE_DATE, seed, batch)
     return summarise(terms, simulation, journal, traders, watched.messages, watched.counts())

@@ -79,6 +79,9 @@ class TestJournal:
     def read(self, after_seq: int = 0) -> Iterator[Entry]:
         return self.inner.read(after_seq)
 
+    def last_entry(self) -> Entry | None:
+        return self.inner.last_entry()
+
     def save_snapshot(self, snapshot: Snapshot) -> None:
         if self.snapshot_error is not None:
             raise self.snapshot_error

@@ -8,6 +8,7 @@ from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.market import NO_MARKET
 from qtinfra.core.reports import Effect, VenueNewOrder
 from qtinfra.engine import evolve as evolve_module
+from qtinfra.engine import kernel as kernel_module
 from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
@@ -94,6 +95,26 @@ def test_decisions_are_never_dated_before_the_last_journaled_moment_or_each_othe
     clock.advance_to(START_NS + 900)
     late = loop.compute(batch(submit("B"))).entries[0].ts_ns
     assert (early, late) == (START_NS + 500, START_NS + 900)
+
+
+@pytest.mark.parametrize("stage", ["decide", "evolve"])
+def test_a_command_for_which_memory_ran_out_is_not_quarantined_so_that_it_may_come_again(
+    monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    loop = make_loop()
+
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError(stage)
+
+    with monkeypatch.context() as patch:
+        if stage == "decide":
+            patch.setattr(kernel_module, "decide", out_of_memory)
+        else:
+            patch.setitem(evolve_module._EVOLVE, OrderAccepted, out_of_memory)
+        frame: Frame[int] = Frame()
+        with pytest.raises(MemoryError, match=stage):
+            loop.compute(batch(submit("A")), frame)
+    assert (frame.entries, frame.results) == ([], [])
 
 
 def test_a_command_that_breaks_the_state_ends_the_frame_with_its_quarantine(

@@ -91,6 +91,19 @@ def test_time_does_not_run_backwards_after_a_snapshot_without_later_records() ->
     assert recovery.last_ns == START_NS + 20
 
 
+def test_time_does_not_run_backwards_when_the_last_record_before_the_snapshot_touched_no_order() -> None:
+    journal = MemoryJournal.fresh()
+    kernel = begun(journal)
+    late = kernel.execute(
+        Inbound(SetVenueStatus("XNAS", VenueStatus.DISCONNECTED)), START_NS + 900, NO_MARKET
+    )
+    assert late.entry is not None
+    journal.append([late.entry])
+    journal.save_snapshot(snapshot_of(recover(journal).state, journal.head.hash))
+    recovery = recover(journal)
+    assert (recovery.records, recovery.last_ns) == (0, START_NS + 900)
+
+
 @pytest.mark.parametrize("state", [b"", b"\x80", b"garbage", msgspec.msgpack.encode(["not", "a", "state"])])
 def test_a_snapshot_that_this_version_cannot_read_is_passed_over(state: bytes) -> None:
     journal = MemoryJournal.fresh()

@@ -21,6 +21,7 @@ from qtinfra.testing.faultsim.world import World
 _LEAST_EVENTS = 300
 _MOST_ACTIONS = 20_000
 _AT_ONCE = 8
+_NO_SEED = 1 << 60
 
 
 class RunResult(msgspec.Struct, frozen=True):
@@ -55,7 +56,8 @@ class SeedReport(msgspec.Struct, frozen=True):
 
     Attributes:
         first, last: the seeds, both included. repeated: how many were run twice and compared by digest.
-        events: journaled events of all; least_events: of the seed with the fewest.
+        events: journaled events of all; least_events: of the seed with the fewest, of those that ran to their
+            end. One that ends with fewer than were asked for is a failure.
         faults: how often each kind of fault was injected. counts: everything else that was counted.
     """
 
@@ -132,7 +134,7 @@ class _Tally(msgspec.Struct):
     seeds: int = 0
     repeated: int = 0
     events: int = 0
-    least_events: int = 1 << 60
+    least_events: int = _NO_SEED
     actions: int = 0
     counts: dict[str, int] = {}
     failures: list[Failure] = []
@@ -144,10 +146,13 @@ def _tally(seeds: range, events: int, repeat_every: int, shrinks: bool) -> _Tall
         result = run_seed(seed, events)
         tally.seeds += 1
         tally.events += result.events
-        tally.least_events = min(tally.least_events, result.events)
         tally.actions += result.actions
         counts.update(result.counts)
         violations = result.violations
+        if not violations:
+            tally.least_events = min(tally.least_events, result.events)
+            if result.events < events:
+                violations = (f"only {result.events} events of {events} after {result.actions} actions",)
         if repeat_every and seed % repeat_every == 0 and not violations:
             tally.repeated += 1
             again = play(result.script)
@@ -204,7 +209,7 @@ def _report(seeds: range, tallies: Iterable[_Tally]) -> SeedReport:
         seeds=total.seeds,
         repeated=total.repeated,
         events=total.events,
-        least_events=total.least_events if total.seeds else 0,
+        least_events=total.least_events if total.least_events < _NO_SEED else 0,
         actions=total.actions,
         crashes=counts["power_cuts"] + counts["kills"],
         recoveries=counts["recoveries"],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from qtinfra.core.commands import SetLimit
+from qtinfra.core.extended_models import LimitRule
 from qtinfra.engine.state import state_hash
 from qtinfra.runtime.replay import replay_journal
 from qtinfra.testing.faultsim.actions import reopen_one, some_order
 from qtinfra.testing.faultsim.checks import compare, unsettled
-from qtinfra.testing.faultsim.engine import CAPACITY, VENUES
+from qtinfra.testing.faultsim.engine import CAPACITY, MAX_ORDER_QTY, VENUES, Life
 from qtinfra.testing.faultsim.eventloop import OUTSIDE
 from qtinfra.testing.faultsim.world import World
 
@@ -58,13 +60,24 @@ def _heal(world: World) -> None:
 
 
 def _assist(world: World, step: int) -> None:
-    """Clients ask again for what they have no answer to."""
+    """Clients ask again for what they have no answer to; former owners try to append."""
     life = world.life
+    for former in world.running:
+        if former is not life and former.ready and former.shard.stopped is None:
+            _try_append(world, former)
     if life is None or not life.ready or step % 2:
         return
     world.look_at_sessions()
     for number, command in list(world.clients.waiting.items())[:CAPACITY]:
         world.send(command, number)
+
+
+def _try_append(world: World, former: Life) -> None:
+    """Hand a former owner a control, which is taken on a full disk too: it learns from its append, and from
+    nothing else, that another one owns the shard. Were it durable, it would change nothing."""
+    with world.acting_as(former.number):
+        done = former.shard.offer(SetLimit(LimitRule.MAX_ORDER_QTY, MAX_ORDER_QTY), "client")
+        done.add_done_callback(lambda answer: answer.exception())
 
 
 def why_not(world: World) -> list[str]:

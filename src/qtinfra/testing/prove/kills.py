@@ -73,7 +73,8 @@ class KillReport(msgspec.Struct, frozen=True):
         at_random: kills at a random moment, `while_recovering` of them before it had begun to serve.
         disagreements: by kind (`reconcile.KINDS`); all 0 when nothing was lost and nothing doubled.
         examples: the first of them, in words.
-        starved: lives in which memory ran out (RLIMIT_AS); they are among `at_random`.
+        starved: lives in which memory ran out (RLIMIT_AS); they are among `at_random`. Such an engine may
+            stop itself and tell its callers that their outcome is unknown.
         controls: builds with a planted bug, each of which must have been found.
     """
 
@@ -192,6 +193,8 @@ def _one_life(lives: Lives, episode: Episode, rng: random.Random) -> None:
         lives.tally.steps[step] += 1
     lives.tally.starved += way == "starved"
     lives.kill(allowed=_ENDS_STARVED if way == "starved" else (SIGKILLED,))
+    if way == "starved":
+        lives.forgive_stop()
     if rng.random() < 0.3:
         lives.venues.tick()  # the market goes on while no engine is there
 

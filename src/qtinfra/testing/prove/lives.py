@@ -11,8 +11,10 @@ from pathlib import Path
 import msgspec
 
 from qtinfra.core.commands import SubmitOrder
+from qtinfra.core.exceptions import OutcomeUnknownError
 from qtinfra.core.models import OrderStatus
 from qtinfra.core.reports import ExecutionReport
+from qtinfra.engine.kernel import KernelStoppedError
 from qtinfra.engine.state import state_hash
 from qtinfra.testing.prove.client import Client
 from qtinfra.testing.prove.engine import Life, Reply, Request
@@ -145,6 +147,16 @@ class Lives:
             self.take(said)
         if status not in allowed:
             self.tally.found.append(Disagreement("state", f"the engine ended by itself: {status}"))
+
+    def forgive_stop(self) -> None:
+        """Pass over what an engine has said that stopped itself for want of memory: that it did, and to each
+        caller without a durable answer that the outcome is unknown. Any other refusal stays, and so do these
+        when a command was blamed for the stop."""
+        refused = self.client.refused
+        stops = [reply.text for reply in refused if reply.kind == "stopped"]
+        if stops and not any(KernelStoppedError.__name__ in text for text in stops):
+            as_told = ("stopped", ""), ("refused", OutcomeUnknownError.code)
+            refused[:] = [reply for reply in refused if (reply.kind, reply.code) not in as_told]
 
     def take(self, replies: list[Reply]) -> None:
         """Remember what the engine has said."""

@@ -1,0 +1,43 @@
+"""What the router expected of orders when it routed them, for whoever asks about them later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtinfra.core.events import Entry
+from qtinfra.core.routing_events import RouteScored
+
+#: Orders whose latest expectation is kept; the one that was routed longest ago goes first.
+KEPT_ROUTES = 50_000
+
+
+class RouteScores:
+    """The latest confidence and expected fill of the orders routed in this life of the process.
+
+    Args:
+        kept: most orders that are remembered.
+    """
+
+    def __init__(self, kept: int = KEPT_ROUTES) -> None:
+        self._kept = kept
+        self._found: dict[str, tuple[int, int]] = {}
+
+    def note(self, entries: Sequence[Entry]) -> None:
+        """Take from these records what they say about routes."""
+        for entry in entries:
+            for event in entry.events:
+                if type(event) is RouteScored:
+                    self._keep(event)
+
+    def of(self, order_id: str) -> tuple[int, int] | None:
+        """Confidence and expected fill in parts of a million; None when the router said nothing, or too long
+        ago.
+        """
+        return self._found.get(order_id)
+
+    def _keep(self, event: RouteScored) -> None:
+        found = self._found
+        found.pop(event.order_id, None)
+        if len(found) >= self._kept:
+            del found[next(iter(found))]
+        found[event.order_id] = event.confidence_ppm, event.expected_fill_ppm
