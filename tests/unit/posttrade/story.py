@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from qtinfra.core.algo_events import AlgoPlanned, SliceSent
-
 from qtinfra.core.algo import AlgoTerms, Schedule, SliceKind, SliceReason
+from qtinfra.core.algo_events import AlgoPlanned, SliceSent
 from qtinfra.core.commands import OrderStatusRequest
 from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.events import (
