@@ -32,6 +32,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from qtinfra.api.main import create_app
+from qtinfra.core.validation.wire_special import SPECIAL
 from tests.support.server import Api, new_order, server_process
 
 pytestmark = pytest.mark.e2e
@@ -123,6 +124,11 @@ def _lead_order(order: dict[str, Any], server: Server, draw: st.DataObject) -> N
     if "side" in order:
         order.update(new_order(order_type=draw.draw(st.sampled_from(["LIMIT", "MARKET"]), label="type")))
         order.update({"capacity": "AGENCY", "time_in_force": "DAY"})
+        if order["order_type"] == "MARKET":
+            order.pop("price", None)
+        if draw.draw(st.integers(0, 3), label="plain"):  # most terms do not go together
+            for name in (*(field.name for field in SPECIAL), "algo"):
+                order.pop(name, None)
     real = {
         "symbol": st.sampled_from(_symbols(server.api)),
         "account_id": st.sampled_from(["ACC-1", "ACC-1", "ACC-2", "ACC-9"]),
@@ -137,6 +143,8 @@ def _lead_order(order: dict[str, Any], server: Server, draw: st.DataObject) -> N
         "user": st.sampled_from(USERS[:-1]),
     }
     for name in sorted(real.keys() & order.keys()):
+        if name in ("quantity", "min_quantity") and draw.draw(st.booleans(), label="as is"):
+            continue  # as `new_order` has it
         order[name] = draw.draw(real[name], label=name)
 
 
