@@ -282,6 +282,8 @@ def test_a_client_that_comes_back_gets_what_it_missed_and_no_snapshot(api: Api) 
         again.settle()
         assert set(missed) <= set(again.rows["orders"])
         assert "snapshot" not in {frame["op"] for frame in again.seen}
+        calm(api)
+        again.settle()
         view = everything(api, "/orders", "pm")
         same({key: again.rows["orders"][key] for key in missed}, {key: view[key] for key in missed})
         assert all(
