@@ -765,8 +765,14 @@ def test_after_a_kill_in_mid_stream_a_client_finds_every_order_that_was_acknowle
         assert set(acknowledged) <= set(client.rows["orders"])
         assert told <= set(client.rows["orders"])
         client.settle()
-        view = everything(api, "/orders", "trader")
-        same(client.rows["orders"], view)
+        deadline = time.monotonic() + PATIENCE_S
+        while everything(api, "/orders", "trader").keys() != client.rows["orders"].keys():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            client.settle()
+        calm(api)
+        client.settle()
+        same(client.rows["orders"], everything(api, "/orders", "trader"))
 
 
 # --- the client and the live view --------------------------------------------------------------------------
