@@ -21,7 +21,6 @@ from qtinfra.runtime.lab.experiment import Result, report, run_experiment
 from qtinfra.runtime.lab.fills import LATENCY_NS, Street
 from qtinfra.runtime.lab.forecast import schedule_risk
 from qtinfra.runtime.lab.history import CURVES, History, Params
-from qtinfra.runtime.lab.live import expected_volumes, steered
 from qtinfra.runtime.lab.play import LabOrder, Played, Setup, other_side, play
 from qtinfra.runtime.lab.resample import block_bootstrap
 from qtinfra.runtime.lab.score import Score, score
@@ -230,6 +229,7 @@ def a_score(
         tracking,
         tracking,
         1.0,
+        0.5,
         1.0,
         2.0,
         -9.0,
@@ -385,42 +385,16 @@ def test_the_schedule_s_tracking_is_the_same_on_both_sides_and_the_cost_is_paid_
 # -- a curve that follows the day ------------------------------------------------------------------
 
 
-@given(
-    expected=st.lists(st.floats(1, 1e6), min_size=2, max_size=40),
-    part=st.floats(0.05, 1),
-    seen=st.floats(0, 1e7),
-    done=st.floats(0, 0.999),
-)
-@settings(deadline=None)
-def test_steered_volumes_bring_the_order_to_the_day_s_part_or_make_it_wait(
-    expected: list[float], part: float, seen: float, done: float
-) -> None:
-    first, *rest = steered(expected, part, seen, done)
-    after = sum(expected[1:])
-    aim = 1 - after / (seen + expected[0] * part + after)
-    reached = done + (1 - done) * first * part / (first * part + sum(rest))
-    assert reached == pytest.approx(max(aim, done), abs=1e-6)
-    assert rest == expected[1:]
-
-
-def test_a_curve_at_the_day_s_level_believes_the_day_more_the_longer_it_lasts() -> None:
-    curve = (0.25, 0.25, 0.25, 0.25)
-    assert expected_volumes(curve, 0, 1.0, 0.0, 1_000.0, 0.25) == pytest.approx([250.0] * 4)
-    twice = expected_volumes(curve, 2, 1.0, 1_000.0, 1_000.0, 0.25)
-    assert twice == pytest.approx([0.25 * (250 + 1_000) / 0.75] * 2)
-    assert expected_volumes(curve, 3, 1.0, 1_500.0, 1_000.0, 0.25)[0] == pytest.approx(437.5)
-
-
 def test_an_order_that_follows_the_day_tracks_closer_than_its_curve_alone() -> None:
     days = synthetic_days(40, seed=11)
     history = History(days)
 
-    def tracked(prior_days: float) -> float:
-        setup = Setup("VWAP", Params("static", 5, 20, 5, 0.0, prior_days))
+    def tracked(steered: bool) -> float:
+        setup = Setup("VWAP", Params("static", 5, 20, 5, 0.0, steered))
         found = [item for place in range(20, 40) for item in run_day(history, place, setup, Scenario())]
         return mean(item.schedule_bps or inf for item in found)
 
-    assert tracked(0.25) < tracked(0.0)
+    assert tracked(True) < tracked(False)
 
 
 @pytest.mark.parametrize("curve", CURVES)

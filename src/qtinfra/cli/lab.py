@@ -143,6 +143,11 @@ def show(found: Result) -> None:
         "schedule: the recorded VWAP of the minutes traded against that of the order's time; cost paid:"
     )
     out.print("half-spread and impact; both: |average price - VWAP of the time|. Medians, the cost a mean.")
+    for item in found.algos:
+        out.print(
+            f"{item.setup.algo}: {item.spread_bps:.2f} bp of the cost are half-spread; both would be "
+            f"{item.floor_bps:.1f} if every schedule met the VWAP."
+        )
     out.print("Square brackets: 95%, bootstrap over weeks of trading dates.")
     out.print(f"{found.skipped} orders could not begin. SHA-256 of the scores:")
     out.print(found.digest)

@@ -44,7 +44,8 @@ class AlgoPlanned(AlgoEvent, frozen=True, gc=False):
     Attributes:
         reason: why now: "accepted", or what has changed.
         arrival_mid: midpoint seen; kept from the first plan on.
-        traded: volume of the symbol's day printed by now; None when it is not known.
+        traded: volume of the symbol's day printed by now; None when it is not known, and before the schedule
+            begins: then volume counts from its first interval on.
     """
 
     order_id: str

@@ -17,6 +17,7 @@ from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.models import OrderType, TimeInForce
 from qtinfra.core.strategies.inputs import Strategy
 from qtinfra.core.strategies.pov import own_volume
+from qtinfra.core.strategies.steering import steered_target
 
 #: How soon a parent that has something to do is looked at again.
 LOOK_NS = 1_000_000_000
@@ -76,6 +77,8 @@ class Inputs(msgspec.Struct, gc=False):
     Attributes:
         bid, ask, bid_size, ask_size: the best displayed quote; None and 0 where a side is empty or stale.
         others: units that others have printed since the plan was made.
+        seen: of them, printed when the running interval began; what steers a schedule that expects a rate.
+        missed: intervals that began and passed without a look that saw the market; of such a schedule only.
         interval_others, interval_own: units that others have printed, and that the parent has executed, in
             the interval that the cap is held on.
         known: there is a market to see; without one nothing is sent, asked back or caught up.
@@ -96,6 +99,8 @@ class Inputs(msgspec.Struct, gc=False):
     dark: bool = False
     open_auction: bool = False
     close_auction: bool = False
+    seen: Decimal = ZERO
+    missed: int = 0
 
     @property
     def quoted(self) -> bool:
@@ -196,7 +201,8 @@ def _continue(strategy: Strategy, parent: ParentView, market: Inputs, left: Deci
     target = _target(strategy, parent, market, would, now_ns)
     due = min(target - parent.filled - working - opening, left - held)
     urgency = _urgency(schedule, now_ns)
-    if not would and market.quoted and not strategy.follows_market and _is_gap(parent, target, due, now_ns):
+    timed = market.quoted and not would and not strategy.follows_market
+    if timed and _is_gap(parent, market, target, due, now_ns):
         return Actions(now_ns, replan=True)
     cross = not terms.passive or urgency >= CROSS_FROM or (market.quoted and _adverse(parent.buy, market))
     cancels = _to_cancel(parent, resting, market, cross or would, due, room)
@@ -217,6 +223,10 @@ def _target(strategy: Strategy, parent: ParentView, market: Inputs, would: bool,
     if would:
         return parent.qty
     target = strategy.target(schedule, now_ns, market.others)
+    if schedule.rate is not None and not strategy.follows_market:
+        done = parent.filled - market.interval_own
+        steered = steered_target(schedule, now_ns, market.seen, done, parent.lot)
+        target = target if steered is None else steered
     floor = parent.terms.min_participation
     if floor is not None and floor < ONE:
         target = max(target, schedule.base_qty + own_volume(floor, market.others, ONE))
@@ -240,9 +250,14 @@ def _urgency(schedule: Schedule, now_ns: int) -> int:
     return 1000 * (now_ns - begin) // max(1, end - begin)
 
 
-def _is_gap(parent: ParentView, target: Decimal, due: Decimal, now_ns: int) -> bool:
-    """Whether more is due than the last intervals and the least clip can have left: time passed unseen."""
+def _is_gap(parent: ParentView, market: Inputs, target: Decimal, due: Decimal, now_ns: int) -> bool:
+    """Whether more is due than the last intervals and the least clip can have left: time passed unseen.
+
+    What a steered schedule has due is bounded by itself and says nothing; there the intervals are counted.
+    """
     schedule = parent.schedule
+    if schedule.rate is not None and market.seen > ZERO:
+        return market.missed >= BACKLOG
     place = bisect_right(schedule.releases, now_ns) - 1
     if place < BACKLOG:
         return False

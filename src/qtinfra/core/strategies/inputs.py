@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import msgspec
 
 from qtinfra.core.algo import AlgoTerms, Schedule
 from qtinfra.core.decimals import EXACT, ZERO
-from qtinfra.core.strategies.schedule import ScheduleError, fractions_of, integer_schedule
+from qtinfra.core.strategies.schedule import ScheduleError, integer_schedule, whole_numbers
 
 #: Most intervals of a schedule: one a minute over a day of six and a half hours.
 MAX_SLICES = 390
@@ -136,41 +137,42 @@ def close_send_ns(terms: AlgoTerms, inputs: PlanInputs) -> int:
     return max(inputs.now_ns, inputs.close_cutoff_ns - MINUTE_NS)
 
 
-def curve_weights(inputs: PlanInputs, ends: tuple[int, ...]) -> list[Fraction]:
-    """The curve's volume between consecutive moments; within a bin it is even.
+def curve_weights(inputs: PlanInputs, ends: tuple[int, ...]) -> tuple[list[int], int]:
+    """The curve's volume between consecutive moments, exactly: whole numbers, and what one stands for.
+
+    Within a bin volume is even. Volume in the curve's own unit is the number divided by the second result.
 
     Raises:
         ScheduleError: there is no curve, or it has no volume between the first and the last moment.
     """
-    volumes = fractions_of(inputs.curve)
-    if inputs.close_ns <= inputs.open_ns:
+    volumes, scale = whole_numbers(inputs.curve)
+    opened, bins, length = inputs.open_ns, len(volumes), inputs.close_ns - inputs.open_ns
+    if length <= 0:
         raise ScheduleError("curve", "a curve needs the session's open and close")
-    bins, length = len(volumes), inputs.close_ns - inputs.open_ns
-    before = [Fraction(0)]
-    for volume in volumes:
-        before.append(before[-1] + volume)
-
-    def upto(moment: int) -> Fraction:
-        place, rest = divmod(
-            (min(max(moment, inputs.open_ns), inputs.close_ns) - inputs.open_ns) * bins, length
-        )
-        return before[place] + (volumes[place] * Fraction(rest, length) if place < bins else 0)
-
-    reached = [upto(moment) for moment in ends]
+    before = [0, *accumulate(volumes)]
+    volumes.append(0)
+    reached = []
+    for moment in ends:
+        place, rest = divmod(min(max(moment - opened, 0), length) * bins, length)
+        reached.append(before[place] * length + volumes[place] * rest)
     if reached[-1] == reached[0]:
         raise ScheduleError("curve", "it has no volume in the order's time")
-    return [after - start for start, after in pairwise(reached)]
+    return [after - start for start, after in pairwise(reached)], scale * length
 
 
 def in_lots(
     terms: AlgoTerms,
     inputs: PlanInputs,
     ends: tuple[int, ...],
-    weights: list[Fraction] | list[float],
+    weights: Sequence[float],
     basis: str,
     split: tuple[Decimal, Decimal, Decimal] | None = None,
+    rate: Decimal | None = None,
 ) -> Schedule:
     """A schedule in time from weights for the intervals between `ends`, with auctions and randomisation.
+
+    Args:
+        rate: own / (own + others) that the order is expected to be, for one that the day's volume steers.
 
     Raises:
         ScheduleError: the weights make no schedule.
@@ -192,7 +194,7 @@ def in_lots(
         )
     close_ns = close_send_ns(terms, inputs) if at_close else 0
     return Schedule(
-        times, releases, tuple(targets), ends[-1], at_open, at_close, close_ns, None, inputs.filled, basis
+        times, releases, tuple(targets), ends[-1], at_open, at_close, close_ns, rate, inputs.filled, basis
     )
 
 

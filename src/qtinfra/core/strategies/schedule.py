@@ -41,9 +41,7 @@ def integer_schedule(
         The lot_rounding cases of the conformance file; cumulative rounding bounds the error at every
         moment by half a lot, where rounding each slice by itself lets it grow.
     """
-    exact = fractions_of(weights)
-    scale = lcm(*(weight.denominator for weight in exact))
-    whole_weights = [weight.numerator * (scale // weight.denominator) for weight in exact]
+    whole_weights, _ = whole_numbers(weights)
     total = sum(whole_weights)
     if not total:
         raise ScheduleError("weights", "at least one must be above 0")
@@ -74,21 +72,22 @@ def lots_of(weights: Sequence[Decimal | Fraction | float], qty: Decimal, lot: De
     return tuple(int(part // lot) for part in integer_schedule(weights, qty, lot))
 
 
-def fractions_of(weights: Sequence[Decimal | Fraction | float]) -> list[Fraction]:
-    """The weights as exact fractions.
+def whole_numbers(weights: Sequence[Decimal | Fraction | float]) -> tuple[list[int], int]:
+    """The weights as whole numbers, exactly, and the number that each was multiplied by.
 
     Raises:
         ScheduleError: there are none, or one is negative or not finite.
     """
     if not weights:
         raise ScheduleError("weights", "there are none")
-    exact = []
+    ratios = []
     for place, weight in enumerate(weights):
         try:
-            value = Fraction(weight)
+            ratio = weight.as_integer_ratio()
         except (ValueError, OverflowError) as error:
             raise ScheduleError("weights", f"number {place} is {weight}, not a finite number") from error
-        if value < 0:
+        if ratio[0] < 0:
             raise ScheduleError("weights", f"number {place} is {weight}, below 0")
-        exact.append(value)
-    return exact
+        ratios.append(ratio)
+    scale = lcm(*{denominator for _, denominator in ratios})
+    return [numerator * (scale // denominator) for numerator, denominator in ratios], scale

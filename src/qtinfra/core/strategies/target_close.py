@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from fractions import Fraction
 
 from qtinfra.core.algo import AlgoTerms, Schedule
 from qtinfra.core.decimals import EXACT, ONE, ZERO
@@ -55,11 +54,11 @@ class TargetClose:
             return left
         return own_volume(cap, max(ZERO, inputs.close_volume), inputs.lot)
 
-    def _weights(self, inputs: PlanInputs, ends: tuple[int, ...]) -> list[Fraction]:
+    def _weights(self, inputs: PlanInputs, ends: tuple[int, ...]) -> list[int]:
         count = len(ends) - 1
-        volumes = curve_weights(inputs, ends) if inputs.curve else [Fraction(1)] * count
+        volumes = curve_weights(inputs, ends)[0] if inputs.curve else [1] * count
         weights = [volume * (place + 1) for place, volume in enumerate(volumes)]
-        return weights if any(weights) else [Fraction(1)] * count
+        return weights if any(weights) else [1] * count
 
     def target(self, schedule: Schedule, now_ns: int, others: Decimal) -> Decimal:
         """See `Strategy.target`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from fractions import Fraction
 from itertools import pairwise
 
 from qtinfra.core.algo import AlgoTerms, Schedule
@@ -20,7 +19,7 @@ class Twap:
     def plan(self, terms: AlgoTerms, inputs: PlanInputs) -> Schedule:
         """See `Strategy.plan`."""
         ends = edges(terms, inputs)
-        weights = [Fraction(after - start) for start, after in pairwise(ends)]
+        weights = [after - start for start, after in pairwise(ends)]
         return in_lots(terms, inputs, ends, weights, "equal parts of the time")
 
     def target(self, schedule: Schedule, now_ns: int, others: Decimal) -> Decimal:

@@ -133,6 +133,9 @@ def look_inputs(
         found.dark = any(venue.mic not in shown for venue in open_venues(state, order.symbol))
     if parent.base_traded is not None:
         found.others = _others(book.traded, parent.base_traded, order.cum_qty - parent.base_cum)
+    if parent.base_traded is not None and parent.interval >= 0:
+        own = parent.interval_cum - parent.base_cum
+        found.seen = _others(parent.interval_traded, parent.base_traded, own)
     if parent.interval >= 0:
         found.interval_own = order.cum_qty - parent.interval_cum
         held = sum((child.leaves for child in view.working), ZERO)

@@ -158,7 +158,8 @@ def _add_plan(
     out: Decision,
 ) -> None:
     mid = book.mid() if book is not None else None
-    traded = book.traded if book is not None else None
+    begun = schedule.times[0] <= now_ns
+    traded = book.traded if book is not None and begun else None
     out.add(al.AlgoPlanned(order_id, terms, schedule, reason, mid, traded, now_ns))
 
 
@@ -215,11 +216,13 @@ def look(
     if stopped and not parent.paused:
         out.add(al.AlgoPaused(order.order_id, stopped, now_ns))
     book = peek(market, order.symbol)
-    if book is not None and _counts_volume(terms) and not parent.paused:
+    seen_before = parent.interval
+    if book is not None and _counts_volume(terms, parent.schedule) and not parent.paused:
         parent = _roll(order, parent, book, now_ns, market, out)
     view = parent_view(state, order, terms, parent, now_ns)
     view.paused = view.paused or bool(stopped)
     inputs = look_inputs(state, order, terms, parent, view, book, now_ns)
+    inputs.missed = max(0, parent.interval - seen_before - 1)
     strategy = strategies_of(state).get(terms.algo) or BUILT_IN["TWAP"]  # unread while it is paused
     actions = evaluate(strategy, view, inputs, now_ns)
     if not actions.idle:
@@ -240,11 +243,9 @@ def _stopped(state: State, order: Order, parent: ParentState) -> str:
     return ""
 
 
-def _counts_volume(terms: AlgoTerms) -> bool:
+def _counts_volume(terms: AlgoTerms, schedule: Schedule) -> bool:
     """Whether printed volume decides anything for the parent."""
-    return not (
-        terms.max_participation is None and terms.min_participation is None and terms.target_rate is None
-    )
+    return not (terms.max_participation is None and terms.min_participation is None and schedule.rate is None)
 
 
 def _roll(

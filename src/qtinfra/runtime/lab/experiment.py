@@ -29,23 +29,22 @@ Stage = Callable[[str], Progress | None]
 #: Each so manieth training date of a symbol is used.
 TRAIN_EVERY = 8
 
-#: What VWAP is chosen from: curve, its bins and look-back, intervals, clip, weight of the expected volume.
+#: What VWAP is chosen from: curve, its bins and look-back, intervals, whether the day steers it.
 VWAP_GRID = tuple(
-    Params(curve, bin_minutes, lookback, slice_minutes, 0.0, prior_days)
-    for curve, bin_minutes, lookback, slice_minutes, prior_days in (
-        ("static", 15, 20, 15, 0.0),
-        ("static", 15, 20, 5, 0.0),
-        ("static", 5, 20, 5, 0.0),
-        ("static", 5, 20, 1, 0.0),
-        ("capped", 5, 40, 5, 0.0),
-        ("kalman", 30, 40, 5, 0.0),
-        ("capped", 15, 40, 5, 0.25),
-        ("static", 5, 20, 2, 0.25),
-        ("capped", 5, 40, 2, 0.25),
-        ("capped", 5, 40, 2, 1.0),
-        ("median", 10, 40, 2, 0.25),
-        ("log-mean", 10, 40, 2, 0.25),
-        ("capped", 5, 40, 1, 0.25),
+    Params(curve, bin_minutes, lookback, slice_minutes, 0.0, steered)
+    for curve, bin_minutes, lookback, slice_minutes, steered in (
+        ("static", 15, 20, 15, False),
+        ("static", 15, 20, 5, False),
+        ("static", 5, 20, 5, False),
+        ("static", 5, 20, 1, False),
+        ("capped", 5, 40, 5, False),
+        ("kalman", 30, 40, 5, True),
+        ("capped", 15, 40, 5, True),
+        ("static", 5, 20, 2, True),
+        ("capped", 5, 40, 2, True),
+        ("median", 10, 40, 2, True),
+        ("log-mean", 10, 40, 2, True),
+        ("capped", 5, 40, 1, True),
     )
 )
 #: TWAP by itself: intervals, and a clip.

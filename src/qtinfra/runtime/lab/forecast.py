@@ -110,7 +110,8 @@ def shares_between(
         day.close_ns,
         curve=in_units(shares),
     )
-    return [float(part) / CURVE_UNITS for part in curve_weights(inputs, ends)]
+    parts, unit = curve_weights(inputs, ends)
+    return [part / (unit * CURVE_UNITS) for part in parts]
 
 
 def _until_done(weights: Sequence[float]) -> list[float]:

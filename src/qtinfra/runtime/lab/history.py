@@ -43,8 +43,7 @@ class Params(msgspec.Struct, frozen=True):
         lookback: days of the curve, and that the state-space model is fitted on.
         slice_minutes: length of a schedule's intervals.
         clip_share: most of the order in one slice, as a fraction of it; 0 for no bound.
-        prior_days: above 0: the schedule follows the volume printed so far, and this is the weight of the
-            volume expected before the open against it, in days; 0: the curve stands.
+        steered: of VWAP: the volume printed moves the order along its plan (`core.strategies.steering`).
 
     Raises:
         ValueError: an unknown curve, or a number that is not in its range.
@@ -55,7 +54,7 @@ class Params(msgspec.Struct, frozen=True):
     lookback: int = 20
     slice_minutes: int = 5
     clip_share: float = 0.0
-    prior_days: float = 0.0
+    steered: bool = True
 
     def __post_init__(self) -> None:
         if self.curve not in CURVES:
@@ -65,8 +64,6 @@ class Params(msgspec.Struct, frozen=True):
                 raise ValueError(f"{name}: from 1 to {DAY_MINUTES}, not {getattr(self, name)}")
         if not 0 <= self.clip_share <= 1:
             raise ValueError(f"clip_share: from 0 to 1, not {self.clip_share}")
-        if not 0 <= self.prior_days <= 100:
-            raise ValueError(f"prior_days: from 0 to 100, not {self.prior_days}")
 
 
 class DayFacts(msgspec.Struct, frozen=True):

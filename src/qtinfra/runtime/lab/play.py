@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from decimal import Decimal
-from math import fsum
 
 import msgspec
 
@@ -20,11 +19,9 @@ from qtinfra.core.strategies.inputs import PlanInputs, Strategy
 from qtinfra.execution.parent import Actions, Inputs, ParentView, Slice, evaluate
 from qtinfra.marketdata.bars import MINUTE_NS
 from qtinfra.marketdata.estimators import DAY_MINUTES
-from qtinfra.marketdata.volume import DynamicCurve
 from qtinfra.runtime.lab.days import LabDay, Past, Quote
 from qtinfra.runtime.lab.fills import LabFill, Street
 from qtinfra.runtime.lab.history import DayFacts, Params
-from qtinfra.runtime.lab.live import expected_volumes, steered
 
 #: How often a schedule may be planned anew in one day.
 MAX_PLANS = 400
@@ -162,19 +159,12 @@ class _Parent:
     ) -> None:
         self._strategy, self._order, self._facts, self._arrival = strategy, order, facts, arrival
         self._terms = terms_of(setup, order, arrival, facts)
-        self._bin_ns = setup.params.bin_minutes * MINUTE_NS
         self._day = day
         self._street = Street(day, order.buy, facts.volatility, facts.spread_bps)
         self._fills: list[LabFill] = []
         self._decisions: list[Decision] = []
         self._filled, self._plans, self._crossed = 0, 0, False
-        self._moves = (
-            setup.algo == "VWAP"
-            and not day.half_day
-            and (facts.model is not None or setup.params.prior_days > 0)
-        )
-        self._prior = setup.params.prior_days
-        self._static = in_units(facts.curve)
+        self._curve = in_units(facts.curve)
         self._schedule = self._planned = self._plan(Past(day, order.start_ns))
 
     def run(self) -> Played:
@@ -193,13 +183,11 @@ class _Parent:
                     actions.finished,
                     min(now, order.end_ns),
                 )
-            wake = max(now + 1, min(actions.wake_ns, self._next_bin(now)))
+            wake = max(now + 1, actions.wake_ns)
             now = order.start_ns - (order.start_ns - wake) // step * step
 
     def _look(self, past: Past) -> Actions:
         now, replanned = past.now_ns, False
-        if self._is_bin_end(now):
-            self._schedule, replanned = self._plan(past), True
         actions = self._evaluate(past)
         if actions.replan and self._plans < MAX_PLANS:
             self._schedule, replanned = self._plan(past), True
@@ -249,45 +237,13 @@ class _Parent:
             past.now_ns,
             day.open_ns,
             day.close_ns,
-            curve=self._curve(past),
+            curve=self._curve,
             daily_volume=Decimal(f"{facts.daily_volume:.3f}"),
             daily_volatility=Decimal(f"{facts.volatility:.9f}"),
             spread=Decimal(f"{facts.spread_bps * float(self._arrival) / _BPS:.6f}"),
             price=self._arrival,
         )
         return self._strategy.plan(self._terms, inputs)
-
-    def _curve(self, past: Past) -> tuple[Decimal, ...]:
-        """The curve as known now; one that moves asks for what the order is behind, or waits."""
-        if not self._moves:
-            return self._static
-        day, order, now = self._day, self._order, past.now_ns
-        place = min((now - day.open_ns) // self._bin_ns, len(self._facts.curve) - 1)
-        part = 1 - (now - day.open_ns - place * self._bin_ns) / self._bin_ns
-        ahead = steered(
-            self._expected(past, place, part), part, past.volume(order.start_ns), self._filled / order.qty
-        )
-        return in_units([0.0] * place + [value / fsum(ahead) for value in ahead])
-
-    def _expected(self, past: Past, place: int, part: float) -> Sequence[float]:
-        """Shares expected in the running bin, as a whole one, and in those after it."""
-        facts, opened = self._facts, self._day.open_ns
-        if facts.model is None or facts.state is None:
-            seen = past.volume(opened)
-            return expected_volumes(facts.curve, place, part, seen, facts.daily_volume, self._prior)
-        curve = DynamicCurve(facts.model, facts.state)
-        for number in range(place):
-            curve.observe(past.volume(opened + number * self._bin_ns, opened + (number + 1) * self._bin_ns))
-        return curve.expected()
-
-    def _is_bin_end(self, now: int) -> bool:
-        bounds = self._order.start_ns < now < self._order.end_ns
-        return bounds and self._moves and (now - self._day.open_ns) % self._bin_ns == 0
-
-    def _next_bin(self, now: int) -> int:
-        if not self._moves:
-            return self._order.end_ns + self._day.step_ns
-        return self._day.open_ns + ((now - self._day.open_ns) // self._bin_ns + 1) * self._bin_ns
 
 
 def in_units(curve: Sequence[float]) -> tuple[Decimal, ...]:
@@ -329,6 +285,7 @@ def market_inputs(past: Past, spread_bps: float, planned_ns: int, begin_ns: int,
         Decimal(past.volume(planned_ns)),
         Decimal(past.volume(begin_ns)),
         Decimal(own) if own else ZERO,
+        seen=Decimal(past.volume(planned_ns, max(planned_ns, begin_ns))),
     )
 
 

@@ -26,6 +26,7 @@ class Score(msgspec.Struct, frozen=True):
         tracking_bps: |average price - VWAP of the order's time| over that VWAP; None without fills.
         schedule_bps: the same with the fills at their minutes' recorded VWAP: what the schedule decides.
         cost_bps: what the fills paid beyond those prices, half-spread and impact: what execution decides.
+        spread_bps: the half-spread in it, the same for every schedule; None where quotes were recorded.
         shortfall_bps: against the arrival mid, what was not filled valued at the last price; costs positive.
         predicted_bps, low_bps, high_bps: its forecast before the order, with a band of 95%.
         rate: own / (own + others) until the order was over.
@@ -41,6 +42,7 @@ class Score(msgspec.Struct, frozen=True):
     tracking_bps: float | None
     schedule_bps: float | None
     cost_bps: float | None
+    spread_bps: float | None
     shortfall_bps: float
     predicted_bps: float
     low_bps: float
@@ -70,6 +72,7 @@ def score(setup: Setup, order: LabOrder, day: LabDay, facts: DayFacts, played: P
         _tracking(average, vwap),
         _tracking(undisturbed, vwap),
         (1 if order.buy else -1) * (average / undisturbed - 1) * _BPS if undisturbed else None,
+        facts.spread_bps / 2 if day.quotes is None else None,
         _shortfall_bps(order, day, played),
         forecast.expected_bps,
         forecast.low,

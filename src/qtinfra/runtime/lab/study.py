@@ -15,7 +15,9 @@ from pathlib import Path
 
 import msgspec
 
+from qtinfra.core.strategies.inputs import Strategy
 from qtinfra.core.strategies.registry import BUILT_IN
+from qtinfra.core.strategies.vwap import Vwap
 from qtinfra.marketdata.bars import MINUTE_NS, by_session, read_bars
 from qtinfra.marketdata.calendars import build_calendar
 from qtinfra.runtime.lab.days import LabDay, from_bars
@@ -169,11 +171,18 @@ def run_day(history: History, place: int, setup: Setup, scenario: Scenario, fit_
         if bought is not None and day.quotes is None:
             played: Played | None = other_side(bought, day, facts)
         else:
-            played = bought = play(BUILT_IN[setup.algo], setup, order, day, facts)
+            played = bought = play(strategy_of(setup), setup, order, day, facts)
         if played is None:
             return []
         found.append(score(setup, order, day, facts, played))
     return found
+
+
+def strategy_of(setup: Setup) -> Strategy:
+    """The planner of a set-up."""
+    if setup.algo == Vwap.name and not setup.params.steered:
+        return Vwap(steered=False)
+    return BUILT_IN[setup.algo]
 
 
 def _fit_place(history: History, place: int, fit_to: str) -> int:

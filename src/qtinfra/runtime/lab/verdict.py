@@ -28,7 +28,8 @@ class AlgoFigures(msgspec.Struct, frozen=True):
         orders: a buy and a sell on every stock-day. filled: part of what was ordered.
         tracking_bps: median of |average price - interval VWAP|, costs in it.
         schedule_bps: the same at the minutes' recorded prices, without half-spread and impact.
-        cost_bps: mean of half-spread and impact paid.
+        cost_bps: mean of half-spread and impact paid. spread_bps: mean of the half-spread in it.
+        floor_bps: median of what each order paid: `tracking_bps` if every schedule met the VWAP.
         shortfall_bps, predicted_bps: mean against arrival, and mean of the forecasts.
         coverage: part of the orders whose shortfall lies in the forecast's 95% band.
         rate: median of own / (own + others).
@@ -41,6 +42,8 @@ class AlgoFigures(msgspec.Struct, frozen=True):
     tracking_bps: Interval
     schedule_bps: Interval
     cost_bps: Interval
+    spread_bps: float
+    floor_bps: float
     shortfall_bps: Interval
     predicted_bps: float
     coverage: Interval
@@ -118,6 +121,8 @@ def figures(setup: Setup, scores: Sequence[Score], split: Split, seed: int) -> A
         over(lambda found: median(_tracking(found))),
         over(lambda found: median([item.schedule_bps for item in found if item.schedule_bps is not None])),
         over(_mean_cost),
+        fsum(item.spread_bps or 0.0 for item in scores) / len(scores),
+        median(item.cost_bps or 0.0 for item in scores),
         over(lambda found: fsum(item.shortfall_bps for item in found) / len(found)),
         fsum(item.predicted_bps for item in scores) / len(scores),
         over(lambda found: sum(item.in_band for item in found) / len(found)),
