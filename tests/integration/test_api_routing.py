@@ -108,18 +108,17 @@ def test_without_every_account_no_count_amount_or_interval_is_shown(server: tupl
         assert scores["rank"] >= 1
 
 
-def test_after_a_restart_the_decision_keeps_its_venue_and_the_statistics(tmp_path: Path) -> None:
+def test_after_a_restart_the_decision_is_the_same_and_so_are_the_statistics(tmp_path: Path) -> None:
     with running(tmp_path) as (_, api):
         order = api.order(price="150.00").json()
         sent = sent_by_venue(analytics(api, "risk"))
-    with running(tmp_path) as (_, api):
+    assert order["routing_decision"]["confidence_score"] is not None
+    with running(tmp_path) as (server, api):
         again = api.call("GET", f"/orders/{order['id']}").json()["routing_decision"]
+        (listed,) = api.call("GET", f"/orders?id={order['id']}").json()["items"]
         assert sent_by_venue(analytics(api, "risk")) == sent
-    assert again == {
-        "selected_venue": order["routing_decision"]["selected_venue"],
-        "confidence_score": None,
-        "expected_fill_rate": None,
-    }
+        assert server.platform.routes.of(order["id"]) is None
+    assert again == listed["routing_decision"] == order["routing_decision"]
     assert sum(sent.values()) == 1
 
 
@@ -128,6 +127,17 @@ def sent_by_venue(found: dict[str, Any]) -> dict[str, int]:
         venue["venue"]: sum(item["sent"] for item in venue["scores"]["activities"])
         for venue in found["venues"]
     }
+
+
+def test_of_an_order_that_is_remembered_no_longer_the_tables_say_what_was_expected(
+    server: tuple[Running, Api], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running_, api = server
+    order = api.call("POST", "/orders", json=taker(api)).json()
+    assert order["routing_decision"]["confidence_score"] is not None
+    monkeypatch.setattr(running_.platform, "routes", RouteScores(kept=0))
+    found = api.call("GET", f"/orders/{order['id']}").json()
+    assert found["routing_decision"] == order["routing_decision"]
 
 
 def record(order_id: str, confidence: int) -> Entry:

@@ -49,7 +49,7 @@ pytestmark = [
 SETUPS = {
     "TWAP": Setup("TWAP"),
     "VWAP": Setup("VWAP"),
-    "VWAP, live": Setup("VWAP", Params("capped", 5, 20, 2, 0.0, 0.25)),
+    "VWAP, live": Setup("VWAP", Params("capped", 5, 20, 2)),
     "VWAP, model": Setup("VWAP", Params("kalman", 30, 20, 15)),
     "POV": Setup("POV", Params(slice_minutes=30)),
     "IS": Setup("IS"),

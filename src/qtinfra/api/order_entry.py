@@ -25,7 +25,15 @@ from qtinfra.api.requests import (
     read_json,
     require,
 )
-from qtinfra.api.views import Measured, OrderView, Rejection, detail_view, encode, order_view
+from qtinfra.api.views import (
+    Measured,
+    OrderView,
+    Rejection,
+    detail_view,
+    encode,
+    kept_decision,
+    order_view,
+)
 from qtinfra.bootstrap.serving import Platform
 from qtinfra.core.commands import AnyCommand, CancelOrder, MassCancel, ReplaceOrder, SubmitList, SubmitOrder
 from qtinfra.core.events import CancelRequested, OrderCancelled
@@ -37,6 +45,7 @@ from qtinfra.core.validation.wire import parse_replace, read_fields, read_new_or
 from qtinfra.engine.kernel import Outcome
 from qtinfra.repository.idempotency import Binding
 from qtinfra.repository.query import EVERYTHING
+from qtinfra.repository.rows import OrderRow
 
 ORDER_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _KEY = re.compile(rb"[!-~]{1,64}")
@@ -187,13 +196,24 @@ class OrderEntry:
         await platform.durable.wait(seq)
         if view.status == OrderStatus.REJECTED:
             view = msgspec.structs.replace(view, rejection=await self.rejection(order))
+        decision = view.routing_decision
+        if decision is not None and platform.routes.forgot(order_id, order.created_ns < platform.started_ns):
+            row = await self._row(order)
+            if row is not None:
+                view = msgspec.structs.replace(
+                    view, routing_decision=kept_decision(row, decision.selected_venue)
+                )
         return Reply(200, [JSON, (b"etag", etag(view.version))], encode(view))
+
+    async def _row(self, order: Order) -> OrderRow | None:
+        """The order's row once the read tables have what is durable now."""
+        platform = self._platform
+        await platform.projection.reach(platform.durable.seq, READ_WAIT_S)
+        return await platform.readmodel.order_rows.get(order.order_id, scope=EVERYTHING)
 
     async def rejection(self, order: Order) -> Rejection:
         """Why an order was refused, from the read tables: the state keeps no reasons."""
-        platform = self._platform
-        await platform.projection.reach(platform.durable.seq, READ_WAIT_S)
-        row = await platform.readmodel.order_rows.get(order.order_id, scope=EVERYTHING)
+        row = await self._row(order)
         code = row.reason_code if row is not None and row.reason_code else "rejected"
         return Rejection(code, (row.reason if row is not None else None) or "the order was refused")
 

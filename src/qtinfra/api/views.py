@@ -19,6 +19,7 @@ from qtinfra.core.models import Child, ChildStatus, Order, OrderStatus
 from qtinfra.core.routing import PPM
 from qtinfra.core.routing_events import RouteScored
 from qtinfra.engine.state import State
+from qtinfra.repository.rows import OrderRow
 
 _SECOND_NS = 1_000_000_000
 
@@ -46,8 +47,8 @@ class RoutingDecision(msgspec.Struct, frozen=True):
 
     Attributes:
         confidence_score: probability (0 to 1) that every part executes in full, as the router reckoned it
-            when it last routed the order; null when one venue alone was looked at, when routing is not
-            scored, and for orders routed before the process began.
+            when it last routed the order; null when one venue alone was looked at, and when routing is not
+            scored.
         expected_fill_rate: expected share (0 to 1) of the quantity routed that executes; null likewise.
     """
 
@@ -151,11 +152,7 @@ class Measured:
     def decision(self, order_id: str, sent: Iterable[tuple[str, Decimal]]) -> RoutingDecision | None:
         """An order's routing decision for its quantities by venue; None when nothing was sent."""
         best = most_of(sent)
-        return self.said(order_id, best) if best else None
-
-    def said(self, order_id: str, venue: str) -> RoutingDecision:
-        """The decision for the venue that most of an order went to."""
-        return routing_decision(venue, self._routes.of(order_id))
+        return routing_decision(best, self._routes.of(order_id)) if best else None
 
 
 def most_of(sent: Iterable[tuple[str, Decimal]]) -> str:
@@ -173,6 +170,14 @@ def routing_decision(venue: str, scored: tuple[int, int] | None) -> RoutingDecis
         return RoutingDecision(venue, None, None)
     confidence, expected = (round(part / PPM, 4) for part in scored)
     return RoutingDecision(venue, confidence, expected)
+
+
+def kept_decision(row: OrderRow, venue: str) -> RoutingDecision:
+    """The decision for the venue that most of an order went to, as the read tables keep it."""
+    confidence, expected = row.confidence_ppm, row.expected_fill_ppm
+    return routing_decision(
+        venue, (confidence, expected) if confidence is not None and expected is not None else None
+    )
 
 
 def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequence[AnyEvent]) -> OrderView:

@@ -28,7 +28,7 @@ _ROUNDS = 5
 #: Seconds for one stock-day.
 TARGET_S = 0.05
 _SETUPS = (
-    Setup("VWAP", Params("capped", 5, 40, 1, 0.0, 0.25)),
+    Setup("VWAP", Params("capped", 5, 40, 1)),
     Setup("TWAP", Params("flat", 15, 20, 1)),
     Setup("POV", Params("static", 15, 20, 30)),
     Setup("IS", Params("static", 15, 20, 5)),

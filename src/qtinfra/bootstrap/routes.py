@@ -35,6 +35,15 @@ class RouteScores:
         """
         return self._found.get(order_id)
 
+    def forgot(self, order_id: str, before: bool) -> bool:
+        """Whether the router may have said something about the order that is not remembered here.
+
+        Args:
+            before: the order is older than this life of the process.
+        """
+        found = self._found
+        return order_id not in found and (before or len(found) >= self._kept)
+
     def _keep(self, event: RouteScored) -> None:
         found = self._found
         found.pop(event.order_id, None)

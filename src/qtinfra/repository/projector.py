@@ -48,8 +48,13 @@ _Insert = sqlite.Insert | postgresql.Insert
 _INSERTS: dict[str, Callable[[Table], _Insert]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 #: Columns that count when the row is new, and keep their value when it is written again.
 _FIRST_ONLY = {"first_cl_ord_id", "number", "sent_ns"}
-#: Columns that keep their value when the new row gives no reason.
-_LAST_GIVEN = {"reason_code", "reason"}
+#: Columns that keep their value when the new row says nothing in the column named beside them.
+_LAST_GIVEN = {
+    "reason_code": "reason",
+    "reason": "reason",
+    "confidence_ppm": "confidence_ppm",
+    "expected_fill_ppm": "confidence_ppm",
+}
 
 
 class ProjectionError(DatabaseError):
@@ -84,7 +89,8 @@ class Upsert:
                 continue
             new: ColumnElement[Any] = made.excluded[column.name]
             if column.name in _LAST_GIVEN:
-                new = case((made.excluded["reason"].is_not(None), new), else_=column)
+                said = made.excluded[_LAST_GIVEN[column.name]]
+                new = case((said.is_not(None), new), else_=column)
             changes[column.name] = new
         names = [column.name for column in table.columns]
         statement = made.on_conflict_do_update(index_elements=key, set_=changes)

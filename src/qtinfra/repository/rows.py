@@ -43,6 +43,8 @@ class OrderRow(msgspec.Struct, frozen=True):
         venues: MICs of the venues it was sent to, in order of the first child there.
         reason_code: the rule that refused it; None when no rule did.
         reason: the last reason given for a refusal, an end, a suspension; None when there was none.
+        confidence_ppm, expected_fill_ppm: what the router expected when it last routed the order, in parts of
+            a million (`RouteScored`); None when it said nothing.
         frozen: a fault of our own concerns it, and a person has not looked yet.
         version: grows with every change (ETag).
     """
@@ -72,6 +74,8 @@ class OrderRow(msgspec.Struct, frozen=True):
     venues: tuple[str, ...]
     reason_code: str | None
     reason: str | None
+    confidence_ppm: int | None
+    expected_fill_ppm: int | None
     frozen: bool
     version: int
     created_ns: int

@@ -37,6 +37,7 @@ def order_values(state: State, order: Order, seq: int, touched: Touched) -> Valu
     """One row of `tables.orders`. The first client id counts for a new row only."""
     special = order.special
     code, reason = touched.reasons.get(order.order_id, (None, None))
+    confidence, expected = touched.routes.get(order.order_id, (None, None))
     return (
         order.order_id,
         order.account,
@@ -63,6 +64,8 @@ def order_values(state: State, order: Order, seq: int, touched: Touched) -> Valu
         _venues(state, order),
         code,
         reason,
+        confidence,
+        expected,
         order.order_id in state.frozen,
         order.version,
         order.created_ns,

@@ -46,7 +46,7 @@ from sqlalchemy.types import TypeDecorator
 from qtinfra.core.exceptions import DatabaseError
 
 #: Version of the tables and of what the projector writes into them; another one means: rebuild.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_SECONDS = 5
 
 metadata = MetaData()
@@ -123,6 +123,8 @@ orders = Table(
     _json("venues"),
     _maybe("reason_code"),
     _maybe("reason"),
+    Column("confidence_ppm", Integer, nullable=True),
+    Column("expected_fill_ppm", Integer, nullable=True),
     _flag("frozen"),
     _big("version"),
     _big("created_ns"),

@@ -17,6 +17,7 @@ from qtinfra.core import special_events as sp
 from qtinfra.core.events import Entry
 from qtinfra.core.models import Order
 from qtinfra.core.reports import NO_ORDER
+from qtinfra.core.routing_events import RouteScored
 from qtinfra.engine.state import State
 
 
@@ -29,6 +30,7 @@ class Touched:
         new_children: child id to its number within the order and when it was sent.
         first_ids: order id to the client id it was sent under, for orders new in the batch.
         reasons: order id to rule (None: no rule) and words of the last reason given.
+        routes: order id to the confidence and expected fill that the router said last, parts of a million.
         events: every event that concerns an order: sequence, order id, event, record.
     """
 
@@ -42,6 +44,7 @@ class Touched:
     new_children: dict[str, tuple[int, int]] = field(default_factory=dict)
     first_ids: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, tuple[str | None, str]] = field(default_factory=dict)
+    routes: dict[str, tuple[int, int]] = field(default_factory=dict)
     events: list[tuple[int, str, Any, Entry]] = field(default_factory=list)
 
     def order(self, order: Order, seq: int, *, children: bool = False, executions: bool = False) -> None:
@@ -125,6 +128,12 @@ def _routed(touched: Touched, state: State, order: Order, event: ev.OrderRouted,
         touched.new_children[planned.child_id] = (number, event.ts_ns)
 
 
+def _scored(touched: Touched, state: State, order: Order, event: RouteScored, seq: int) -> None:
+    del state
+    touched.orders[order.order_id] = seq
+    touched.routes[order.order_id] = event.confidence_ppm, event.expected_fill_ppm
+
+
 def _with_reason(touched: Touched, state: State, order: Order, event: Any, seq: int) -> None:
     _order(touched, state, order, event, seq)
     if event.reason:
@@ -162,6 +171,7 @@ _ORDER_EVENTS: dict[type, _OrderEvent] = {
     ev.BreakRaised: _nothing,
     ev.CommandQuarantined: _only_order,
     ev.OrderRouted: _routed,
+    RouteScored: _scored,
     ev.OrderCancelled: _with_reason,
     ev.OrderExpired: _with_reason,
     ev.OrderRefusedByVenues: _with_reason,

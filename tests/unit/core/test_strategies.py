@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from qtinfra.core.algo import AlgoTerms
-from qtinfra.core.strategies.inputs import MINUTE_NS, PlanInputs, chance, target_in_time
+from qtinfra.core.strategies.inputs import MINUTE_NS, PlanInputs, chance, curve_weights, target_in_time
 from qtinfra.core.strategies.pov import own_volume
 from qtinfra.core.strategies.registry import BUILT_IN, registry
 from qtinfra.core.strategies.schedule import ScheduleError, integer_schedule
@@ -77,6 +77,55 @@ def test_slices_sum_exactly_and_stay_within_half_a_lot_of_the_exact_target(
         done, wanted = done + Fraction(part), wanted + weight
         exact = Fraction(qty) * wanted / total
         assert exact - Fraction(lot) < done <= exact + Fraction(lot) / 2
+
+
+@given(
+    volumes=st.lists(st.decimals(0, 10**6, places=3), min_size=1, max_size=30).filter(any),
+    cuts=st.lists(st.integers(-HOUR, 7 * HOUR), min_size=2, max_size=60, unique=True),
+    qty=st.decimals(0, 10**7, places=2),
+    lot=st.sampled_from([D(1), D(100), D("0.01"), D(7)]),
+)
+def test_whole_numbers_plan_what_exact_fractions_plan_to_the_last_share(
+    volumes: list[Decimal], cuts: list[int], qty: Decimal, lot: Decimal
+) -> None:
+    ends = tuple(OPEN + cut for cut in sorted(cuts))
+    reference = fractions_between(volumes, ends)
+    inputs = facts(curve=tuple(volumes))
+    if not sum(reference):
+        with pytest.raises(ScheduleError):
+            curve_weights(inputs, ends)
+        return
+    parts, unit = curve_weights(inputs, ends)
+    assert [Fraction(part, unit) for part in parts] == reference
+    assert integer_schedule(parts, qty, lot) == in_fractions(reference, qty, lot)
+
+
+def fractions_between(volumes: list[Decimal], ends: tuple[int, ...]) -> list[Fraction]:
+    """Volume between the moments, even within a bin, bin by bin in fractions."""
+    length = Fraction(6 * HOUR, len(volumes))
+
+    def upto(moment: int) -> Fraction:
+        bins = max(Fraction(0), Fraction(moment - OPEN) / length)
+        return sum(
+            (
+                Fraction(volume) * min(Fraction(1), max(Fraction(0), bins - at))
+                for at, volume in enumerate(volumes)
+            ),
+            Fraction(0),
+        )
+
+    return [upto(after) - upto(start) for start, after in pairwise(ends)]
+
+
+def in_fractions(weights: list[Fraction], qty: Decimal, lot: Decimal) -> tuple[Decimal, ...]:
+    """The cumulative target half-up to the lot, at most the whole lots; the residual last."""
+    total, most, done, reached, slices = sum(weights), qty // lot, Fraction(0), D(0), []
+    for weight in weights[:-1]:
+        done += weight
+        target = min(D(int(Fraction(qty) / Fraction(lot) * done / total + Fraction(1, 2))), most)
+        slices.append((target - reached) * lot)
+        reached = target
+    return (*slices, qty - reached * lot)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from qtinfra.api.deps import Caller, answer
 from qtinfra.api.docs import listing
 from qtinfra.api.terms import terms_view
-from qtinfra.api.views import ExecutionView, Measured, OrderView, rfc3339
+from qtinfra.api.views import ExecutionView, OrderView, kept_decision, rfc3339
 from qtinfra.core.security.permissions import Permission
 from qtinfra.repository.base import Page
 from qtinfra.repository.orders import EXECUTION_FIELDS, ORDER_FIELDS, POSITION_FIELDS
@@ -127,8 +127,7 @@ async def orders(request: Request) -> Response:
     caller = Caller(request)
     scope, query = caller.scope(Permission.ORDERS_READ), caller.query(ORDER_FIELDS)
     await caller.reads_own_writes()
-    measured = Measured(caller.platform.routes)
-    return page(await caller.platform.readmodel.orders(query, scope), lambda row: listed_order(row, measured))
+    return page(await caller.platform.readmodel.orders(query, scope), listed_order)
 
 
 @router.get("/executions", **listing("Executions", OrderExecution, EXECUTION_FIELDS))
@@ -182,9 +181,8 @@ async def instruments(request: Request) -> Response:
     return page(await caller.platform.readmodel.instruments(query, scope), _instrument)
 
 
-def listed_order(row: OrderRow, measured: Measured) -> OrderView:
+def listed_order(row: OrderRow) -> OrderView:
     """An order as a list shows it."""
-    sent = measured.said(row.order_id, row.venues[0]) if row.venues else None
     return OrderView(
         row.order_id,
         row.status,
@@ -194,7 +192,7 @@ def listed_order(row: OrderRow, measured: Measured) -> OrderView:
         row.price,
         row.order_type,
         rfc3339(row.created_ns),
-        sent,
+        kept_decision(row, row.venues[0]) if row.venues else None,
         row.cl_ord_id,
         row.account,
         row.tif,

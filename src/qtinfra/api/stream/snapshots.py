@@ -19,7 +19,6 @@ from qtinfra.api.stream.hub import Hub
 from qtinfra.api.stream.items import item
 from qtinfra.api.stream.outbox import Subscription
 from qtinfra.api.stream.protocol import Topic, message
-from qtinfra.api.views import Measured
 from qtinfra.bootstrap.serving import Platform
 from qtinfra.core.models import OrderStatus
 from qtinfra.repository.base import Page
@@ -52,7 +51,6 @@ class Snapshots:
     def __init__(self, platform: Platform, hub: Hub) -> None:
         self._platform = platform
         self._hub = hub
-        self._measured = Measured(platform.routes)
 
     async def pages(
         self, subscription: Subscription, accounts: Sequence[str] | None, seq: int
@@ -120,7 +118,7 @@ class Snapshots:
 
     def _view(self, topic: Topic, row: Any) -> Any:
         if topic is Topic.ORDERS:
-            return listed_order(row, self._measured)
+            return listed_order(row)
         if topic is Topic.EXECUTIONS:
             return listed_execution(row)
         book = self._platform.book(row.symbol)

@@ -89,5 +89,5 @@ def whole_numbers(weights: Sequence[Decimal | Fraction | float]) -> tuple[list[i
         if ratio[0] < 0:
             raise ScheduleError("weights", f"number {place} is {weight}, below 0")
         ratios.append(ratio)
-    scale = lcm(*{denominator for _, denominator in ratios})
+    scale = lcm(*dict.fromkeys(denominator for _, denominator in ratios))
     return [numerator * (scale // denominator) for numerator, denominator in ratios], scale
