@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from msgspec.structs import asdict
+from msgspec.structs import asdict, astuple
 
 from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.special import SpecialTerms
@@ -21,6 +21,13 @@ class PegView(msgspec.Struct, frozen=True):
 
     type: str
     offset: Decimal
+
+
+class RoutingTermsView(msgspec.Struct, frozen=True):
+    """How an order asked to be routed; urgency is 0 to 1."""
+
+    strategy: str
+    urgency: Decimal
 
 
 class AlgoTermsView(msgspec.Struct, frozen=True):
@@ -70,6 +77,7 @@ def terms_view(special: SpecialTerms | None, algo: AlgoTerms | None) -> dict[str
             "self_match_id": special.smp_id or None,
             "do_not_reduce": special.do_not_reduce or None,
             "do_not_increase": special.do_not_increase or None,
+            "routing": RoutingTermsView(*astuple(special.routing)) if special.routing is not None else None,
             "link": special.link,
             "list_id": special.link_id or None,
         }

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
-from qtinfra.api.terms import AlgoTermsView, PegView, terms_view
+from qtinfra.api.terms import AlgoTermsView, PegView, RoutingTermsView, terms_view
 from qtinfra.bootstrap.routes import RouteScores
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO, canonical
@@ -92,6 +92,7 @@ class OrderView(msgspec.Struct, frozen=True):
     self_match_id: str | UnsetType = UNSET
     do_not_reduce: bool | UnsetType = UNSET
     do_not_increase: bool | UnsetType = UNSET
+    routing: RoutingTermsView | UnsetType = UNSET
     link: str | UnsetType = UNSET
     list_id: str | UnsetType = UNSET
     algo: AlgoTermsView | UnsetType = UNSET

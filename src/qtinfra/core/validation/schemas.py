@@ -32,12 +32,13 @@ from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.decimals import NUMBER_GRAMMAR, canonical, plain
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, TimeInForce
+from qtinfra.core.routing import RouteStyle
 from qtinfra.core.special import Peg
 from qtinfra.core.validation import fields, wire
 from qtinfra.core.validation.errors import FieldError, MessageRefused, in_order
 from qtinfra.core.validation.fields import JsonNumber
 from qtinfra.core.validation.wire_algo import ALGO, TIME_PATTERN, algo_field, time_field
-from qtinfra.core.validation.wire_special import PegTerms, peg_field
+from qtinfra.core.validation.wire_special import PegTerms, peg_field, routing_field
 
 _OURS = "qtinfra"  # an error that a validator of ours found in one field
 _CROSS = "qtinfra_cross_field"  # errors between fields
@@ -182,6 +183,28 @@ _PEG_SCHEMA = {
     },
     "additionalProperties": False,
 }
+_ROUTING_SCHEMA = {
+    "type": "object",
+    "required": ["strategy"],
+    "properties": {
+        "strategy": {
+            "type": "string",
+            "description": "SWEEP, PLACEMENT, DARK_FIRST, POST, or one that is installed.",
+            "minLength": 1,
+            "maxLength": fields.ID_LENGTH,
+            "pattern": "^[ -~]*$",
+        },
+        "urgency": {
+            "anyOf": [
+                {"type": "string", "pattern": f"^{NUMBER_GRAMMAR.pattern}$"},
+                {"type": "number", "minimum": 0, "maximum": 1},
+            ],
+            "description": "0 to 1, where a strategy weighs taking against posting; 0.5 when left out.",
+        },
+    },
+    "additionalProperties": False,
+}
+OptionalRouting = Annotated[Any, _read(routing_field, RouteStyle), WithJsonSchema(_ROUTING_SCHEMA)]
 OptionalPeg = Annotated[Any, _read(peg_field, PegTerms), WithJsonSchema(_PEG_SCHEMA)]
 # A moment is nanoseconds since 1970 once it is read.
 OptionalMoment = Annotated[
@@ -329,6 +352,9 @@ class OrderCreateRequest(WireModel):
         default=False, description="A dividend leaves the order's prices as they are."
     )
     do_not_increase: bool = Field(default=False, description="A split leaves its quantity as it is.")
+    routing: OptionalRouting = Field(
+        default=None, description="How it is routed; left out, as the account's orders are."
+    )
 
 
 class OrderUpdateRequest(WireModel):

@@ -1,4 +1,4 @@
-"""Special terms of an order on the wire: triggers, display, peg, expiry, locate, self-match id, lists.
+"""Special terms of an order on the wire: triggers, display, peg, expiry, locate, self-match id, routing.
 
 Their fields stand beside the others of an order. What a type needs, and what it may not have, is the business
 rules' question (`validation.special`); here each field is read by itself. `NAMES` says which field of the
@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import NamedTuple, cast
 
-from qtinfra.core.decimals import NUMBER_GRAMMAR, ZERO
+from msgspec.structs import replace
+
+from qtinfra.core.decimals import NUMBER_GRAMMAR, ONE, ZERO
 from qtinfra.core.models import OrderType, TimeInForce
+from qtinfra.core.routing import RouteStyle
 from qtinfra.core.special import Peg, SpecialTerms
 from qtinfra.core.validation.errors import FieldError
 from qtinfra.core.validation.fields import (
@@ -60,6 +63,22 @@ def peg_field(field: str, raw: object) -> object:
     return PegTerms(cast(Peg, values["type"]), cast(Decimal, values.get("offset", ZERO)))
 
 
+#: How an order asks to be routed. Which strategies there are is the engine's question: users have own ones.
+ROUTING = (
+    Field("strategy", id_field, required=True),
+    Field("urgency", number_field(zero=True, highest=ONE)),
+)
+
+
+def routing_field(field: str, raw: object) -> object:
+    """The object as `RouteStyle`, or its first error."""
+    values = read_object(field, raw, ROUTING)
+    if isinstance(values, FieldError):
+        return values
+    style = RouteStyle(cast(str, values["strategy"]))
+    return replace(style, urgency=cast(Decimal, values.get("urgency", style.urgency)))
+
+
 #: What a replace may change as well.
 AMENDABLE = (
     Field("stop_price", number_field()),
@@ -74,6 +93,7 @@ SPECIAL = (
     Field("self_match_id", id_field),
     Field("do_not_reduce", flag_field),
     Field("do_not_increase", flag_field),
+    Field("routing", routing_field),
 )
 _SPECIAL = frozenset(field.name for field in SPECIAL)
 
@@ -107,6 +127,7 @@ def terms_of(values: Mapping[str, object]) -> SpecialTerms | None:
         do_not_increase=cast(bool, values.get("do_not_increase", False)),
         locate_id=cast(str, values.get("locate_id", "")),
         smp_id=cast(str, values.get("self_match_id", "")),
+        routing=cast(RouteStyle | None, values.get("routing")),
     )
     return None if terms == NO_TERMS else terms
 

@@ -85,6 +85,7 @@ def special_of(model: OrderCreateRequest | OrderUpdateRequest) -> SpecialTerms |
         do_not_increase=model.do_not_increase,
         locate_id=model.locate_id,
         smp_id=model.self_match_id,
+        routing=model.routing,
     )
     plain = model.order_type in ("LIMIT", "MARKET") and model.time_in_force != "GTD"
     return None if plain and terms == SpecialTerms() else terms

@@ -230,6 +230,7 @@ def test_everything_but_quantity_price_terms_id_and_text_is_immutable() -> None:
         "locate_id",
         "min_quantity",
         "order_type",
+        "routing",
         "self_match_id",
         "side",
         "symbol",

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+from qtinfra.core.routing import RouteStyle
 from qtinfra.core.special import Link, Peg, SpecialTerms
 from qtinfra.core.validation.errors import MessageRefused
 from qtinfra.core.validation.schemas import OrderCreateRequest, OrderUpdateRequest
@@ -37,6 +38,7 @@ TERMS: dict[str, Any] = {
     "self_match_id": "desk 7",
     "do_not_reduce": True,
     "do_not_increase": True,
+    "routing": {"strategy": "PLACEMENT", "urgency": "0.90"},
 }
 END_NS = 1_720_468_800_000_000_001
 
@@ -69,6 +71,7 @@ def test_every_term_reaches_the_command_exactly() -> None:
         do_not_increase=True,
         locate_id="L-1",
         smp_id="desk 7",
+        routing=RouteStyle("PLACEMENT", Decimal("0.9")),
     )
     assert TERMS.keys() == {field.name for field in SPECIAL}
 
@@ -89,12 +92,19 @@ def test_a_replace_carries_the_terms_that_may_change_and_needs_no_other_field() 
         OrderUpdateRequest.from_wire(data)
 
 
-@pytest.mark.parametrize("name", ["locate_id", "self_match_id", "do_not_reduce", "do_not_increase"])
+@pytest.mark.parametrize(
+    "name", ["locate_id", "self_match_id", "do_not_reduce", "do_not_increase", "routing"]
+)
 def test_what_an_order_is_bound_to_cannot_be_replaced(name: str) -> None:
     data = json.dumps({"client_order_id": "c-2", "quantity": "1", name: TERMS[name]}).encode()
     with pytest.raises(MessageRefused) as caught:
         parse_replace(data, account="ACC-1", orig_cl_ord_id="c-1")
     assert [(error.field, error.code) for error in caught.value.errors] == [(name, "immutable_field")]
+
+
+def test_an_order_that_says_how_it_is_routed_has_the_middle_urgency_unless_it_says_another() -> None:
+    command = parse_new_order(body(routing={"strategy": "DARK_FIRST"}))
+    assert command.special == SpecialTerms(routing=RouteStyle("DARK_FIRST", Decimal("0.5")))
 
 
 def test_a_plain_order_has_no_terms_and_takes_the_fast_path() -> None:
@@ -131,6 +141,14 @@ def test_an_order_that_needs_terms_and_brings_none_has_empty_ones(fields: dict[s
         ({"self_match_id": "x" * 65}, "self_match_id", "max_length"),
         ({"do_not_reduce": "true"}, "do_not_reduce", "type"),
         ({"do_not_increase": 1}, "do_not_increase", "type"),
+        ({"routing": "POST"}, "routing", "type"),
+        ({"routing": {}}, "routing.strategy", "missing_field"),
+        ({"routing": {"strategy": ""}}, "routing.strategy", "max_length"),
+        ({"routing": {"strategy": 1}}, "routing.strategy", "type"),
+        ({"routing": {"strategy": "POST", "dark": True}}, "routing.dark", "unknown_field"),
+        ({"routing": {"strategy": "POST", "urgency": "1.1"}}, "routing.urgency", "number_out_of_range"),
+        ({"routing": {"strategy": "POST", "urgency": "-0.1"}}, "routing.urgency", "must_be_positive"),
+        ({"routing": {"strategy": "POST", "urgency": None}}, "routing.urgency", "type"),
         ({"stop_px": "1"}, "stop_px", "unknown_field"),
         ({"link": "OCO"}, "link", "unknown_field"),
     ],

@@ -34,6 +34,7 @@ SPECIAL: Message = TERMS | {
     "self_match_id": '"desk 7"',
     "do_not_reduce": "true",
     "do_not_increase": "false",
+    "routing": '{"strategy":"POST","urgency":"0.250"}',
 }
 REPLACE: Message = {"client_order_id": '"c-2"', "quantity": '"800"', "price": "9.10", "text": '""'} | TERMS
 EXECUTION: Message = {
