@@ -21,7 +21,7 @@ from qtinfra.posttrade.shortfall import Fill, Shortfall, average_price, implemen
 from qtinfra.posttrade.tca_facts import UNKNOWN_INSTRUMENT, ChildFact, Facts, FillFact, OrderFact, midpoint
 from qtinfra.posttrade.tca_fills import bps, fill_measures, fill_table, mid_after
 from qtinfra.posttrade.tca_groups import COMPONENTS, REVERSION_S, order_groups, venue_groups
-from qtinfra.posttrade.tca_tape import PRICE, Tape, interval_volume, open_close, quote_at
+from qtinfra.posttrade.tca_tape import PRICE, Tape, frame, interval_volume, open_close, quote_at
 
 #: Amounts: 18 digits before the point, 20 after it.
 AMOUNT = pl.Decimal(38, 20)
@@ -119,7 +119,7 @@ def _order_table(facts: Facts, tape: Tape, fills: pl.DataFrame, children: pl.Dat
             facts.orders.values(), ends, final["bid"].to_list(), final["ask"].to_list(), strict=True
         )
     ]
-    table = pl.DataFrame(rows, schema=_ORDER_SCHEMA, orient="row")
+    table = frame(rows, _ORDER_SCHEMA)
     return _with_benchmarks(table, tape, fills, children)
 
 
@@ -182,7 +182,7 @@ def _order_row(
         order.symbol,
         currency,
         order.trade_date,
-        order.side.value,
+        order.side._value_,
         order.order_type,
         order.tif,
         _status(order, filled).value,
@@ -346,7 +346,7 @@ _CHILD_SCHEMA = pl.Schema(
 
 def _child_table(facts: Facts, fills: pl.DataFrame) -> pl.DataFrame:
     rows = [_child_row(facts, child, facts.orders[child.order_id]) for child in facts.children.values()]
-    table = pl.DataFrame(rows, schema=_CHILD_SCHEMA, orient="row")
+    table = frame(rows, _CHILD_SCHEMA)
     measured = fills.group_by("child_id").agg(
         pl.col("qty").sum().alias("filled_qty"),
         pl.len().alias("fill_count"),
@@ -384,7 +384,7 @@ def _child_row(facts: Facts, child: ChildFact, order: OrderFact) -> tuple[Any, .
         order.algo,
         order.symbol,
         facts.instruments.get(order.symbol, UNKNOWN_INSTRUMENT)[0],
-        order.side.value,
+        order.side._value_,
         child.order_type,
         child.tif,
         child.kind,
@@ -430,7 +430,7 @@ def _schedule_table(facts: Facts) -> pl.DataFrame:
             "end_ns": pl.Int64(),
         }
     )
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return frame(rows, schema)
 
 
 # --- summary ---------------------------------------------------------------------------------------------

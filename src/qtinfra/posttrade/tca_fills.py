@@ -6,10 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from qtinfra.core.decimals import exact
+from qtinfra.core.decimals import EXACT
 from qtinfra.core.models import OrderSide
 from qtinfra.posttrade.tca_facts import UNKNOWN_INSTRUMENT, Facts, FillFact
-from qtinfra.posttrade.tca_tape import PRICE, SECOND_NS, Tape, quote_at
+from qtinfra.posttrade.tca_tape import PRICE, SECOND_NS, Tape, frame, quote_at
 
 #: Seconds after a fill at which markouts are measured; realised spreads use `REALISED_S`.
 HORIZONS_S = (1, 10, 60, 300)
@@ -55,7 +55,7 @@ def fill_table(facts: Facts, tape: Tape) -> pl.DataFrame:
     when the price went the order's way. Source: Huang and Stoll, as in `shortfall`.
     """
     rows = [_row(facts, fill) for fill in facts.fills.values()]
-    table = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
+    table = frame(rows, _SCHEMA)
     table = pl.concat(
         [table, quote_at(tape, table, pl.col("ts_ns"), max_age_ns=tape.max_age_ns)], how="horizontal"
     )
@@ -77,8 +77,8 @@ def fill_table(facts: Facts, tape: Tape) -> pl.DataFrame:
 def _row(facts: Facts, fill: FillFact) -> tuple[Any, ...]:
     order = facts.orders[fill.order_id]
     currency, multiplier = facts.instruments.get(order.symbol, UNKNOWN_INSTRUMENT)
-    with exact():
-        notional, fees = fill.qty * fill.px * multiplier, fill.fee + fill.commission
+    notional = EXACT.multiply(EXACT.multiply(fill.qty, fill.px), multiplier)
+    fees = EXACT.add(fill.fee, fill.commission)
     return (
         fill.key,
         fill.order_id,
@@ -89,7 +89,7 @@ def _row(facts: Facts, fill: FillFact) -> tuple[Any, ...]:
         order.algo,
         order.symbol,
         currency,
-        order.side.value,
+        order.side._value_,
         fill.liquidity,
         fill.ts_ns,
         fill.qty,

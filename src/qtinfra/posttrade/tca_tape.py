@@ -7,8 +7,9 @@ says something only about moments near it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -44,10 +45,25 @@ class Tape(msgspec.Struct, frozen=True):
     max_age_ns: int = SECOND_NS
 
 
+def frame(rows: Sequence[tuple[Any, ...]], schema: pl.Schema) -> pl.DataFrame:
+    """A table from its rows, column by column: exact numbers go over as text, at a quarter of the time.
+
+    A number that its column cannot hold is null.
+    """
+    columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else ((),) * len(schema)
+    return pl.DataFrame([_column(*one, values) for one, values in zip(schema.items(), columns, strict=True)])
+
+
+def _column(name: str, kind: pl.DataType, values: Sequence[Any]) -> pl.Series:
+    if not isinstance(kind, pl.Decimal):
+        return pl.Series(name, values, dtype=kind)
+    texts = [None if value is None else format(value, "f") for value in values]
+    return pl.Series(name, texts, dtype=pl.String()).cast(kind, strict=False)
+
+
 def journal_tape(facts: Facts, *, max_age_ns: int = SECOND_NS) -> Tape:
     """The books that the journal's decisions read; prints are the growth of `traded` at `last_px`."""
-    quotes = pl.DataFrame(facts.quotes, schema=_QUOTES, orient="row")
-    prints = pl.DataFrame(facts.prints, schema=_PRINTS, orient="row")
+    quotes, prints = frame(facts.quotes, _QUOTES), frame(facts.prints, _PRINTS)
     source = "books recorded in the journal"
     return Tape(_two_sided(quotes), prints.sort("ts_ns"), False, _days(facts), source, max_age_ns)
 
@@ -111,7 +127,7 @@ def _two_sided(quotes: pl.DataFrame) -> pl.DataFrame:
 
 def _days(facts: Facts) -> pl.DataFrame:
     schema = pl.Schema({"ts_ns": pl.Int64(), "trade_date": pl.String()})
-    return pl.DataFrame(facts.days, schema=schema, orient="row").sort("ts_ns")
+    return frame(facts.days, schema).sort("ts_ns")
 
 
 def quote_at(tape: Tape, rows: pl.DataFrame, at: pl.Expr, *, max_age_ns: int | None = None) -> pl.DataFrame:
