@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -31,6 +31,8 @@ _LAST_ORDERS = 14
 _TONES = {"refused": "yellow", "REJECTED": "yellow", "UNKNOWN": "magenta"}
 #: Width of a bar on a terminal of a hundred columns, and on one that is wider than `_WIDE`.
 _BAR, _LONG_BAR, _WIDE = 16, 40, 124
+#: A terminal that is narrower gets amounts in whole units, hashes by their ends, and fewer columns.
+_NARROW = 96
 
 
 def costs_of(journal: Path) -> tuple[CostAnalysis | None, str]:
@@ -138,8 +140,32 @@ def _price(value: Decimal | None) -> str:
     return "" if value is None else f"{value:,.4f}"
 
 
-def _money(value: Decimal) -> Text:
-    return Text(f"{value:,.2f}", style="red" if value < 0 else "")
+def _money(value: Decimal, places: int = 2) -> Text:
+    return Text(f"{value:,.{places}f}", style="red" if value < 0 else "")
+
+
+def _places(out: Console) -> int:
+    """Decimal places of amounts that this terminal has room for."""
+    return 0 if out.width < _NARROW else 2
+
+
+def _fitted(
+    out: Console, names: tuple[str, ...], numbers: tuple[str, ...], dropped: tuple[str, ...]
+) -> tuple[Table, Callable[..., None]]:
+    """A table, and what adds a row to it by the cells of all `names`; a narrow terminal goes without some."""
+    kept = [at for at, name in enumerate(names) if out.width >= _NARROW or name not in dropped]
+    table = grid(*(names[at] for at in kept), right=numbers)
+    for column in table.columns:
+        column.no_wrap = True
+
+    def add(*cells: str | Text, style: str = "") -> None:
+        table.add_row(*(cells[at] for at in kept), style=style)
+
+    return table, add
+
+
+def _hash(out: Console, text: str) -> str:
+    return text if out.width >= _NARROW else f"{text[:24]}...{text[-24:]}"
 
 
 def _toned(text: str) -> Text:
@@ -163,10 +189,10 @@ def _timeline(out: Console, moments: Iterable[Moment]) -> None:
 def _algos(out: Console, lines: Iterable[AlgoLine]) -> None:
     heading(out, "Algo orders: what they did, of what the market printed meanwhile")
     numbers = ("units", "done", "sent", "market volume", "share", "vs arrival")
-    table = grid("order", "asked", *numbers, "ended", right=numbers)
+    table, add = _fitted(out, ("order", "asked", *numbers, "ended"), numbers, ("sent", "market volume"))
     for line in lines:
         slippage = "" if line.slippage_bps is None else f"{line.slippage_bps:+.1f} bp"
-        table.add_row(
+        add(
             line.cl_ord_id,
             f"{line.side} {line.symbol}",
             _qty(line.qty),
@@ -177,23 +203,27 @@ def _algos(out: Console, lines: Iterable[AlgoLine]) -> None:
             slippage,
             _standing(line),
         )
-    for column in table.columns[:-1]:
-        column.no_wrap = True
     out.print(table)
 
 
 def show_costs(out: Console, costs: CostAnalysis) -> None:
     """What execution cost by algo, and where the page is."""
-    heading(out, "Transaction costs by algo, against the midpoint when the order came; costs positive")
+    heading(out, "Transaction costs by algo against the midpoint on arrival; costs are positive")
     numbers = ("orders", "traded USD", "filled", "shortfall bp", "vs arrival bp", "vs VWAP bp", "fees bp")
-    table = grid("algo", *numbers, right=numbers)
+    table, add = _fitted(out, ("algo", *numbers), numbers, ("fees bp",))
+    for column in table.columns[4:]:
+        column.no_wrap = False
     for row in costs.tca.by_algo.sort("notional", descending=True).to_dicts():
         if row["notional"]:
             bps = (row[f"{name}_bps"] for name in ("total", "arrival", "vwap", "fees"))
             cells = ("" if value is None else f"{value:+.2f}" for value in bps)
             name = row["algo"] or "none"
-            table.add_row(
-                name, f"{row['orders']:,}", _money(row["notional"]), f"{row['fill_rate']:.0%}", *cells
+            add(
+                name,
+                f"{row['orders']:,}",
+                _money(row["notional"], _places(out)),
+                f"{row['fill_rate']:.0%}",
+                *cells,
             )
     out.print(table)
 
@@ -214,11 +244,10 @@ def _orders(out: Console, orders: tuple[OrderLine, ...]) -> None:
     last = sorted(orders, key=lambda line: line.updated_ns)[-_LAST_ORDERS:]
     heading(out, f"The last {len(last)} orders that changed")
     numbers = ("qty", "limit", "filled", "average")
-    table = grid("UTC", "account", "id", "order", *numbers, "status", "venue", right=numbers)
-    for column in table.columns[:-1]:
-        column.no_wrap = True
+    names = ("UTC", "account", "id", "order", *numbers, "status", "venue")
+    table, add = _fitted(out, names, numbers, ("account", "limit", "venue"))
     for line in last:
-        table.add_row(
+        add(
             _time(line.updated_ns),
             line.account,
             line.cl_ord_id,
@@ -241,24 +270,23 @@ def _venue(venues: tuple[str, ...]) -> str:
 def _positions(out: Console, tables: Blotter) -> None:
     heading(out, "Positions and P&L, USD, average cost, marked at the last midpoint")
     numbers = ("quantity", "cost", "mark", "realised", "unrealised", "fees", "net")
-    table = grid("account", "symbol", *numbers, right=numbers)
+    table, add = _fitted(out, ("account", "symbol", *numbers), numbers, ("cost",))
+    places = _places(out)
     for line in tables.positions:
-        amounts = map(_money, (line.realised, line.unrealised, line.fees, line.net))
+        amounts = (_money(value, places) for value in (line.realised, line.unrealised, line.fees, line.net))
         cost = _price(line.avg_cost) if line.qty else ""
-        table.add_row(line.account, line.symbol, _qty(line.qty), cost, _price(line.mark), *amounts)
+        add(line.account, line.symbol, _qty(line.qty), cost, _price(line.mark), *amounts)
     table.add_section()
     for account in tables.accounts:
         totals = (account.realised, account.unrealised, account.fees, account.net)
-        name = f"{account.account} ({account.client})"
-        table.add_row(name, "all", "", "", "", *map(_money, totals), style="bold")
+        name = f"{account.account} ({account.client})" if places else account.account
+        add(name, "all", "", "", "", *(_money(value, places) for value in totals), style="bold")
     out.print(table)
 
 
 def _accounts(out: Console, accounts: Iterable[AccountLine]) -> None:
     """The check: the same total from cash, which knows nothing of costs."""
-    heading(
-        out, "Check: realised + unrealised - fees is cash flow + value of what is held, to the last digit"
-    )
+    heading(out, "Check: realised + unrealised - fees = cash flow + value held, to the last digit")
     numbers = ("net P&L", "cash flow", "value held", "sum")
     table = grid("account", *numbers, "", right=numbers)
     for line in accounts:
@@ -280,10 +308,11 @@ def _venues(out: Console, tables: Blotter) -> None:
 
 def _refusals(out: Console, tables: Blotter) -> None:
     heading(out, "Refusals")
-    table = grid("UTC", "account", "id", "rule", "limit", "observed", right=("limit", "observed"))
+    names, numbers = ("UTC", "account", "id", "rule", "limit", "observed"), ("limit", "observed")
+    table, add = _fitted(out, names, numbers, ("id",))
     for line in tables.refusals:
         observed = Text(line.observed, overflow="ellipsis")
-        table.add_row(_time(line.ts_ns), line.account, line.cl_ord_id, line.rule, line.limit, observed)
+        add(_time(line.ts_ns), line.account, line.cl_ord_id, line.rule, line.limit, observed)
     out.print(table)
 
 
@@ -299,9 +328,9 @@ def show_proof(out: Console, outcome: DemoOutcome, page: str) -> None:
         "journal": str(path),
         "size": f"{demo.records:,} records of {demo.events:,} events in {demo.frames:,} synced writes, "
         f"{found.size_bytes:,} bytes",
-        "head": demo.chain_hash,
+        "head": _hash(out, demo.chain_hash),
         "verified": f"{'yes' if found.ok else 'NO'}, against {found.anchors} signed heads: {found.reason}",
-        "state": demo.state_hash,
+        "state": _hash(out, demo.state_hash),
         "replayed state": f"{'equal' if equal else 'NOT EQUAL'}; decisions taken again: "
         f"{'equal, byte for byte' if demo.decide_equal else 'NOT EQUAL'}",
         "invariants": f"{demo.invariant_violations} violated",

@@ -101,8 +101,7 @@ class Schedule(msgspec.Struct, frozen=True, array_like=True, gc=False):
             the parent's life; empty for an algo that follows the market (POV).
         open_qty, close_qty: units for the auctions, in no target.
         close_ns: when the closing auction's part is sent; 0 for none.
-        rate: own / (own + others): what POV follows; with targets, what the plan expects, and the volume that
-            prints steers it (`strategies.steering`); None for a schedule that keeps its times.
+        rate: own / (own + others) that POV follows; None for a schedule in time.
         base_qty: units that the parent had executed when this was planned.
         basis: what it was planned from, in words.
     """
@@ -114,6 +113,7 @@ class Schedule(msgspec.Struct, frozen=True, array_like=True, gc=False):
     open_qty: Decimal = ZERO
     close_qty: Decimal = ZERO
     close_ns: int = 0
+    # With targets: what the plan expects, and the volume that prints steers it (`strategies.steering`).
     rate: Decimal | None = None
     base_qty: Decimal = ZERO
     basis: str = ""

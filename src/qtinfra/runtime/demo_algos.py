@@ -55,6 +55,7 @@ from qtinfra.runtime.demo_script import (
     refusal,
 )
 from qtinfra.runtime.synthetic_session import OPEN_NS, TRADE_DATE
+from qtinfra.venues.simulated.flow import FULL_DAY_S
 
 #: Where the closing auction is held, and the symbol that is listed there. Its cut-offs are Nasdaq's.
 LISTING, CLOSING = "XNAS", "NVDA"
@@ -112,7 +113,7 @@ def _listed(stage: Stage) -> tuple[Instrument, Venue]:
 
 
 def _expectations(stage: Stage) -> None:
-    """Volume by the minute as this market's activity has it, and what is expected of each symbol's day."""
+    """Volume by the minute as this market's activity has it, and what each symbol's session should bring."""
     minute = 60 * SECOND
     bins = tuple(
         Decimal(round(1_000 * stage.market.activity(OPEN_NS + place * minute + minute // 2)))
@@ -122,7 +123,7 @@ def _expectations(stage: Stage) -> None:
         stage.ask("staff:desk", SetVolumeCurve(spec.symbol, TRADE_DATE, OPEN_NS, CLOSE_NS, bins))
         profile = SetMarketProfile(
             spec.symbol,
-            Decimal(spec.average_daily_volume),
+            Decimal(spec.average_daily_volume * MINUTES * 60 // FULL_DAY_S),
             Decimal(str(spec.daily_volatility)),
             spec.spread_ticks * spec.tick,
             CLOSE_VOLUME if spec.symbol == CLOSING else None,
@@ -158,9 +159,11 @@ def _planned(stage: Stage, cl_ord_id: str) -> str:
     if parent is None:
         return ""
     schedule = parent.schedule
-    if schedule.rate is not None:
+    if schedule.rate is not None and not schedule.targets:
         return f"planned: {number(schedule.rate * 100)}% of what prints"
     plan = f"planned: {len(schedule.times)} slices"
+    if schedule.rate is not None:
+        plan += ", the day's volume moves them"
     return f"{plan}, {number(schedule.close_qty)} for the close" if schedule.close_qty else plan
 
 

@@ -119,6 +119,16 @@ def test_volume_that_printed_before_the_order_s_start_does_not_count() -> None:
     assert reached == [100 * place for place in range(1, 11)]
 
 
+def test_pov_counts_from_its_start_what_printed_before_it_is_not_followed() -> None:
+    desk = Floor()
+    desk.at(-0.5)
+    desk.parent("POV", target_rate=dec("0.1"), max_participation=dec("0.5"))
+    desk.market.traded = Decimal(90_000)
+    assert sent(desk.look(0)) == 0
+    desk.market.traded += 900
+    assert sent(desk.look(1)) == 100
+
+
 def test_a_tape_that_prints_nothing_leaves_the_plan_as_it_is() -> None:
     assert day(following(), [0] * 10) == [1_000 * place for place in range(1, 11)]
 
