@@ -57,6 +57,7 @@ VIEWS = (
     risk.LocatesView,
     service.VersionView,
     service.HealthView,
+    service.DayView,
     service.TokenView,
 )
 _DESCRIPTION = """Orders in, durable decisions out.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +34,7 @@ def serve(
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise typer.BadParameter(f"QTINFRA_{name}: {first['msg']}, not {first['input']!r}") from error
+    _log()
     note(f"http://{settings.host}:{settings.port}/docs describes the API; data in {settings.data_dir}")
     config = uvicorn.Config(
         create_app(lambda: settings),
@@ -47,6 +50,20 @@ def serve(
         ws_ping_timeout=90.0,
     )
     uvicorn.Server(config).run()
+
+
+def _log() -> None:
+    """What the server says about itself (trading dates, faults) goes to standard error, times in UTC."""
+    form = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
+    form.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(form)
+    logger = logging.getLogger("qtinfra")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def register(app: typer.Typer) -> None:
