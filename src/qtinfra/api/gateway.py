@@ -59,22 +59,22 @@ class Gateway:
         self.metrics = Metrics()
         async with serving(settings, clock) as platform:
             entry = OrderEntry(platform)
-            batch = BatchEntry(platform, entry)
+            batch, lists = BatchEntry(platform, entry), ListEntry(platform, entry)
             self._fixed = {
                 **entry.fixed,
                 ("POST", "/orders:batch"): ("/orders:batch", batch.submit),
-                ("POST", "/orders:list"): ("/orders:list", ListEntry(platform, entry).submit),
+                ("POST", "/orders:list"): ("/orders:list", lists.submit),
                 ("GET", "/healthz"): ("/healthz", self.healthz),
             }
             self._by_id = entry.by_id
             self._watch(platform)
-            stream = self._stream = Stream(platform, entry, batch, self.metrics)
+            stream = self._stream = Stream(platform, entry, batch, lists, self.metrics)
             self._platform = platform
             try:
                 yield
             finally:
                 self._platform = self._stream = None
-                stream.close()
+                await stream.close()
                 self._fixed, self._by_id = {}, {}
 
     def _watch(self, platform: Platform) -> None:

@@ -105,9 +105,14 @@ def submit_list(link: Link | str, orders: Sequence[bytes], client_order_id: str)
         orders: each as POST /orders takes it.
         client_order_id: of the first, to ask after when it is not known what became of the list.
     """
-    body = {"link": str(link), "orders": [msgspec.Raw(order) for order in orders]}
+    body = list_body(link, orders)
     about = (("client_order_id", client_order_id),)
     return Call(_posted("/orders:list", body), _reader(OrderList), changes=True, about=about)
+
+
+def list_body(link: Link | str, orders: Sequence[bytes]) -> dict[str, object]:
+    """What POST /orders:list takes, and a frame with lists."""
+    return {"link": str(link), "orders": [msgspec.Raw(order) for order in orders]}
 
 
 def replace(

@@ -276,17 +276,27 @@ class Client:
 
     # -- the stream ------------------------------------------------------------------------------------
 
-    def stream(self, *topics: str, accounts: Sequence[str] = (), symbols: Sequence[str] = ()) -> Stream:
+    def stream(
+        self,
+        *topics: str,
+        accounts: Sequence[str] = (),
+        symbols: Sequence[str] = (),
+        cancel_after_s: int | None = None,
+        session: str = "",
+    ) -> Stream:
         """Live news of topics, and order entry over the same connection; a context manager.
 
         Args:
             topics: of orders, executions, positions, book, algo, alerts; none for order entry only.
             accounts, symbols: only these; empty for all within the token's reach. The book needs symbols.
+            cancel_after_s: cancel on disconnect: the orders of this stream that are open so many seconds (0
+                to 300) after its connection has ended; None keeps them.
+            session: name by which another stream goes on with these orders within that time.
 
         Raises:
             ValueError: there is no such topic, or the book has no symbols.
         """
-        feed = Feed(topics, accounts, symbols)
+        feed = Feed(topics, accounts, symbols, cancel_after_s, session)
         return Stream(self._url, self._token, feed, self._policy, self._timeout_s, self._pause, self._jitter)
 
     # -- the conversation ------------------------------------------------------------------------------
