@@ -57,6 +57,7 @@ from qtinfra.journal.anchor import Anchorer, AnchorFile, KeyFile
 from qtinfra.journal.sqlite import SqliteJournal
 from qtinfra.marketdata.calendars import CalendarUnavailableError
 from qtinfra.repository.idempotency import IdempotencyKeys
+from qtinfra.repository.revocations import RevokedTokens
 from qtinfra.runtime.days import day_is_open, next_session
 from qtinfra.runtime.live import LiveShard
 from qtinfra.runtime.recovery import recover, snapshot_of
@@ -140,6 +141,7 @@ class Platform:
         login: the development login; None where tokens come from elsewhere.
         alerts: the latest things that a person should look at.
         taps: for who looks on.
+        revoked: tokens that were revoked, on disk.
         routes: what the router expected of the orders it routed in this life.
         days: the trading date and what comes next.
         trade_date: that the market was made for when this life began.
@@ -177,6 +179,7 @@ class Platform:
         self.gateways: tuple[LocalVenueGateway, ...] = ()
         self.login, self.verifier = _access(settings)
         self.limiter = RateLimiter(settings.rate_limit)
+        self.revoked = RevokedTokens(settings.data_dir / "revocations.sqlite")
         self.idempotency_lock = asyncio.Lock()
         self.idempotency = IdempotencyKeys(settings.data_dir / "idempotency.sqlite", self.started_ns)
 
@@ -244,6 +247,8 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         sessions = Sessions(settings.calendar, clock.now_ns())
         platform = _platform(settings, clock, journal, projection, alerts, taps, sessions)
         stack.callback(platform.idempotency.close)
+        stack.callback(platform.revoked.close)
+        platform.revoked.restore(platform.verifier.revocations, clock.now_ns() / _SECOND_NS)
         await platform.shard.start("serve", _reference(platform.state, platform.market))
         stack.push_async_callback(_stop, platform, journal)
         await _score_routes(platform)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import TypeVar, Unpack
 
@@ -24,6 +25,7 @@ from qtinfra.client.models import (
     OrderList,
     Page,
     Position,
+    Revocation,
     RoutePreview,
     Venue,
 )
@@ -269,6 +271,28 @@ class Client:
     def kill_switches(self) -> tuple[KillSwitch, ...]:
         """The kill switches that are engaged."""
         return self._run(calls.list_kill_switches()).items
+
+    def revoke(
+        self,
+        *,
+        token_id: str = "",
+        subject: str = "",
+        expires_at: datetime | None = None,
+        issued_before: datetime | None = None,
+        reason: str = "",
+    ) -> Revocation:
+        """Refuse one token, or all that a subject was issued before a moment, from the next request on.
+
+        Args:
+            token_id: the token's `jti`; either this or `subject`.
+            expires_at: when that token ends anyway; the longest life of a token unless given.
+            issued_before: of a subject's tokens; now unless given.
+        """
+        return self._run(calls.revoke(token_id, subject, expires_at, issued_before, reason))
+
+    def revocations(self) -> tuple[Revocation, ...]:
+        """The newest revocations in force."""
+        return self._run(calls.list_revocations()).items
 
     def health(self) -> Health:
         """Whether the server is up; needs no token."""

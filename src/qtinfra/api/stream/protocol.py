@@ -40,6 +40,7 @@ from qtinfra.core.validation.wire import (
     missing_field,
     read_fields,
 )
+from qtinfra.core.validation.wire_algo import flag_field
 from qtinfra.infra.security.tokens import MAX_TOKEN_BYTES
 
 #: The WebSocket subprotocol; a client that offers any must offer this one.
@@ -132,11 +133,6 @@ def whole_field(highest: int) -> Reader:
         return int(raw.text)
 
     return read
-
-
-def flag_field(field: str, raw: object) -> object:
-    """A JSON boolean."""
-    return raw if isinstance(raw, bool) else type_error(field, "a boolean", raw)
 
 
 def names_field(item: Reader) -> Reader:
