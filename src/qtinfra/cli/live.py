@@ -344,7 +344,7 @@ def token(
     if context.invoked_subcommand is not None:
         return
     if not user:
-        raise typer.BadParameter("say for whom", param_hint="'--user'")
+        raise typer.BadParameter("say for whom, such as trader", param_hint="'--user'")
     settings = _settings()
     made = DevLogin(settings.environment, settings.data_dir).token(user, time.time(), life_s)
     if as_json:

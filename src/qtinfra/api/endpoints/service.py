@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from qtinfra import __version__
 from qtinfra.api.deps import Caller, answer, gateway_of
@@ -88,6 +88,12 @@ class TokenView(msgspec.Struct, frozen=True):
     access_token: str
     token_type: str
     expires_in: int
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> Response:
+    """Who comes with a browser is shown the description."""
+    return RedirectResponse("/docs")
 
 
 @router.get("/health/detailed", responses=answers(ref("HealthView")))
