@@ -36,6 +36,8 @@ LOG = logging.getLogger("qtinfra.days")
 _SECOND_NS = 1_000_000_000
 #: The clock is looked at so often: one that is slewed, or a machine that slept, is noticed within it.
 LOOK_S = 1.0
+#: At each open the calendar is made to reach so far; off the loop's thread, so that no order waits for it.
+AHEAD_DAYS = 7
 #: A command that finds the lane of controls full is tried again so often, after so many seconds.
 MAX_ATTEMPTS = 100
 PAUSE_S = 0.1
@@ -58,10 +60,14 @@ class Sessions:
 
     def at(self, now_ns: int) -> VenueCalendar:
         """The calendar around a moment: from the day before it to days or months after it."""
-        ahead = _date(now_ns + 2 * 86_400 * _SECOND_NS)
+        self.reach(now_ns, 2)
+        return self._known
+
+    def reach(self, now_ns: int, days: int) -> None:
+        """Build the calendar anew unless it reaches so many days ahead; an exchange's takes a while."""
+        ahead = _date(now_ns + days * 86_400 * _SECOND_NS)
         if ahead > self._known.last_date or _date(now_ns) < self._known.first_date:
             self._known = self._build(now_ns)
-        return self._known
 
     def _build(self, now_ns: int) -> VenueCalendar:
         if not self.mic:
@@ -194,6 +200,7 @@ class TradingDays:
             self._prepare(following)
 
     async def _open(self, step: DayStep) -> None:
+        await asyncio.to_thread(self._sessions.reach, self._clock.now_ns(), AHEAD_DAYS)
         for command in self._calendars():
             await self._submit(command)
         await self._submit(TimerFired(TimerKind.DAY_OPEN, step.trade_date))

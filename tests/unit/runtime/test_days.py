@@ -60,6 +60,11 @@ def test_a_missed_close_is_due_and_sessions_that_nobody_saw_are_passed_over() ->
     assert step("2026-07-03", False, late) == ("DAY_OPEN", "2026-07-07", MONDAY + DAY + 14 * HOUR)
 
 
+def test_a_date_that_was_ended_before_its_time_is_not_begun_again() -> None:
+    opens = MONDAY + DAY + 14 * HOUR
+    assert step("2026-07-06", False, MONDAY + 15 * HOUR) == ("DAY_OPEN", "2026-07-07", opens)
+
+
 def test_a_date_that_the_calendar_does_not_know_ends_at_once() -> None:
     assert step("2026-07-04", True, MONDAY) == ("DAY_CLOSE", "2026-07-04", MONDAY)
 
