@@ -135,6 +135,22 @@ def test_a_restart_does_what_was_missed(tmp_path: Path) -> None:
     ]
 
 
+def test_a_date_that_was_ended_by_hand_stays_so_over_a_restart_until_the_next_open(tmp_path: Path) -> None:
+    clock = Ahead("2026-07-07T23:30:00")
+    with running(tmp_path, clock) as (_, api):
+        step = {"step": "DAY_CLOSE", "trade_date": DAYS[0]}
+        assert api.call("POST", "/admin/day:roll", "admin", json=step).status_code == 200
+    with running(tmp_path, clock) as (_, api):
+        day = health(api)["day"]
+        assert (day["open"], day["in_session"], day["next_date"]) == (False, False, DAYS[1])
+        early = api.order(symbol="KO", price="66.00").headers["location"]  # through the offer
+        api.until(early, "ROUTED")
+        clock.move_to("2026-07-08T00:00:00")
+        executed = api.until(early, "FILLED")["executions"]
+        assert {item["trade_date"] for item in executed} == {DAYS[1]}
+    assert timers(tmp_path)[1:] == [("admin", "DAY_CLOSE", DAYS[0]), ("timer", "DAY_OPEN", DAYS[1])]
+
+
 def test_a_partly_filled_day_order_is_over_and_keeps_what_it_traded(tmp_path: Path) -> None:
     clock = Ahead("2026-07-07T23:59:50")
     with running(tmp_path, clock) as (server, api):

@@ -164,8 +164,11 @@ class TradingDays:
             self._moved.clear()
             await self._moved.wait()
 
-    async def roll(self, step: DayStep) -> bool:
+    async def roll(self, step: DayStep, actor: str = _ACTOR) -> bool:
         """Do a step now; false when it is not, or no longer, the next one.
+
+        Args:
+            actor: who is responsible for it in the journal.
 
         Raises:
             OrderStateError: the engine refused it.
@@ -175,7 +178,8 @@ class TradingDays:
             if found is None or (found.kind, found.trade_date) != (step.kind, step.trade_date):
                 return False
             try:
-                await (self._close(found) if found.kind is TimerKind.DAY_CLOSE else self._open(found))
+                do = self._close if found.kind is TimerKind.DAY_CLOSE else self._open
+                await do(found, actor)
             except OutcomeUnknownError:
                 if self._shard.stopped is None:
                     raise
@@ -183,13 +187,13 @@ class TradingDays:
 
     # --- the steps ----------------------------------------------------------------------------------------
 
-    async def _close(self, step: DayStep) -> None:
+    async def _close(self, step: DayStep, actor: str) -> None:
         ours = self._date == step.trade_date  # the market of this process has traded the date
         prices = self._prices() if ours else ()
         if ours:
             for report in self._market.end_day(self._clock.now_ns()):
                 self._gateways[report.venue].hear([report])
-        await self._submit(TimerFired(TimerKind.DAY_CLOSE, step.trade_date))
+        await self._submit(TimerFired(TimerKind.DAY_CLOSE, step.trade_date), actor)
         for symbol, price in prices:
             await self._submit(SetMark(symbol, price, MarkSource.CLOSE, author=_ACTOR))
         if prices:
@@ -199,11 +203,11 @@ class TradingDays:
         if ours and following is not None:
             self._prepare(following)
 
-    async def _open(self, step: DayStep) -> None:
+    async def _open(self, step: DayStep, actor: str) -> None:
         await asyncio.to_thread(self._sessions.reach, self._clock.now_ns(), AHEAD_DAYS)
         for command in self._calendars():
             await self._submit(command)
-        await self._submit(TimerFired(TimerKind.DAY_OPEN, step.trade_date))
+        await self._submit(TimerFired(TimerKind.DAY_OPEN, step.trade_date), actor)
         LOG.info("trading date %s has begun", step.trade_date)
         self._prepare(step)
         self._begin_session()
@@ -248,7 +252,7 @@ class TradingDays:
         for symbol in looked_at(self._shard.state):
             self._shard.market_moved(symbol)
 
-    async def _submit(self, command: AnyCommand) -> None:
+    async def _submit(self, command: AnyCommand, actor: str = _ACTOR) -> None:
         """Have a command decided; when too much waits, a little later.
 
         Raises:
@@ -257,7 +261,7 @@ class TradingDays:
         """
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                outcome = await self._shard.submit(command, _ACTOR)
+                outcome = await self._shard.submit(command, actor)
                 break
             except OverloadedError:
                 if attempt == MAX_ATTEMPTS:

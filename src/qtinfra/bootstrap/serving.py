@@ -334,7 +334,7 @@ def _market(seed: int, state: State, sessions: Sessions, now_ns: int) -> tuple[S
     market = SyntheticMarket(
         seed, instruments, US_VENUES, open_ns=open_ns, close_ns=session.close_ns, trade_date=day
     )
-    if sessions.mic and session.open_ns > now_ns:
+    if session.open_ns > now_ns:
         market.call()
     return market, day
 

@@ -161,7 +161,8 @@ async def roll(request: Request) -> Response:
     values = read_fields(await caller.json(), wire_books.DAY_STEP)
     days, asked = caller.platform.days, (values["step"], values["trade_date"])
     step = days.next()
-    if step is None or (step.kind, step.trade_date) != asked or not await days.roll(step):
+    author = caller.identity.subject
+    if step is None or (step.kind, step.trade_date) != asked or not await days.roll(step, author):
         coming = f"{step.kind.value} of {step.trade_date}" if step is not None else "none"
         raise refusal(409, "not_the_next_step", f"the next step is {coming}", field="step", limit=coming)
     await caller.durable()
