@@ -47,8 +47,8 @@ CHECKS = [
 ]
 #: Who asks; "" is nobody. Those who may trade come more often.
 USERS = ("trader", "trader", "pm", "pm", "viewer", "risk", "compliance", "admin", "")
-#: A switch or limit that one case sets would refuse the orders of all later cases.
-LAST = "/risk/"
+#: A switch, limit or rate that one case sets would refuse the orders of all later cases.
+LAST = ("/admin/", "/risk/")
 DESCRIPTION = create_app().openapi()
 OPERATIONS = sorted(
     (path.startswith(LAST), path, method)

@@ -262,6 +262,26 @@ def test_a_cut_tail_is_found_by_the_signed_heads_only(demo: dict[str, Any], copy
     assert facts(qtinfra("journal", "verify", copy, "--json"))["ok"] is True
 
 
+def test_a_file_that_is_no_journal_is_wrong_input_and_the_complaint_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("a file of somebody else's")
+    for command in (("journal", "verify"), ("journal", "head"), ("replay",), ("tca", "--journal")):
+        assert "no journal" in complaint(qtinfra(*command, path, status=2))
+
+
+def test_a_journal_without_its_first_page_is_damage_as_long_as_its_signed_heads_are_there(copy: Path) -> None:
+    with copy.open("r+b") as file:
+        file.write(b"\0" * 100)
+    assert "first bad sequence: 1" in complaint(qtinfra("journal", "head", copy, status=78))
+
+
+def test_a_server_that_cannot_read_its_journal_says_why_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").write_text("not one at all")
+    done = qtinfra("serve", "--data-dir", tmp_path, "--port", "0", status=78)
+    assert "not a database" in complaint(done)
+    assert "Traceback" not in done.stderr
+
+
 def test_heads_signed_by_another_key_prove_nothing(journal: Path) -> None:
     found = facts(qtinfra("journal", "verify", journal, "--key", "ab" * 32, "--json", status=78))
     assert "not signed by the given key" in found["reason"]

@@ -8,6 +8,7 @@ what he is told of it must be what he is told of something that does not exist.
 import contextlib
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import product
 from typing import Any
 
@@ -17,8 +18,9 @@ from websockets.sync.client import connect
 
 from qtinfra.api.main import create_app
 from qtinfra.api.stream.protocol import Topic
-from qtinfra.core.commands import EngageKillSwitch, ReleaseKillSwitch
+from qtinfra.core.commands import EngageKillSwitch, LoadCash, ReleaseKillSwitch
 from qtinfra.core.extended_models import KillScope
+from qtinfra.core.models import Currency
 from qtinfra.core.security.identity import Identity, Role
 from qtinfra.core.security.permissions import Permission, holds
 from qtinfra.infra.clock import SystemClock
@@ -64,7 +66,26 @@ NEEDS: dict[tuple[str, str], Permission] = {
     ("POST", "/risk/kill-switches"): Permission.KILL_WRITE,
     ("POST", "/risk/kill-switches:release"): Permission.KILL_WRITE,
     ("GET", "/health/detailed"): Permission.OPERATIONS_READ,
+    ("POST", "/admin/tokens:revoke"): Permission.ADMIN,
+    ("GET", "/admin/tokens:revoked"): Permission.ADMIN,
+    ("POST", "/admin/day:roll"): Permission.OPERATIONS_WRITE,
+    ("PUT", "/admin/marks"): Permission.OPERATIONS_WRITE,
+    ("PUT", "/admin/fx-rates"): Permission.OPERATIONS_WRITE,
+    ("POST", "/admin/fee-schedules"): Permission.OPERATIONS_WRITE,
+    ("PUT", "/admin/retention"): Permission.OPERATIONS_WRITE,
+    ("POST", "/admin/cash:load"): Permission.BOOKS_WRITE,
+    ("POST", "/admin/cash:pay"): Permission.BOOKS_WRITE,
+    ("POST", "/admin/cash:exchange"): Permission.BOOKS_WRITE,
+    ("POST", "/admin/positions:load"): Permission.BOOKS_WRITE,
 }
+#: Operations with a body that is about no account.
+OF_THE_FIRM = {
+    (verb, path)
+    for (verb, path), permission in NEEDS.items()
+    if permission in (Permission.ADMIN, Permission.OPERATIONS_WRITE)
+}
+#: The message says which step is next, and means another one.
+NOT_NEXT = {"step": "DAY_OPEN", "trade_date": "2001-01-01"}
 
 
 def body_of(verb: str, path: str, account: str) -> dict[str, Any] | None:
@@ -84,6 +105,39 @@ def body_of(verb: str, path: str, account: str) -> dict[str, Any] | None:
             "symbol": "AAPL",
             "quantity": "100",
         },
+        ("POST", "/admin/tokens:revoke"): {"subject": "nobody"},
+        ("POST", "/admin/day:roll"): NOT_NEXT,
+        ("PUT", "/admin/marks"): {"symbol": "KO", "price": "60.5"},
+        ("PUT", "/admin/fx-rates"): {"base": "EUR", "quote": "USD", "rate": "1.1"},
+        ("POST", "/admin/fee-schedules"): {
+            "schedule_id": "standard",
+            "client": "*",
+            "currency": "USD",
+            "effective_from": "2026-01-01",
+            "lines": [{"tiers": [{"floor": "0", "bps": "1.5"}]}],
+        },
+        ("PUT", "/admin/retention"): {"days": "20"},
+        ("POST", "/admin/cash:load"): {"account_id": account, "currency": "EUR", "amount": "1000"},
+        ("POST", "/admin/cash:pay"): {
+            "payment_id": f"P-{order['client_order_id']}",
+            "account_id": account,
+            "currency": "USD",
+            "amount": "-10.5",
+        },
+        ("POST", "/admin/cash:exchange"): {
+            "payment_id": f"X-{order['client_order_id']}",
+            "account_id": account,
+            "sold_currency": "USD",
+            "sold_amount": "11",
+            "bought_currency": "GBP",
+            "bought_amount": "10",
+        },
+        ("POST", "/admin/positions:load"): {
+            "account_id": account,
+            "symbol": "PNNY",
+            "quantity": "-100",
+            "average_cost": "0.9",
+        },
         ("POST", "/risk/kill-switches"): {"scope": "ACCOUNT", "value": account},
         ("POST", "/risk/kill-switches:release"): {"scope": "ACCOUNT", "value": account},
     }
@@ -98,6 +152,8 @@ class World:
         key = SigningKey.load_or_create(server.platform.settings.data_dir / DEV_KEY_FILE)
         self._issuer = TokenIssuer(key, DEV_ISSUER, DEV_AUDIENCE)
         self.marks = [MARK, OTHER, OTHER_CLIENT]
+        for account in (OWN, OTHER):
+            server.do(LoadCash(account, Currency.USD, Decimal(10**9), server.platform.trade_date))
         self.orders = {account: self.resting(account) for account in (OWN, OTHER)}
         self.trade()
 
@@ -153,6 +209,7 @@ class World:
             "orders": versions,
             "limits": repr(limits),
             "kills": [key for key in state.kills if OTHER in key],
+            "cash": repr(state.cash.accounts[OTHER] if state.cash is not None else None),
         }
 
 
@@ -193,7 +250,7 @@ def status_for_own(verb: str, path: str, role: Role) -> tuple[int, ...]:
         return (403,)
     if path == "/route" and not granted(role, Permission.ORDERS_READ):
         return (403,)
-    return (200, 201, 202)
+    return (409,) if path == "/admin/day:roll" else (200, 201, 202)
 
 
 # --- the matrix --------------------------------------------------------------------------------------------
@@ -230,6 +287,8 @@ def test_another_account_looks_to_every_role_as_if_it_did_not_exist(
         there = request(world, role, verb, path, OTHER, world.orders[OTHER])
         nowhere = request(world, role, verb, path, NONE, NO_ID)
         assert world.shown(there) == [], role
+        if (verb, path) in OF_THE_FIRM:
+            continue
         if path in ("/metrics", "/health/detailed"):  # figures of the whole system, never of an account
             continue
         ids = (world.orders[OTHER], NO_ID, OTHER, NONE)

@@ -1,8 +1,10 @@
 """What README and reference say of the server is true of it."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,23 @@ def test_every_operation_is_in_the_reference_and_none_that_is_not_there() -> Non
     operations = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     named = set(re.findall(r"`((?:GET|POST|PUT|DELETE) /[^`]+)`", REFERENCE))
     assert sorted(operations ^ named) == []
+
+
+def test_from_clone_to_a_filled_order_the_readme_works_as_written(tmp_path: Path) -> None:
+    section = (REPO_ROOT / "README.md").read_text("utf-8").split("## From clone to")[1].split("\n## ")[0]
+    lines = [line.strip() for line in section.splitlines() if line.startswith("    ")]
+    assert lines.pop(0).startswith("make serve")
+    script = "\n".join(lines).replace(".venv/bin/qtinfra", f"{sys.executable} -m qtinfra")
+    script = script.replace("qtinfra watch ", "qtinfra watch --count 1 ")
+    with running(tmp_path) as (_, api):
+        url = f"http://127.0.0.1:{api.port}"
+        env = os.environ | {"QTINFRA_URL": url, "QTINFRA_DATA_DIR": str(tmp_path)}
+        done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True, env=env)
+    submitted, listed, positions, *watched = re.split(r"\n(?=id |account )", done.stdout)
+    assert "AAPL" in submitted
+    assert "FILLED" in listed
+    assert re.search(r"ACC-1 +AAPL +100", positions)
+    assert len(watched) == 2
 
 
 def test_the_curl_lines_of_the_readme_work_as_written(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Running:
     """A server on a port of its own, in a thread."""
 
     def __init__(self, data_dir: Path) -> None:
-        settings = Settings(data_dir=data_dir, environment="test", market_seed=7, market_hours=1.0)
+        settings = Settings(data_dir=data_dir, environment="test", market_seed=7)
         config = uvicorn.Config(
             create_app(lambda: settings),
             host="127.0.0.1",

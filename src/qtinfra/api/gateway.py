@@ -6,7 +6,7 @@ import itertools
 import re
 import secrets
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from qtinfra.api.batch import BatchEntry
@@ -17,6 +17,7 @@ from qtinfra.api.order_entry import ORDER_ID, Call, OrderEntry
 from qtinfra.api.replies import JSON, Reply
 from qtinfra.api.stream.endpoint import PATH, Stream, reject
 from qtinfra.bootstrap.serving import Platform, serving
+from qtinfra.core.exceptions import QtInfraError
 from qtinfra.core.ports import Clock
 from qtinfra.infra.config import Settings
 
@@ -31,11 +32,16 @@ Handler = Callable[[Call], Awaitable[Reply]]
 
 
 class Gateway:
-    """One server's gateway. Made at import with nothing in it; `open` brings the platform."""
+    """One server's gateway. Made at import with nothing in it; `open` brings the platform.
+
+    Attributes:
+        failure: why `open` could not bring it.
+    """
 
     def __init__(self) -> None:
         self._platform: Platform | None = None
         self._stream: Stream | None = None
+        self.failure: QtInfraError | None = None
         self.metrics = Metrics()
         self._fixed: dict[tuple[str, str], tuple[str, Handler]] = {}
         self._by_id: dict[str, Callable[[Call, str], Awaitable[Reply]]] = {}
@@ -57,24 +63,29 @@ class Gateway:
     async def open(self, settings: Settings, clock: Clock | None = None) -> AsyncIterator[None]:
         """Serve the settings' data directory until the block ends."""
         self.metrics = Metrics()
-        async with serving(settings, clock) as platform:
+        async with AsyncExitStack() as stack:
+            try:
+                platform = await stack.enter_async_context(serving(settings, clock))
+            except QtInfraError as error:
+                self.failure = error
+                raise
             entry = OrderEntry(platform)
-            batch = BatchEntry(platform, entry)
+            batch, lists = BatchEntry(platform, entry), ListEntry(platform, entry)
             self._fixed = {
                 **entry.fixed,
                 ("POST", "/orders:batch"): ("/orders:batch", batch.submit),
-                ("POST", "/orders:list"): ("/orders:list", ListEntry(platform, entry).submit),
+                ("POST", "/orders:list"): ("/orders:list", lists.submit),
                 ("GET", "/healthz"): ("/healthz", self.healthz),
             }
             self._by_id = entry.by_id
             self._watch(platform)
-            stream = self._stream = Stream(platform, entry, batch, self.metrics)
+            stream = self._stream = Stream(platform, entry, batch, lists, self.metrics)
             self._platform = platform
             try:
                 yield
             finally:
                 self._platform = self._stream = None
-                stream.close()
+                await stream.close()
                 self._fixed, self._by_id = {}, {}
 
     def _watch(self, platform: Platform) -> None:

@@ -8,6 +8,7 @@ exist as REJECTED then.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import partial
 
 import msgspec
@@ -21,6 +22,7 @@ from qtinfra.bootstrap.serving import Platform
 from qtinfra.core.commands import SubmitList
 from qtinfra.core.events import OrderAccepted, OrderRejected
 from qtinfra.core.models import OrderStatus
+from qtinfra.core.security.identity import Identity
 from qtinfra.core.security.permissions import Permission
 from qtinfra.core.validation.wire_list import parse_order_list
 from qtinfra.engine.kernel import Outcome
@@ -54,14 +56,37 @@ class ListEntry:
         identity = identify(platform, call.scope)
         body = await read_json(call.headers, call.receive)
         key = idempotency_key(call.headers)
+        command = self.read(body, identity, key)
+        allow(platform, identity, len(command.orders))
+        if key is not None:
+            await self._entry.bind(identity, key, command)
+        return await self.answer(
+            command, platform.shard.offer(command, identity.subject, call.correlation_id)
+        )
+
+    def read(self, body: bytes, identity: Identity, key: bytes | None = None) -> SubmitList:
+        """The list in a body, within what the caller may do.
+
+        Args:
+            key: gives the ids of orders that bring none.
+
+        Raises:
+            MessageRefused: with everything found.
+            Problem: 403 `forbidden`.
+        """
         stand_in = None if key is None else partial(_key_order_id, identity.subject, key)
         command = parse_order_list(body, account=own_account(identity), cl_ord_id=stand_in)
         for account in dict.fromkeys(order.account for order in command.orders):
             require(identity, Permission.ORDERS_WRITE, account)
-        allow(platform, identity, len(command.orders))
-        if key is not None:
-            await self._entry.bind(identity, key, command)
-        outcome = await platform.shard.offer(command, identity.subject, call.correlation_id)
+        return command
+
+    async def answer(self, command: SubmitList, decided: Awaitable[Outcome]) -> Reply:
+        """What became of a list that was handed over, once that is durable.
+
+        Raises:
+            Problem: it was refused.
+        """
+        outcome = await decided
         if outcome.answers:
             return await self._again([answer.order_id for answer in outcome.answers], command)
         return Reply(201, [JSON], encode(self._new(command, outcome)))

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from qtinfra import __version__
 from qtinfra.api import docs
 from qtinfra.api.batch import Item
-from qtinfra.api.endpoints import reads, risk, routing, service
+from qtinfra.api.endpoints import access, books, reads, risk, routing, service
 from qtinfra.api.errors import Problem, problem_of, refusal
 from qtinfra.api.gateway import Gateway
 from qtinfra.api.lists import ListView
@@ -55,8 +55,12 @@ VIEWS = (
     risk.KillOutcome,
     risk.LocateView,
     risk.LocatesView,
+    access.RevocationView,
+    access.RevocationsView,
+    books.BookedView,
     service.VersionView,
     service.HealthView,
+    service.DayView,
     service.TokenView,
 )
 _DESCRIPTION = """Orders in, durable decisions out.
@@ -101,7 +105,7 @@ def create_app(settings: Callable[[], Settings] = Settings, clock: Clock | None 
     )
     app.__class__ = _App
     app.state.gateway = gateway
-    for routes in (reads.router, routing.router, risk.router, service.router):
+    for routes in (reads.router, routing.router, risk.router, access.router, books.router, service.router):
         app.include_router(routes)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(QtInfraError, _error)

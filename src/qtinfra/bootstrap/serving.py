@@ -9,12 +9,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from qtinfra.bootstrap.days import Sessions, TradingDays, carried_on
 from qtinfra.bootstrap.projection import Projection
 from qtinfra.bootstrap.routes import RouteScores
 from qtinfra.bootstrap.sessions import Evidence, installed_routing, installed_strategies
@@ -27,8 +27,6 @@ from qtinfra.core.commands import (
     SetRoutingPolicy,
     SetVenueStatus,
     SubmitOrder,
-    TimerFired,
-    TimerKind,
 )
 from qtinfra.core.decimals import exact
 from qtinfra.core.events import AnyEvent, Entry
@@ -47,7 +45,6 @@ from qtinfra.core.ports import Clock, Head
 from qtinfra.core.reports import Alert
 from qtinfra.core.routing import OrderProtection, RoutingPolicy
 from qtinfra.engine.decide import decide
-from qtinfra.engine.decide.price_test import looked_at
 from qtinfra.engine.state import State
 from qtinfra.engine.valuation import AccountValue, valuation
 from qtinfra.infra.clock import SystemClock
@@ -58,7 +55,10 @@ from qtinfra.infra.security.ratelimit import RateLimiter
 from qtinfra.infra.security.tokens import TokenVerifier
 from qtinfra.journal.anchor import Anchorer, AnchorFile, KeyFile
 from qtinfra.journal.sqlite import SqliteJournal
+from qtinfra.marketdata.calendars import CalendarUnavailableError
 from qtinfra.repository.idempotency import IdempotencyKeys
+from qtinfra.repository.revocations import RevokedTokens
+from qtinfra.runtime.days import day_is_open, next_session
 from qtinfra.runtime.live import LiveShard
 from qtinfra.runtime.recovery import recover, snapshot_of
 from qtinfra.venues.simulated.flow import (
@@ -67,7 +67,7 @@ from qtinfra.venues.simulated.flow import (
     SyntheticInstrument,
     SyntheticMarket,
 )
-from qtinfra.venues.simulated.local import LocalMarketView, LocalVenueGateway, run_market
+from qtinfra.venues.simulated.local import LocalMarketView, LocalVenueGateway
 
 _SECOND_NS = 1_000_000_000
 #: A head is anchored after so many events, or when a second has passed with any.
@@ -141,8 +141,13 @@ class Platform:
         login: the development login; None where tokens come from elsewhere.
         alerts: the latest things that a person should look at.
         taps: for who looks on.
+        revoked: tokens that were revoked, on disk.
         routes: what the router expected of the orders it routed in this life.
+        days: the trading date and what comes next.
+        trade_date: that the market was made for when this life began.
     """
+
+    days: TradingDays
 
     def __init__(
         self,
@@ -174,6 +179,7 @@ class Platform:
         self.gateways: tuple[LocalVenueGateway, ...] = ()
         self.login, self.verifier = _access(settings)
         self.limiter = RateLimiter(settings.rate_limit)
+        self.revoked = RevokedTokens(settings.data_dir / "revocations.sqlite")
         self.idempotency_lock = asyncio.Lock()
         self.idempotency = IdempotencyKeys(settings.data_dir / "idempotency.sqlite", self.started_ns)
 
@@ -238,17 +244,23 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         on_alert = partial(_alert, alerts, taps)
         tables = files.journal.with_name(f"{files.journal.name}.tables.sqlite")
         projection = Projection(tables, files.journal, on_alert)
-        platform = _platform(settings, clock, journal, projection, alerts, taps)
+        sessions = Sessions(settings.calendar, clock.now_ns())
+        platform = _platform(settings, clock, journal, projection, alerts, taps, sessions)
         stack.callback(platform.idempotency.close)
+        stack.callback(platform.revoked.close)
+        platform.revoked.restore(platform.verifier.revocations, clock.now_ns() / _SECOND_NS)
         await platform.shard.start("serve", _reference(platform.state, platform.market))
         stack.push_async_callback(_stop, platform, journal)
         await _score_routes(platform)
         await _connect(platform, journal.epoch)
+        platform.days = _days(platform, sessions, on_alert)
+        await platform.days.catch_up()
         anchorer = Anchorer(
             journal, AnchorFile(files.anchors), _key(files), ANCHOR_EVERY_EVENTS, every_ns=_SECOND_NS
         )
         stack.push_async_callback(_anchor_end, anchorer, journal, clock)
-        for work in (_anchor(anchorer, platform, journal), _trade(platform), _watch(platform)):
+        days = platform.days
+        for work in (_anchor(anchorer, platform, journal), days.run(), days.play(), _watch(platform)):
             task = asyncio.create_task(work)
             task.add_done_callback(partial(_report_failure, on_alert))
             stack.push_async_callback(_cancelled, task)
@@ -267,18 +279,11 @@ def _platform(
     projection: Projection,
     alerts: deque[Alert],
     taps: Taps,
+    sessions: Sessions,
 ) -> Platform:
     recovery = recover(journal)
-    open_ns = max(clock.now_ns(), recovery.last_ns)
-    trade_date = datetime.fromtimestamp(open_ns // _SECOND_NS, UTC).date().isoformat()
-    market = SyntheticMarket(
-        settings.market_seed,
-        INSTRUMENTS,
-        US_VENUES,
-        open_ns=open_ns,
-        close_ns=open_ns + int(settings.market_hours * 3600) * _SECOND_NS,
-        trade_date=trade_date,
-    )
+    now_ns = max(clock.now_ns(), recovery.last_ns)
+    market, trade_date = _market(settings.market_seed, recovery.state, sessions, now_ns)
     view, durable, routes = LocalMarketView(market), DurableSeq(journal.head.seq), RouteScores()
 
     def on_durable(head: Head) -> None:
@@ -310,6 +315,43 @@ def _platform(
     )
 
 
+def _market(seed: int, state: State, sessions: Sessions, now_ns: int) -> tuple[SyntheticMarket, str]:
+    """The market of the session that runs, else of the next one, and its trading date.
+
+    Raises:
+        CalendarUnavailableError: the calendar has no session ahead.
+    """
+    calendar = sessions.at(now_ns)
+    session = calendar.session_on(state.trade_date) if day_is_open(state) else None
+    if session is None or session.close_ns <= now_ns:
+        session = next_session(calendar, state.trade_date, now_ns)
+    if session is None:
+        text = f"the calendar of {sessions.mic} has no session after now"
+        raise CalendarUnavailableError(text, context={"mic": sessions.mic})
+    prices = state.reference_prices
+    instruments = [carried_on(spec, prices.get(spec.symbol)) for spec in INSTRUMENTS]
+    open_ns, day = max(now_ns, session.open_ns), session.trade_date
+    market = SyntheticMarket(
+        seed, instruments, US_VENUES, open_ns=open_ns, close_ns=session.close_ns, trade_date=day
+    )
+    if session.open_ns > now_ns:
+        market.call()
+    return market, day
+
+
+def _days(platform: Platform, sessions: Sessions, on_alert: Callable[[Alert], None]) -> TradingDays:
+    return TradingDays(
+        platform.shard,
+        platform.market,
+        platform.trade_date,
+        platform.view,
+        platform.gateways,
+        sessions,
+        platform.clock,
+        on_alert,
+    )
+
+
 def _reference(state: State, market: SyntheticMarket) -> list[AnyCommand]:
     """What an empty journal needs first."""
     if state.instruments:
@@ -337,7 +379,7 @@ async def _score_routes(platform: Platform) -> None:
 
 
 async def _connect(platform: Platform, epoch: int) -> None:
-    """Open the venues' sessions of this life, then the trading day."""
+    """Open the venues' sessions of this life."""
     shard, market, state = platform.shard, platform.market, platform.state
     gateways = []
     for mic, session in market.sessions.items():
@@ -358,11 +400,6 @@ async def _connect(platform: Platform, epoch: int) -> None:
         gateway.start()
         connected = SetVenueStatus(gateway.venue, VenueStatus.CONNECTED, "session opened")
         await shard.submit(connected, f"venue:{gateway.venue}")
-    trade_date = platform.trade_date
-    if state.trade_date and state.trade_date < trade_date:
-        await shard.submit(TimerFired(TimerKind.DAY_CLOSE, state.trade_date), "timer")
-    if state.trade_date < trade_date:
-        await shard.submit(TimerFired(TimerKind.DAY_OPEN, trade_date), "timer")
 
 
 def _held_by(state: State, mic: str) -> list[str]:
@@ -373,22 +410,6 @@ def _held_by(state: State, mic: str) -> list[str]:
             if child.venue == mic and (child.venue_order_id or child.cum):
                 held.append(child.cl_ord_id)
     return held
-
-
-async def _trade(platform: Platform) -> None:
-    """Let the market move until its session ends, then close the day."""
-    shard, market = platform.shard, platform.market
-
-    def moved() -> None:
-        for symbol in looked_at(shard.state):
-            shard.market_moved(symbol)
-
-    await run_market(market, platform.clock, platform.gateways, moved)
-    if shard.stopped is not None:
-        return
-    await shard.submit(TimerFired(TimerKind.DAY_CLOSE, shard.state.trade_date), "timer")
-    for gateway in platform.gateways:
-        shard.venue_status(gateway.venue, VenueStatus.CLOSED, "the session has ended")
 
 
 def _key(files: Evidence) -> KeyFile:

@@ -62,6 +62,7 @@ ANCHOR_EVERY_EVENTS = 500
 
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _LOG_MAGIC_AT = 8
+_SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def installed_strategies() -> Registry:
@@ -377,6 +378,13 @@ def journal_kind(path: Path) -> str:
     return "log" if start[_LOG_MAGIC_AT:] == FRAME_MAGIC else "sqlite"
 
 
+def _is_something_else(path: Path) -> bool:
+    """Whether a file does not begin as SQLite's do. Beside signed heads that is damage, not a mistake."""
+    with path.open("rb") as file:
+        start = file.read(len(_SQLITE_MAGIC))
+    return bool(start) and start != _SQLITE_MAGIC and not Evidence.of(path).anchors.exists()
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[FrameJournal]:
     """A journal open for reading; every record has been verified.
@@ -388,6 +396,8 @@ def reading(path: Path) -> Iterator[FrameJournal]:
     kind = journal_kind(path)
     if kind == "export":
         raise JournalError(f"JOURNAL {path}: an export; this needs the journal itself", code="not_a_journal")
+    if kind == "sqlite" and _is_something_else(path):
+        raise JournalError(f"JOURNAL {path}: no journal, and no log or export of one", code="not_a_journal")
     kinds: dict[str, type[LogJournal] | type[SqliteJournal]] = {"log": LogJournal, "sqlite": SqliteJournal}
     try:
         journal = kinds[kind].open_readonly(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -27,6 +28,9 @@ _SHOWN_ORDERS, _PAGE = 20, 200
 orders_app = typer.Typer(
     rich_markup_mode=None, help="Orders on a running server: list, show, submit, cancel."
 )
+
+token_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+_UTC = "%Y-%m-%dT%H:%M:%SZ"
 
 Url = Annotated[str, typer.Option(envvar="QTINFRA_URL", metavar="URL", help="Base address of the server.")]
 Token = Annotated[
@@ -54,7 +58,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(orders_app, name="orders")
     app.command()(positions)
     app.command()(watch)
-    app.command()(token)
+    app.add_typer(token_app, name="token")
 
 
 @contextmanager
@@ -265,8 +269,8 @@ def _pictures(client: Client, every: float, account: str, symbol: str) -> Iterat
     """What there is, every so many seconds: told by the stream, or asked for."""
     from qtinfra.client import BadAnswerError, NotFoundError, RefusedError
 
-    given = {name: [value] for name, value in (("accounts", account), ("symbols", symbol)) if value}
-    stream = client.stream("orders", "positions", **given)
+    accounts, symbols = ([value] if value else [] for value in (account, symbol))
+    stream = client.stream("orders", "positions", accounts=accounts, symbols=symbols)
     with stream:
         try:
             opened = stream.connect()
@@ -318,24 +322,70 @@ def _asked(client: Client, every: float, filters: dict[str, str]) -> Iterator[Pi
 # --- tokens ------------------------------------------------------------------------------------------------
 
 
+@token_app.callback()
 def token(
-    user: Annotated[str, typer.Option(metavar="NAME", help="viewer, trader, pm, risk, compliance or admin.")],
+    context: typer.Context,
+    user: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="viewer, trader, pm, risk, compliance or admin.", show_default=False
+        ),
+    ] = "",
     life_s: Annotated[int, typer.Option("--life", min=1, max=86_400, help="Seconds it is valid.")] = 3600,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print a token of the development login, for curl and for QTINFRA_TOKEN.
+    """Print a token of the development login, for curl and for QTINFRA_TOKEN; or revoke one.
 
     It is signed with the key in the data directory (QTINFRA_DATA_DIR), so a server on the same directory
     accepts it. Refused unless QTINFRA_ENVIRONMENT is development or test.
     """
     from qtinfra.infra.security.login import DevLogin
 
+    if context.invoked_subcommand is not None:
+        return
+    if not user:
+        raise typer.BadParameter("say for whom, such as trader", param_hint="'--user'")
     settings = _settings()
     made = DevLogin(settings.environment, settings.data_dir).token(user, time.time(), life_s)
     if as_json:
         print_json({"access_token": made, "token_type": "bearer", "expires_in": life_s})
     else:
         print(made)
+
+
+@token_app.command()
+def revoke(
+    token_id: Annotated[
+        str, typer.Option("--id", metavar="JTI", help="One token, by its jti.", show_default=False)
+    ] = "",
+    subject: Annotated[
+        str, typer.Option(metavar="SUB", help="All that a subject has until now.", show_default=False)
+    ] = "",
+    expires: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=[_UTC], metavar="TIME", help="When the token ends anyway, UTC.", show_default=False
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with it.", show_default=False)] = "",
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Have a running server refuse a token, or all of a subject, from the next request on. Takes ADMIN."""
+    if bool(token_id) == bool(subject):
+        raise typer.BadParameter("give one of them", param_hint="'--id' or '--subject'")
+    ends = expires.replace(tzinfo=UTC) if expires is not None else None
+    with _talking(url, token) as client:
+        made = client.revoke(token_id=token_id, subject=subject, expires_at=ends, reason=reason)
+    if as_json:
+        from qtinfra.cli.live_tables import facts
+
+        print_json(facts(made))
+    elif made.subject is not None:
+        print(f"refused: tokens of {made.subject} issued before {made.issued_before:%Y-%m-%dT%H:%M:%SZ}")
+    else:
+        print(f"refused: token {made.token_id}, until it ends")
 
 
 def _settings() -> Settings:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qtinfra.cli.output import note
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def serve(
@@ -32,9 +37,10 @@ def serve(
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise typer.BadParameter(f"QTINFRA_{name}: {first['msg']}, not {first['input']!r}") from error
-    note(f"http://{settings.host}:{settings.port}/docs describes the API; data in {settings.data_dir}")
+    _log()
+    app = create_app(lambda: settings)
     config = uvicorn.Config(
-        create_app(lambda: settings),
+        app,
         host=settings.host,
         port=settings.port,
         access_log=False,
@@ -46,7 +52,41 @@ def serve(
         ws_ping_interval=20.0,
         ws_ping_timeout=90.0,
     )
-    uvicorn.Server(config).run()
+    logging.getLogger("uvicorn.error").addFilter(lambda record: app.state.gateway.failure is None)
+    try:
+        _announced(uvicorn.Server, settings.data_dir)(config).run()
+    except SystemExit:
+        if app.state.gateway.failure is not None:
+            raise app.state.gateway.failure from None
+        raise
+
+
+def _announced(kind: type[uvicorn.Server], data_dir: Path) -> type[uvicorn.Server]:
+    """A server that says where it is once it is there."""
+
+    class Announced(kind):  # type: ignore[misc, valid-type]
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                host, port = self.servers[0].sockets[0].getsockname()[:2]
+                note(f"ready: http://{host}:{port}/docs describes the API; data in {data_dir}")
+                note("'qtinfra token --user trader' makes a token; Ctrl-C stops the server")
+
+    return Announced
+
+
+def _log() -> None:
+    """What the server says about itself (trading dates, faults) goes to standard error, times in UTC."""
+    form = logging.Formatter(
+        "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
+    )
+    form.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(form)
+    logger = logging.getLogger("qtinfra")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def register(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import TypeVar, Unpack
 
@@ -24,6 +25,7 @@ from qtinfra.client.models import (
     OrderList,
     Page,
     Position,
+    Revocation,
     RoutePreview,
     Venue,
 )
@@ -272,23 +274,55 @@ class AsyncClient:
         """The kill switches that are engaged."""
         return (await self._run(calls.list_kill_switches())).items
 
+    async def revoke(
+        self,
+        *,
+        token_id: str = "",
+        subject: str = "",
+        expires_at: datetime | None = None,
+        issued_before: datetime | None = None,
+        reason: str = "",
+    ) -> Revocation:
+        """Refuse one token, or all that a subject was issued before a moment, from the next request on.
+
+        Args:
+            token_id: the token's `jti`; either this or `subject`.
+            expires_at: when that token ends anyway; the longest life of a token unless given.
+            issued_before: of a subject's tokens; now unless given.
+        """
+        return await self._run(calls.revoke(token_id, subject, expires_at, issued_before, reason))
+
+    async def revocations(self) -> tuple[Revocation, ...]:
+        """The newest revocations in force."""
+        return (await self._run(calls.list_revocations())).items
+
     async def health(self) -> Health:
         """Whether the server is up; needs no token."""
         return await self._run(calls.health())
 
     # -- the stream ------------------------------------------------------------------------------------
 
-    def stream(self, *topics: str, accounts: Sequence[str] = (), symbols: Sequence[str] = ()) -> AsyncStream:
+    def stream(
+        self,
+        *topics: str,
+        accounts: Sequence[str] = (),
+        symbols: Sequence[str] = (),
+        cancel_after_s: int | None = None,
+        session: str = "",
+    ) -> AsyncStream:
         """Live news of topics, and order entry over the same connection; an asynchronous context manager.
 
         Args:
             topics: of orders, executions, positions, book, algo, alerts; none for order entry only.
             accounts, symbols: only these; empty for all within the token's reach. The book needs symbols.
+            cancel_after_s: cancel on disconnect: the orders of this stream that are open so many seconds (0
+                to 300) after its connection has ended; None keeps them.
+            session: name by which another stream goes on with these orders within that time.
 
         Raises:
             ValueError: there is no such topic, or the book has no symbols.
         """
-        feed = Feed(topics, accounts, symbols)
+        feed = Feed(topics, accounts, symbols, cancel_after_s, session)
         return AsyncStream(
             self._url, self._token, feed, self._policy, self._timeout_s, self._pause, self._jitter
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import TypeVar
 from urllib.parse import quote
@@ -23,11 +24,12 @@ from qtinfra.client.models import (
     OrderList,
     Page,
     Position,
+    Revocation,
     RoutePreview,
     Venue,
 )
 from qtinfra.client.retries import Call, Request
-from qtinfra.client.terms import Number, SpecialTerms, Terms, terms_body
+from qtinfra.client.terms import Number, SpecialTerms, Terms, moment, terms_body
 from qtinfra.core.decimals import plain
 from qtinfra.core.extended_models import KillScope, LimitRule
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
@@ -105,9 +107,14 @@ def submit_list(link: Link | str, orders: Sequence[bytes], client_order_id: str)
         orders: each as POST /orders takes it.
         client_order_id: of the first, to ask after when it is not known what became of the list.
     """
-    body = {"link": str(link), "orders": [msgspec.Raw(order) for order in orders]}
+    body = list_body(link, orders)
     about = (("client_order_id", client_order_id),)
     return Call(_posted("/orders:list", body), _reader(OrderList), changes=True, about=about)
+
+
+def list_body(link: Link | str, orders: Sequence[bytes]) -> dict[str, object]:
+    """What POST /orders:list takes, and a frame with lists."""
+    return {"link": str(link), "orders": [msgspec.Raw(order) for order in orders]}
 
 
 def replace(
@@ -228,6 +235,23 @@ def grant_locate(
 def list_locates() -> Call[Page[Locate]]:
     """GET /risk/locates."""
     return Call(Request("GET", "/risk/locates"), _reader(Page[Locate]))
+
+
+def revoke(
+    token_id: str, subject: str, expires_at: datetime | None, issued_before: datetime | None, reason: str
+) -> Call[Revocation]:
+    """POST /admin/tokens:revoke. Revoking twice revokes once."""
+    body: dict[str, object] = {**_given(token_id=token_id, subject=subject, reason=reason)}
+    for name, given in (("expires_at", expires_at), ("issued_before", issued_before)):
+        if given is not None:
+            body[name] = moment(name, given)
+    about = (("token_id", token_id), ("subject", subject))
+    return Call(_posted("/admin/tokens:revoke", body), _reader(Revocation), changes=True, about=about)
+
+
+def list_revocations() -> Call[Page[Revocation]]:
+    """GET /admin/tokens:revoked."""
+    return Call(Request("GET", "/admin/tokens:revoked"), _reader(Page[Revocation]))
 
 
 def list_kill_switches() -> Call[Page[KillSwitch]]:

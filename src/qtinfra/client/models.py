@@ -202,6 +202,18 @@ class Limit(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Revocation(msgspec.Struct, frozen=True):
+    """A token id, or all tokens of a subject from before a moment, that are refused until `expires_at`."""
+
+    expires_at: datetime
+    revoked_at: datetime
+    token_id: str | None = None
+    subject: str | None = None
+    issued_before: datetime | None = None
+    author: str = ""
+    reason: str = ""
+
+
 class Locate(msgspec.Struct, frozen=True):
     """Shares located for short sales of an account; `left` is what no short sale has taken."""
 

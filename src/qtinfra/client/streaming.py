@@ -25,11 +25,12 @@ from qtinfra.client.errors import (
     TransportError,
     problem,
 )
-from qtinfra.client.models import Execution, Order, Position
+from qtinfra.client.models import Execution, Order, OrderList, Position
 from qtinfra.client.retries import Request
 from qtinfra.client.terms import Number, SpecialTerms
 from qtinfra.client.transport import Token, headers_for
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+from qtinfra.core.special import Link
 
 SUBPROTOCOLS = (Subprotocol("qtinfra.v1"),)
 #: How long iterating waits at a time, seconds; pings of the connection find out whether the server is there.
@@ -130,6 +131,7 @@ class _Item(msgspec.Struct):
     status: int = 0
     client_order_id: str = ""
     order: msgspec.Raw = msgspec.Raw()
+    list: msgspec.Raw = msgspec.Raw()
     problem: msgspec.Raw = msgspec.Raw()
 
 
@@ -184,9 +186,19 @@ class Feed:
     Args:
         topics: to follow, from the first connection on.
         accounts, symbols: only these; empty for all within the token's reach. The book needs symbols.
+        grace_s: cancel the orders of this stream so many seconds after its connection has ended; None: keep
+            them.
+        session: its name, by which another connection goes on with it; a new one unless given.
     """
 
-    def __init__(self, topics: Sequence[str], accounts: Sequence[str], symbols: Sequence[str]) -> None:
+    def __init__(
+        self,
+        topics: Sequence[str],
+        accounts: Sequence[str],
+        symbols: Sequence[str],
+        grace_s: int | None = None,
+        session: str = "",
+    ) -> None:
         unknown = sorted(set(topics) - _RECORDS.keys())
         if unknown:
             raise ValueError(f"no such topic: {', '.join(unknown)}; there are {', '.join(_RECORDS)}")
@@ -199,12 +211,20 @@ class Feed:
         self._numbers: dict[str, int] = {}
         self._expecting: dict[str, bool] = {}
         self._frames = 0
+        self._grace_s = grace_s
+        self._session = session or f"s-{calls.new_id()}"
 
     def hello(self) -> list[str]:
-        """The frames of a new connection: every topic, from where it was left."""
+        """The frames of a new connection: its session, and every topic from where it was left."""
         self._numbers = dict.fromkeys(self._topics, 0)
         self._expecting = dict.fromkeys(self._topics, True)
-        return [self._subscribe(topic) for topic in self._topics]
+        return [*self._protect(), *(self._subscribe(topic) for topic in self._topics)]
+
+    def _protect(self) -> list[str]:
+        if self._grace_s is None:
+            return []
+        frame = {"op": "session", "id": self._session, "cancel_on_disconnect": True, "grace_s": self._grace_s}
+        return [_text(frame)]
 
     def _subscribe(self, topic: str) -> str:
         frame: dict[str, Any] = {"op": "subscribe", "id": topic, "topic": topic}
@@ -218,10 +238,16 @@ class Feed:
 
     def entry(self, orders: Sequence[NewOrder]) -> tuple[str, str]:
         """A frame with orders, and its id."""
+        return self._entry("orders", [msgspec.Raw(order.body) for order in orders])
+
+    def list_entry(self, link: Link | str, orders: Sequence[NewOrder]) -> tuple[str, str]:
+        """A frame with one list of orders, and its id."""
+        return self._entry("lists", [calls.list_body(link, [order.body for order in orders])])
+
+    def _entry(self, op: str, items: Sequence[object]) -> tuple[str, str]:
         self._frames += 1
         name = f"f{self._frames}"
-        items = [msgspec.Raw(order.body) for order in orders]
-        return name, _text({"op": "orders", "id": name, "items": items})
+        return name, _text({"op": op, "id": name, "items": items})
 
     def read(self, text: str | bytes) -> tuple[Update | None, str | None, str | None]:
         """What a message says: news, the frame to send for it, and the id of the frame that it answers.
@@ -238,7 +264,7 @@ class Feed:
             raise BadAnswerError(f"the server's message cannot be read: {error}") from error
         if found.op == "resync":
             self._expecting[found.id or ""] = True
-        if found.op == "error" and (found.id or "") in self._numbers:
+        if found.op == "error" and ((found.id or "") in self._numbers or found.id == self._session):
             raise _problem(bytes(found.problem))
         return None, None, found.id if found.op in ("outcome", "error") else None
 
@@ -270,6 +296,20 @@ def outcomes(text: str | bytes) -> tuple[Outcome, ...]:
     if found.op == "error":
         raise _problem(bytes(found.problem))
     return tuple(_outcome(item) for item in found.items)
+
+
+def listed(text: str | bytes) -> OrderList:
+    """What became of the list of a frame.
+
+    Raises:
+        ApiError: it was refused, or the frame was.
+    """
+    found = _decode(text)
+    if found.op == "error":
+        raise _problem(bytes(found.problem))
+    if not 200 <= found.items[0].status < 300:
+        raise problem(Answer(found.items[0].status, {}, bytes(found.items[0].problem)))
+    return msgspec.json.decode(found.items[0].list, type=OrderList)
 
 
 def _outcome(item: _Item) -> Outcome:

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
 from qtinfra.client.errors import ApiError, TransportError, UnavailableError
+from qtinfra.client.models import OrderList
 from qtinfra.client.retries import RetryPolicy
 from qtinfra.client.streaming import (
     MAX_MESSAGE_BYTES,
@@ -33,10 +34,12 @@ from qtinfra.client.streaming import (
     ended,
     handshake,
     in_doubt,
+    listed,
     outcomes,
     refused,
 )
 from qtinfra.client.transport import Token
+from qtinfra.core.special import Link
 
 #: News that wait while `submit` waits for its answer; beyond that it does not wait any longer.
 MAX_WAITING = 100_000
@@ -125,7 +128,22 @@ class Stream:
             ApiError: the frame was refused as a whole.
             SubmissionUnknownError: the connection broke first; send the same orders again.
         """
-        name, frame = self._feed.entry(orders)
+        return outcomes(self._exchange(orders, *self._feed.entry(orders)))
+
+    def submit_list(self, link: Link | str, orders: Sequence[NewOrder]) -> OrderList:
+        """Send orders that hang together, 2 to 16 of one account and symbol: all are accepted or none.
+
+        Args:
+            link: OCO, or BRACKET with the entry first.
+
+        Raises:
+            ApiError: the list was refused.
+            SubmissionUnknownError: the connection broke first; send the same orders again.
+        """
+        return listed(self._exchange(orders, *self._feed.list_entry(link, orders)))
+
+    def _exchange(self, orders: Sequence[NewOrder], name: str, frame: str) -> str | bytes:
+        """Send a frame; the message that answers it. News that come first wait for `next`."""
         try:
             self._connected().send(frame)
             end = time.monotonic() + self._timeout_s
@@ -133,7 +151,7 @@ class Stream:
                 text = self._connected().recv(timeout=max(0.0, end - time.monotonic()))
                 news, answered = self._read(text)
                 if answered == name:
-                    return outcomes(text)
+                    return text
                 if news is not None:
                     self._waiting.append(news)
         except ConnectionClosed as closed:
@@ -267,7 +285,22 @@ class AsyncStream:
             ApiError: the frame was refused as a whole.
             SubmissionUnknownError: the connection broke first; send the same orders again.
         """
-        name, frame = self._feed.entry(orders)
+        return outcomes(await self._exchange(orders, *self._feed.entry(orders)))
+
+    async def submit_list(self, link: Link | str, orders: Sequence[NewOrder]) -> OrderList:
+        """Send orders that hang together, 2 to 16 of one account and symbol: all are accepted or none.
+
+        Args:
+            link: OCO, or BRACKET with the entry first.
+
+        Raises:
+            ApiError: the list was refused.
+            SubmissionUnknownError: the connection broke first; send the same orders again.
+        """
+        return listed(await self._exchange(orders, *self._feed.list_entry(link, orders)))
+
+    async def _exchange(self, orders: Sequence[NewOrder], name: str, frame: str) -> str | bytes:
+        """Send a frame; the message that answers it. News that come first wait for `next`."""
         try:
             await (await self._connected()).send(frame)
             end = time.monotonic() + self._timeout_s
@@ -275,7 +308,7 @@ class AsyncStream:
                 text = await self._received(end - time.monotonic())
                 news, answered = await self._read(text)
                 if answered == name:
-                    return outcomes(text)
+                    return text
                 if news is not None:
                     self._waiting.append(news)
         except ConnectionClosed as closed:

@@ -75,15 +75,20 @@ def terms_body(terms: Mapping[str, Any], number: Callable[[str, object], str]) -
     elif "peg_offset" in terms:
         raise _refused("missing_field", "peg", "an offset needs what it is measured from: peg")
     if "expire_at" in terms:
-        body["expire_at"] = _moment(terms["expire_at"])
+        body["expire_at"] = moment("expire_at", terms["expire_at"])
     return body | {name: terms[name] for name in _AS_THEY_ARE if name in terms}
 
 
-def _moment(value: datetime | str) -> str:
+def moment(field: str, value: datetime | str) -> str:
+    """A moment as the wire writes it.
+
+    Raises:
+        RefusedError: a time without zone; names the field.
+    """
     if isinstance(value, str):
         return value
     if value.tzinfo is None:
-        raise _refused("date_format", "expire_at", "expire_at needs a time zone")
+        raise _refused("date_format", field, f"{field} needs a time zone")
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

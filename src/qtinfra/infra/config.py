@@ -28,8 +28,11 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     data_dir: Path = Field(default=Path(".qtinfra"), description="Journal, keys and read tables.")
     market_seed: int = Field(default=1, ge=0, description="Seed of the simulated market.")
-    market_hours: float = Field(
-        default=24.0, gt=0, le=24 * 31, description="Length of the simulated session, from the start."
+    calendar: str = Field(
+        default="",
+        pattern="^([A-Z0-9]{4})?$",
+        description="MIC whose exchange calendar gives the sessions (needs the extra calendars); empty: "
+        "every UTC day is one, around the clock.",
     )
     venue_latency_us: int = Field(
         default=250, ge=0, le=10_000_000, description="One-way delay to a simulated venue, microseconds."

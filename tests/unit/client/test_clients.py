@@ -388,4 +388,4 @@ def owner(node: ast.Attribute) -> str:
 def test_the_cookbook_names_every_error() -> None:
     names = {name for name in qtinfra.client.__all__ if name.endswith("Error") and name != "ApiError"}
     assert sorted(name for name in names if f"`{name}`" not in COOKBOOK) == []
-    assert len(blocks()) == 4
+    assert len(blocks()) == 5

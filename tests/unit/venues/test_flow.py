@@ -12,6 +12,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import ReportKind, VenueCancel, VenueNewOrder, VenueReport
@@ -334,6 +335,52 @@ def test_day_orders_of_ours_expire_at_the_close() -> None:
     (expired,) = run(market)
     assert (expired.kind, expired.cl_ord_id, expired.seq) == (ReportKind.EXPIRED, "a", 4)
     assert session.submit(order("BATS", "d", OrderSide.BUY, None), OPEN_NS)[0].reason == "closed"
+
+
+def test_a_second_session_goes_on_with_the_books_of_the_first_and_its_gtc_orders() -> None:
+    market = market_of(LIQUID, minutes=2)
+    session = market.sessions["BATS"]
+    lasting = replace(order("BATS", "g", OrderSide.BUY, Decimal("1.00")), tif=TimeInForce.GTC)
+    session.submit(lasting, OPEN_NS)
+    run(market)
+    closed = mid(market, "AAA")
+    day_ns = 24 * 3600 * NS
+    market.start_day(OPEN_NS + day_ns + 120 * NS, "2024-07-09")
+    assert (market.calling, market.next_ns(), mid(market, "AAA")) == (True, None, closed)
+    assert market.open(OPEN_NS + day_ns) == []
+    first_ns = market.next_ns()
+    assert first_ns is not None and first_ns > OPEN_NS + day_ns
+    run(market)
+    (gone,) = session.submit(VenueCancel("BATS", "h", "g"), OPEN_NS + day_ns)[-1:]
+    assert (gone.kind, gone.trade_date) == (ReportKind.CANCELED, "2024-07-09")
+
+
+def test_orders_of_the_call_trade_at_the_open_and_not_before() -> None:
+    market = market_of(LIQUID, minutes=2)
+    run(market)
+    market.start_day(OPEN_NS + 24 * 3600 * NS, "2024-07-09")
+    ask = touch(market, "XNAS", "AAA")[1]
+    taken = market.sessions["XNAS"].submit(order("XNAS", "a", OrderSide.BUY, ask), OPEN_NS + 200 * NS)
+    assert [report.kind for report in taken] == [ReportKind.ACK]
+    filled = market.open(OPEN_NS + 300 * NS)
+    assert {(report.kind, report.cl_ord_id) for report in filled} == {(ReportKind.FILL, "a")}
+    assert all(report.seq for report in filled)
+
+
+def test_a_session_is_ended_early_and_a_running_one_is_not_begun_again() -> None:
+    market = market_of(LIQUID, minutes=5)
+    run(market, until_ns=OPEN_NS + 60 * NS)
+    with pytest.raises(ValueError, match="a session runs"):
+        market.start_day(OPEN_NS + 3600 * NS, "2024-07-09")
+    with pytest.raises(ValueError, match="call"):
+        market.open(OPEN_NS + 60 * NS)
+    market.sessions["BATS"].submit(order("BATS", "a", OrderSide.BUY, Decimal("1.00")), OPEN_NS + 60 * NS)
+    (expired,) = market.end_day(OPEN_NS + 61 * NS)
+    assert (expired.kind, market.next_ns(), market.end_day(OPEN_NS + 62 * NS)) == (
+        ReportKind.EXPIRED,
+        None,
+        [],
+    )
 
 
 def test_nothing_prints_while_a_symbol_is_halted() -> None:

@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from qtinfra import __version__
 from qtinfra.api.deps import Caller, answer, gateway_of
 from qtinfra.api.docs import answers, body, ref
 from qtinfra.api.errors import refusal
 from qtinfra.api.requests import header_map, read_json
+from qtinfra.api.views import rfc3339
+from qtinfra.bootstrap.serving import Platform
 from qtinfra.core.security.permissions import Permission
 from qtinfra.core.validation.fields import Field, id_field
 from qtinfra.core.validation.wire import read_fields
@@ -35,6 +37,23 @@ class VersionView(msgspec.Struct, frozen=True):
 
     name: str
     version: str
+
+
+class DayView(msgspec.Struct, frozen=True):
+    """The trading date, and what it does next.
+
+    Attributes:
+        open: whether it has begun and not ended.
+        in_session: whether the market trades.
+        next: DAY_CLOSE or DAY_OPEN, of `next_date` at `next_at`; null when the calendar ends.
+    """
+
+    trade_date: str
+    open: bool
+    in_session: bool
+    next: str | None
+    next_date: str | None
+    next_at: str | None
 
 
 class HealthView(msgspec.Struct, frozen=True):
@@ -60,6 +79,7 @@ class HealthView(msgspec.Struct, frozen=True):
     open_orders: int
     venues: dict[str, str]
     alerts: int
+    day: DayView
 
 
 class TokenView(msgspec.Struct, frozen=True):
@@ -68,6 +88,12 @@ class TokenView(msgspec.Struct, frozen=True):
     access_token: str
     token_type: str
     expires_in: int
+
+
+@router.get("/", include_in_schema=False)
+async def root() -> Response:
+    """Who comes with a browser is shown the description."""
+    return RedirectResponse("/docs")
 
 
 @router.get("/health/detailed", responses=answers(ref("HealthView")))
@@ -94,8 +120,16 @@ async def detailed(request: Request) -> Response:
             len(state.open_orders),
             venues,
             len(platform.alerts),
+            day_view(platform),
         )
     )
+
+
+def day_view(platform: Platform) -> DayView:
+    """The trading date now and its next step."""
+    days, step = platform.days, platform.days.next()
+    coming = (None, None, None) if step is None else (step.kind.value, step.trade_date, rfc3339(step.at_ns))
+    return DayView(platform.state.trade_date, days.is_open, days.in_session, *coming)
 
 
 @router.get("/version", responses=answers(ref("VersionView"), public=True), openapi_extra={"security": []})

@@ -10,10 +10,12 @@ from typing import Any
 
 from qtinfra.api.batch import BatchEntry
 from qtinfra.api.errors import Problem, refusal
+from qtinfra.api.lists import ListEntry
 from qtinfra.api.metrics import Metrics
 from qtinfra.api.order_entry import OrderEntry
 from qtinfra.api.stream.hub import Hub
 from qtinfra.api.stream.orders import Entry
+from qtinfra.api.stream.protection import Protection
 from qtinfra.api.stream.protocol import NOT_AUTHENTICATED, SUBPROTOCOL, TRY_LATER
 from qtinfra.api.stream.session import CLOSE_WAIT_S, Closed, Receive, Send, Session
 from qtinfra.api.stream.snapshots import Snapshots
@@ -35,15 +37,23 @@ class Stream:
     """The stream of one running server.
 
     Args:
-        entry, batch: the operations that requests use, on the same platform.
+        entry, batch, lists: the operations that requests use, on the same platform.
         metrics: gets how many clients there are, and how many were too slow.
     """
 
-    def __init__(self, platform: Platform, entry: OrderEntry, batch: BatchEntry, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        platform: Platform,
+        entry: OrderEntry,
+        batch: BatchEntry,
+        lists: ListEntry,
+        metrics: Metrics,
+    ) -> None:
         self._platform = platform
         self.hub = Hub(platform)
-        self._entry = Entry(platform, entry, batch)
+        self._entry = Entry(platform, entry, batch, lists)
         self._snapshots = Snapshots(platform, self.hub)
+        self.protection = Protection(platform)
         self._clients = self._slow = 0
         self._by_subject: Counter[str] = Counter()
         metrics.gauge("qtinfra_stream_clients", "Open stream connections.", lambda: self._clients)
@@ -53,8 +63,9 @@ class Stream:
             lambda: self._slow,
         )
 
-    def close(self) -> None:
-        """Follow the engine no more."""
+    async def close(self) -> None:
+        """Cancel the orders of protected sessions, and follow the engine no more."""
+        await self.protection.close()
         self.hub.close()
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, correlation_id: str) -> None:
@@ -91,6 +102,7 @@ class Stream:
             self.hub,
             self._entry,
             self._snapshots,
+            self.protection,
             receive,
             send,
             authorization=authorization,

@@ -1,7 +1,7 @@
 """The frames of the stream: one JSON object each, told apart by `op`, read as strictly as a request's body.
 
-auth subscribe unsubscribe resync ping      small: every field is checked, everything wrong is named
-orders cancel replace                       a list of items, each read by itself like one request
+auth session subscribe unsubscribe resync ping   small: every field is checked, everything wrong is named
+orders lists cancel replace                      a list of items, each read by itself like one request
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from qtinfra.core.validation.wire import (
     missing_field,
     read_fields,
 )
+from qtinfra.core.validation.wire_algo import flag_field
 from qtinfra.infra.security.tokens import MAX_TOKEN_BYTES
 
 #: The WebSocket subprotocol; a client that offers any must offer this one.
@@ -51,6 +52,8 @@ MAX_ITEMS = 100
 MAX_SUBSCRIPTIONS = 32
 #: Accounts or symbols that one subscription names.
 MAX_NAMES = 100
+#: Longest time for which the orders of a session outlive its connection, seconds.
+MAX_GRACE_S = 300
 
 # --- close codes (RFC 6455, section 7.4; 4000 to 4999 are ours) -------------------------------------------
 POLICY = 1008
@@ -95,12 +98,14 @@ class Op(StrEnum):
     UNSUBSCRIBE = "unsubscribe"
     RESYNC = "resync"
     PING = "ping"
+    SESSION = "session"
     ORDERS = "orders"
+    LISTS = "lists"
     CANCEL = "cancel"
     REPLACE = "replace"
 
 
-ENTRY = (Op.ORDERS, Op.CANCEL, Op.REPLACE)
+ENTRY = (Op.ORDERS, Op.LISTS, Op.CANCEL, Op.REPLACE)
 
 
 class Frame(msgspec.Struct, frozen=True):
@@ -168,6 +173,12 @@ _CONTROL: Mapping[Op, tuple[Field, ...]] = {
     Op.UNSUBSCRIBE: (_OP, _ID),
     Op.RESYNC: (_OP, _ID),
     Op.PING: (_OP, Field("id", id_field)),
+    Op.SESSION: (
+        _OP,
+        _ID,
+        Field("cancel_on_disconnect", flag_field, required=True),
+        Field("grace_s", whole_field(MAX_GRACE_S)),
+    ),
 }
 _ENTRY = (_OP, _ID, Field("items", lambda field, raw: raw, required=True))
 

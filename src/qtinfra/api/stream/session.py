@@ -15,6 +15,7 @@ from qtinfra.api.requests import allow, forbidden
 from qtinfra.api.stream.hub import Follower, Hub
 from qtinfra.api.stream.orders import Answer, Entry
 from qtinfra.api.stream.outbox import Outbox, Subscription
+from qtinfra.api.stream.protection import Guard, Protection
 from qtinfra.api.stream.protocol import (
     ENTRY,
     FAULT,
@@ -40,7 +41,7 @@ from qtinfra.api.views import rfc3339
 from qtinfra.bootstrap.serving import Platform
 from qtinfra.core.exceptions import AuthenticationError, QtInfraError
 from qtinfra.core.security.identity import EVERY_ACCOUNT, Identity
-from qtinfra.core.security.permissions import holds, scope
+from qtinfra.core.security.permissions import Permission, holds, scope
 
 #: The first frame of a connection without a token in its header must come within so many seconds.
 AUTH_WAIT_S = 5.0
@@ -72,6 +73,7 @@ class Session:
     """One client.
 
     Args:
+        protection: cancels the orders of a connection that asked for it when it has ended.
         authorization: value of the Authorization header; None when the first frame brings the token.
         correlation_id: stands in every problem of this connection.
         max_items: bound of the client's outbox.
@@ -83,6 +85,7 @@ class Session:
         hub: Hub,
         entry: Entry,
         snapshots: Snapshots,
+        protection: Protection,
         receive: Receive,
         send: Send,
         *,
@@ -94,6 +97,9 @@ class Session:
         self._hub = hub
         self._entry = entry
         self._snapshots = snapshots
+        self._protection = protection
+        self._guard: Guard | None = None
+        self._displaced = asyncio.Event()
         self._receive = receive
         self._send = send
         self._authorization = authorization
@@ -144,7 +150,7 @@ class Session:
         self.outbox.message(self._welcome())
         tasks = [
             asyncio.create_task(work())
-            for work in (self._read, self._answer, self._write, self._overflowed, self._stopped)
+            for work in (self._read, self._answer, self._write, self._overflowed, self._stopped, self._taken)
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -155,6 +161,8 @@ class Session:
             for task in rest:
                 task.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
+            if self._guard is not None:
+                self._protection.release(self._guard, self._displaced.set)
         if self.outbox.overflowed.is_set():
             raise Closed(TRY_LATER, "slow_consumer")
         for task in done:
@@ -173,6 +181,10 @@ class Session:
     async def _overflowed(self) -> None:
         await self.outbox.overflowed.wait()
         raise Closed(TRY_LATER, "slow_consumer")
+
+    async def _taken(self) -> None:
+        await self._displaced.wait()
+        raise Closed(POLICY, "session_taken")
 
     async def _stopped(self) -> None:
         await self._platform.shard.wait_stopped()
@@ -253,7 +265,7 @@ class Session:
 
     async def _serve(self, frame: Frame) -> None:
         if frame.op in ENTRY:
-            answer = await self._entry.begin(frame, self._identity, self._correlation_id)
+            answer = await self._entry.begin(frame, self._identity, self._correlation_id, self._guard)
             await self._answers.put(answer)
             return
         allow(self._platform, self._identity)
@@ -268,6 +280,8 @@ class Session:
                 self.outbox.message(message("pong", id=frame.id or None, seq=self._platform.durable.seq))
             case Op.AUTH:
                 self._renew(_bearer(frame))
+            case Op.SESSION:
+                self._protect(frame)
 
     def _renew(self, authorization: bytes) -> None:
         """Go on under a newer token of the same bearer with the same rights."""
@@ -276,6 +290,32 @@ class Session:
             raise Closed(POLICY, "identity_changed")
         self._authorization, self._identity = authorization, found
         self.outbox.message(self._welcome())
+
+    def _protect(self, frame: Frame) -> None:
+        """Cancel on disconnect: from now on, or no more."""
+        wanted: bool = frame.fields["cancel_on_disconnect"]
+        grace_s: int = frame.fields.get("grace_s", 0)
+        if not holds(self._identity, Permission.ORDERS_CANCEL):
+            raise forbidden(Permission.ORDERS_CANCEL)
+        if self._guard is not None and self._guard.name != frame.id:
+            raise refusal(409, "session_named", "the session has a name", field="id", limit=self._guard.name)
+        resumed, count = False, 0
+        if wanted:
+            made = self._protection.hold(self._identity.subject, frame.id, grace_s, self._displaced.set)
+            self._guard, resumed = made
+            count = len(self._guard.open_orders())
+        elif self._guard is not None:
+            self._protection.drop(self._guard)
+            self._guard = None
+        said = message(
+            "session",
+            id=frame.id,
+            cancel_on_disconnect=wanted,
+            grace_s=grace_s,
+            resumed=resumed,
+            open_orders=count,
+        )
+        self.outbox.message(said)
 
     # --- subscriptions ------------------------------------------------------------------------------------
 

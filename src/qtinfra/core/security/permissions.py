@@ -1,7 +1,8 @@
 """What each role may do, as one table. What is not granted here is refused.
 
 Duties are separated: who trades sets no limits, who sets limits places no orders (but may cancel them), who
-administers access does neither. `docs/reference/access.md` shows the table and a test holds it to this one.
+administers access and books does neither. `docs/reference/access.md` shows the table and a test holds it to
+this one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Permission(StrEnum):
     KILL_WRITE = "kill:write"
     JOURNAL_READ = "journal:read"
     OPERATIONS_READ = "operations:read"
+    OPERATIONS_WRITE = "operations:write"
+    BOOKS_WRITE = "books:write"
     ADMIN = "admin"
 
 
@@ -46,6 +49,8 @@ MEANING: Mapping[Permission, str] = MappingProxyType(
         Permission.KILL_WRITE: "engage and release kill switches",
         Permission.JOURNAL_READ: "the journal, exports and audit trails",
         Permission.OPERATIONS_READ: "detailed health and internal figures",
+        Permission.OPERATIONS_WRITE: "trading dates, marks, rates, fee schedules and retention",
+        Permission.BOOKS_WRITE: "cash and opening positions of accounts",
         Permission.ADMIN: "users, keys and revocations",
     }
 )
@@ -56,6 +61,7 @@ UNSCOPED: frozenset[Permission] = frozenset(
         Permission.REFERENCE_READ,
         Permission.ROUTE_READ,
         Permission.OPERATIONS_READ,
+        Permission.OPERATIONS_WRITE,
         Permission.ADMIN,
     }
 )
@@ -94,7 +100,15 @@ GRANTS: Mapping[Role, frozenset[Permission]] = MappingProxyType(
         Role.COMPLIANCE: frozenset(
             (*_LOOK, Permission.ANALYTICS_READ, Permission.RISK_READ, Permission.JOURNAL_READ)
         ),
-        Role.ADMIN: frozenset((Permission.REFERENCE_READ, Permission.OPERATIONS_READ, Permission.ADMIN)),
+        Role.ADMIN: frozenset(
+            (
+                Permission.REFERENCE_READ,
+                Permission.OPERATIONS_READ,
+                Permission.OPERATIONS_WRITE,
+                Permission.BOOKS_WRITE,
+                Permission.ADMIN,
+            )
+        ),
     }
 )
 

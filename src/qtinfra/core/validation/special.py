@@ -22,6 +22,7 @@ from qtinfra.core.validation.sessions import (
     check_min_quantity,
     check_price_presence,
 )
+from qtinfra.core.validation.wire_special import NAMES
 
 ON_AUCTION = (TimeInForce.AT_OPEN, TimeInForce.AT_CLOSE)
 #: Types that wait for a trigger.
@@ -93,24 +94,37 @@ def check_terms_of(
     )
 
 
+def _word(field: str) -> str:
+    """A term's name in sentences: the client's, not ours."""
+    return NAMES.get(field, field)
+
+
+def _number(field: str, value: Decimal) -> Refusal | None:
+    """`check_number` in the client's words."""
+    refusal = check_number(field, value)
+    if refusal is None:
+        return None
+    return msgspec.structs.replace(refusal, text=refusal.text.replace(field, _word(field), 1))
+
+
 def _only(field: str, value: object, kind: OrderType, kinds: tuple[OrderType, ...]) -> Refusal | None:
     if (kind in kinds) == (value is not None):
         return None
     if value is None:
-        return Refusal(f"{field}_required", f"a {kind} order needs {field}", field, kind, "none")
-    text = f"a {kind} order has no {field}"
+        return Refusal(f"{field}_required", f"a {kind} order needs {_word(field)}", field, kind, "none")
+    text = f"a {kind} order has no {_word(field)}"
     return Refusal(f"{field}_not_allowed", text, field, ", ".join(kinds), str(value)[:60])
 
 
 def _price(field: str, price: Decimal | None, instrument: Instrument) -> Refusal | None:
     if price is None:
         return None
-    refusal = check_number(field, price)
+    refusal = _number(field, price)
     if refusal is not None or instrument.on_tick(price):
         return refusal
     below, above = instrument.nearest_prices(price)
     tick = plain(instrument.tick_at(price))
-    text = f"{field} must be a multiple of {tick}; nearest are {plain(below)} and {plain(above)}"
+    text = f"{_word(field)} must be a multiple of {tick}; nearest are {plain(below)} and {plain(above)}"
     return Refusal("tick_size", text, field, tick, plain(price))
 
 
@@ -123,38 +137,37 @@ def _step(field: str, value: Decimal | None, instrument: Instrument) -> Refusal 
     if value is None:
         return None
     tick = largest_tick(instrument)
-    refusal = check_number(field, value)
+    refusal = _number(field, value)
     if refusal is not None or is_multiple(value, tick):
         return refusal
-    return Refusal(
-        "tick_size", f"{field} must be a multiple of {plain(tick)}", field, plain(tick), plain(value)
-    )
+    text = f"{_word(field)} must be a multiple of {plain(tick)}"
+    return Refusal("tick_size", text, field, plain(tick), plain(value))
 
 
 def _display(display: Decimal | None, qty: Decimal, instrument: Instrument) -> Refusal | None:
     if display is None:
         return None
-    refusal = check_number("display_qty", display)
+    refusal = _number("display_qty", display)
     if refusal is not None:
         return refusal
     if display > qty:
-        text = "display_qty must not be more than quantity"
+        text = f"{_word('display_qty')} must not be more than quantity"
         return Refusal("display_qty", text, "display_qty", plain(qty), plain(display))
     if not is_multiple(display, instrument.lot_size):
         lot = plain(instrument.lot_size)
-        return Refusal(
-            "lot_size", f"display_qty must be a multiple of {lot}", "display_qty", lot, plain(display)
-        )
+        text = f"{_word('display_qty')} must be a multiple of {lot}"
+        return Refusal("lot_size", text, "display_qty", lot, plain(display))
     return None
 
 
 def _offset(offset: Decimal, kind: OrderType, instrument: Instrument) -> Refusal | None:
     if not in_range(offset):
-        return Refusal("number_out_of_range", "peg_offset has too many digits", "peg_offset", "", str(offset))
+        text = f"{_word('peg_offset')} has too many digits"
+        return Refusal("number_out_of_range", text, "peg_offset", "", str(offset))
     if not offset:
         return None
     if kind is not OrderType.PEGGED:
-        text = f"a {kind} order has no peg_offset"
+        text = f"a {kind} order has no {_word('peg_offset')}"
         return Refusal("peg_offset_not_allowed", text, "peg_offset", OrderType.PEGGED, plain(offset))
     return _step("peg_offset", abs(offset), instrument)
 

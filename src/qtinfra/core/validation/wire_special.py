@@ -106,6 +106,11 @@ NAMES = {
     "expire_time": "expire_at",
     "qty": "quantity",
     "account": "account_id",
+    "avg_cost": "average_cost",
+    "px": "price",
+    "observed_ns": "observed_at",
+    "bought": "bought_currency",
+    "schedule": "lines",
     "algo.start_ns": "algo.start_time",
     "algo.end_ns": "algo.end_time",
 }

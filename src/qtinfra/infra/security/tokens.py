@@ -40,6 +40,8 @@ STATUS: Mapping[str, int] = MappingProxyType(
 
 MAX_TOKEN_BYTES = 8192
 MAX_LEEWAY_S = MAX_CACHE_S = 60
+#: Longest time from `iat` to `exp` unless set otherwise.
+MAX_LIFE_S = 86_400
 ACCESS_TOKEN_TYPES = ("at+jwt", "application/at+jwt")
 
 _SCHEME = b"Bearer "
@@ -140,7 +142,7 @@ class TokenVerifier:
         *,
         revocations: Revocations | None = None,
         algorithms: tuple[str, ...] = ED25519,
-        max_life_s: int = 86_400,
+        max_life_s: int = MAX_LIFE_S,
         cache_s: int = MAX_CACHE_S,
         cache_entries: int = 10_000,
     ) -> None:

@@ -309,9 +309,66 @@ class SyntheticMarket:
         rates = self._make_streams()
         self._cumulative = list(accumulate(rates))
         self._rate = self._cumulative[-1]
-        self._grid_ns = open_ns + GRID_NS
-        self._arrival_ns = open_ns + self._wait_ns(open_ns)
-        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """The first events of the session."""
+        self._grid_ns = self._open_ns + GRID_NS
+        self._arrival_ns = self._open_ns + self._wait_ns(self._open_ns)
+        self._closed = self._calling = False
+
+    @property
+    def calling(self) -> bool:
+        """Whether the venues collect orders for the next session and nothing trades."""
+        return self._calling
+
+    def call(self) -> None:
+        """Collect orders until `open`: limit orders rest without trading."""
+        self._calling = True
+        for venue in self._matching.values():
+            for symbol in self.symbols:
+                venue.begin_call(symbol)
+
+    def open(self, now_ns: int) -> list[VenueReport]:
+        """End the call: each book is uncrossed, then trading goes on until the close.
+
+        Returns:
+            Numbered reports about our orders that traded.
+
+        Raises:
+            ValueError: there is no call, or the session is over.
+        """
+        if not self._calling or now_ns >= self._close_ns:
+            raise ValueError("only a call before the close can end in an open")
+        self._open_ns = now_ns
+        reports: list[VenueReport] = []
+        for mic, venue in self._matching.items():
+            traded = [report for symbol in self.symbols for report in venue.open_auction(symbol, now_ns)]
+            reports += self._sessions[mic].stamp(traded)
+        self._begin()
+        return reports
+
+    def start_day(self, close_ns: int, trade_date: str) -> None:
+        """Call for another session: books, prices and GTC orders are those of the close.
+
+        Args:
+            close_ns: its end, UTC nanoseconds.
+            trade_date: ISO 8601.
+
+        Raises:
+            ValueError: a session runs.
+        """
+        if not (self._closed or self._calling):
+            raise ValueError("a session runs: end it first")
+        self._close_ns = close_ns
+        for venue in self._matching.values():
+            venue.start_day(trade_date)
+        self.call()
+
+    def end_day(self, now_ns: int) -> list[VenueReport]:
+        """Close now instead of at the session's end; numbered reports, empty when it has closed before."""
+        self._close_ns = min(self._close_ns, now_ns)
+        return self._close()
 
     def _make_streams(self) -> list[float]:
         rates: list[float] = []
@@ -347,8 +404,8 @@ class SyntheticMarket:
         return 0.6 + 1.2 * position * position
 
     def next_ns(self) -> int | None:
-        """When the next event happens; None once the session has closed."""
-        if self._closed:
+        """When the next event happens; None once the session has closed, and in a call."""
+        if self._closed or self._calling:
             return None
         return min(self._arrival_ns, self._grid_ns, self._close_ns)
 
