@@ -27,7 +27,7 @@ from qtinfra.engine.evolve_control import CONTROLS
 from qtinfra.engine.evolve_days import DAYS
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import with_risk
-from qtinfra.engine.evolve_routing import with_routing
+from qtinfra.engine.evolve_routing import ROUTING, note_routing
 from qtinfra.engine.evolve_venue import VENUE_REPORTS, fill_up, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
@@ -49,6 +49,8 @@ def evolve(state: State, event: Any) -> None:
     tables = state.tables
     tables.writing = True
     _EVOLVE[type(event)](state, event)
+    if state.routing is not None:
+        note_routing(state, state.routing, event)
     tables.writing = False
     state.seq += 1
     if len(state.closing) >= state.packing.keep + state.packing.block:
@@ -61,17 +63,18 @@ def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect
     Raises:
         InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
     """
-    tables, packing = state.tables, state.packing
+    tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
     for event in events:
         kind = type(event)
         tables.writing = True
         _EVOLVE[kind](state, event)
+        if state.routing is not None:
+            note_routing(state, state.routing, event)
         tables.writing = False
         state.seq += 1
-        effect_of = seen.get(kind)
-        if effect_of is not None:
-            effects += effect_of(state, event)
-        if len(state.closing) >= packing.keep + packing.block:
+        if kind in seen:
+            effects += seen[kind](state, event)
+        if len(closing) >= full:
             pack_closed(state)
 
 
@@ -369,4 +372,4 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     **DAYS,
     **ALGOS,
 }
-_EVOLVE.update(with_routing(with_risk(_EVOLVE)))
+_EVOLVE.update({**with_risk(_EVOLVE), **ROUTING})
