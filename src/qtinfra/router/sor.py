@@ -81,6 +81,11 @@ def plan_over(
     return RoutePlan(legs, reason, bid, ask)
 
 
+def plan_at(order: RiskApproved, offer: Offer, bid: Decimal | None, ask: Decimal | None) -> RoutePlan:
+    """The plan for an order that its best offer covers: all of it there."""
+    return RoutePlan((_leg(order, offer[4], ZERO + order.qty, offer[2], False),), "sweep 1", bid, ask)
+
+
 def _whole(order: RiskApproved, mic: str) -> RouteLeg:
     return RouteLeg(mic, order.order_type, order.tif, order.qty, order.price, order.min_qty)
 
@@ -99,9 +104,9 @@ def displayed(
     """What may be taken, best all-in price first; at equal cost the listing order decides. Only the best one
     when it covers the order. `by_price` as in `plan_over`.
     """
-    enough = _one_venue(order, quotes, venues, lot, by_price)
-    if enough is not None:
-        return [enough]
+    best = best_offer(order.side is _BUY, quotes, venues, lot, by_price)
+    if best is not None and covers(best, order):
+        return [best]
     return offers(order, quotes, venues, lot, by_price)
 
 
@@ -137,21 +142,28 @@ def _price_of(offer: Offer) -> Decimal:
     return offer[2]
 
 
-def _one_venue(
-    order: RiskApproved,
+def covers(offer: Offer, order: RiskApproved) -> bool:
+    """Whether the best of all offers is within the limit and enough for the whole order, as it mostly is:
+    then the others need not be listed.
+    """
+    limit, price = order.price, offer[2]
+    if limit is not None and (price > limit if order.side is _BUY else price < limit):
+        return False
+    return order.qty <= offer[3] and order.tif is not _FOK and not order.min_qty
+
+
+def best_offer(
+    buying: bool,
     quotes: dict[str, VenueQuote],
     venues: tuple[VenueTerms, ...],
     lot: Decimal,
-    by_price: bool,
+    by_price: bool = False,
 ) -> Offer | None:
-    """The best offer when it covers the whole order, as most do: found without listing the others.
+    """The offer that is taken first, whatever an order's limit: found without listing the others.
 
-    None when it does not, when nothing is displayed within the limit, or when a best quote is not in whole
-    lots; then all offers have to be looked at.
+    None when nothing is displayed, or when a best quote is not in whole lots; then all offers have to be
+    looked at.
     """
-    if order.min_qty or order.tif is _FOK:
-        return None
-    buying, limit = order.side is _BUY, order.price
     best: Offer | None = None
     top: Decimal | None = None
     for rank, venue in enumerate(venues):
@@ -160,8 +172,6 @@ def _one_venue(
         if not levels:
             continue
         price, size = levels[0]
-        if limit is not None and (price > limit if buying else price < limit):
-            continue
         cost = price + venue.take_fee if buying else venue.take_fee - price
         if best is None or cost < best[0]:
             best = (cost, rank, price, size, venue.mic)
@@ -171,7 +181,7 @@ def _one_venue(
             top = price
     if top is not None and best is not None and best[2] != top:
         return None
-    if best is None or best[3] < order.qty or best[3] % lot or not best[3].same_quantum(lot):
+    if best is None or best[3] % lot or not best[3].same_quantum(lot):
         return None
     return best
 
