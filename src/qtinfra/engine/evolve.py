@@ -26,7 +26,7 @@ from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
 from qtinfra.engine.evolve_days import DAYS
 from qtinfra.engine.evolve_held import HELD, admit
-from qtinfra.engine.evolve_risk import with_risk
+from qtinfra.engine.evolve_risk import count_accepted, with_risk
 from qtinfra.engine.evolve_routing import ROUTING, note_routing
 from qtinfra.engine.evolve_venue import VENUE_REPORTS, fill_up, note_inbound
 from qtinfra.engine.invariants import invariant
@@ -34,6 +34,8 @@ from qtinfra.engine.packing import pack_closed
 from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, expose, name_request, settle
 from qtinfra.engine.state import State
+
+_VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 
 #: What an event of a kind makes leave, with the state after it.
 Seen = Mapping[type, Callable[[State, Any], list[Effect]]]
@@ -128,6 +130,7 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
     state.open_orders[event.order_id] = True
     if event.special is not None:
         admit(state, order, event.special)
+    count_accepted(state, order, event)
 
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
@@ -162,6 +165,10 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
         order.unallocated -= qty
     invariant(order.unallocated >= ZERO, "no more is routed than is left", order.order_id)
     order.route_attempts += 1
+    if order.version == 1 and order.status is _VALIDATED and order.special is None and event.children:
+        order.version, order.updated_ns = 2, event.ts_ns  # as open as it was accepted: nothing else changes
+        order.status = _ROUTED
+        return
     settle(state, order, event.ts_ns)
 
 

@@ -118,7 +118,7 @@ class Kernel:
         state, command = self.state, inbound.command
         work = _Work(inbound, now_ns, market, state.seq + 1, [], [])
         answers: Sequence[Answer] = ()
-        if isinstance(command, RecordVenueReports):
+        if type(command) is RecordVenueReports:
             for report in command.reports:
                 self._perform(work, RecordVenueReport(report))
         else:

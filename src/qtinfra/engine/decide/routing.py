@@ -65,7 +65,9 @@ def route(
         children.append(
             ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
         )
-    out.add(OrderRouted(order_id, tuple(children), plan.reason, plan.best_bid, plan.best_ask, now_ns))
+    out.events.append(
+        OrderRouted(order_id, tuple(children), plan.reason, plan.best_bid, plan.best_ask, now_ns)
+    )
     return True
 
 
