@@ -121,8 +121,8 @@ def _news(order: Order, exec_type: ExecType, code: str, venue: str) -> Execution
     """`execution_report` of an order that has not traded; `code` is its `fix_status`."""
     qty = order.qty
     return ExecutionReport(
-        order.account, order.order_id, order.cl_ord_id, "", exec_type, code, order.status, qty, ZERO, qty, ZERO,
-        ZERO, None, "", "", None, "", "", order.symbol, venue,
+        order.account, order.order_id, order.cl_ord_id, "", exec_type, code, order.status, qty, ZERO, qty,
+        ZERO, ZERO, None, "", "", None, "", "", order.symbol, venue,
     )  # fmt: skip
 
 
