@@ -189,8 +189,8 @@ class OrderDatabase:
             self.close(own)
         ahead = own.queue_ahead if liquidity is _LIQUIDITY_ADDED else ZERO
         return VenueReport(
-            _KIND_FILL, self.mic, own.ids[-1], 0, "", self.trade_date, "", own.venue_order_id, exec_id, "", qty,
-            px, ZERO, ZERO, False, liquidity, ahead, "", "", now_ns, flag,
+            _KIND_FILL, self.mic, own.ids[-1], 0, "", self.trade_date, "", own.venue_order_id, exec_id, "",
+            qty, px, ZERO, ZERO, False, liquidity, ahead, "", "", now_ns, flag,
         )  # fmt: skip
 
     def bust(self, exec_id: str, now_ns: int) -> VenueReport:
