@@ -66,6 +66,7 @@ def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect
         InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
     """
     tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
+    seq = state.seq
     for event in events:
         kind = type(event)
         tables.writing = True
@@ -73,7 +74,7 @@ def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect
         if state.routing is not None:
             note_routing(state, state.routing, event)
         tables.writing = False
-        state.seq += 1
+        state.seq = seq = seq + 1
         if kind in seen:
             effects += seen[kind](state, event)
         if len(closing) >= full:

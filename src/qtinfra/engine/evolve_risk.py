@@ -121,10 +121,12 @@ def _shift(
 
 def _regross(cell: Cell) -> Decimal:
     """The largest absolute value that the position may take now, noted; how it has changed."""
-    held, before = cell.held, cell.gross
+    held = cell.held
     if_bought, if_sold = abs(held + cell.buy), abs(held - cell.sell)
-    gross = cell.gross = if_bought if if_bought >= if_sold else if_sold
-    return gross - before
+    gross = if_bought if if_bought >= if_sold else if_sold
+    change = gross - cell.gross
+    cell.gross = gross
+    return change
 
 
 def open_price(order: Order, before: OpenRisk) -> Decimal:

@@ -98,10 +98,11 @@ def expose(state: State, order: Order, reserved: Decimal) -> None:
     except KeyError:
         exposure = Exposure()
         state.exposure.setdefault(order.account, {})[order.symbol] = exposure
+    change = reserved - order.reserved if order.reserved else reserved
     if order.side is _BUY:
-        exposure.buy = exposure.buy + (reserved - order.reserved) or ZERO
+        exposure.buy = exposure.buy + change or ZERO
     else:
-        exposure.sell = exposure.sell + (reserved - order.reserved) or ZERO
+        exposure.sell = exposure.sell + change or ZERO
     order.reserved = reserved
 
 

@@ -59,17 +59,20 @@ def plan_over(
     venues: tuple[VenueTerms, ...],
     lot: Decimal = ONE,
     by_price: bool = False,
+    taken: list[Offer] | None = None,
 ) -> RoutePlan:
     """`plan_route` over the live quotes by venue (None: there is no book) and their touch.
 
     Args:
         by_price: better displayed prices come first whatever they cost all in: none is traded through.
+        taken: what `displayed` gives, where it is known already.
     """
     if not venues:
         return RoutePlan((), "no venue")
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
-    taken = displayed(order, quotes, venues, lot, by_price) if quotes else []
+    if taken is None:
+        taken = displayed(order, quotes, venues, lot, by_price) if quotes else []
     if order.tif is _FOK or order.min_qty:
         return RoutePlan((_whole(order, deepest(taken, venues)),), "in one piece", bid, ask)
     if not taken:
@@ -209,7 +212,7 @@ def sweep(
     worst: dict[str, Decimal] = {}
     left = order.qty
     for _, _, price, size, mic in offers:
-        part = min(left, size)
+        part = size if size < left else left
         take[mic] = take.get(mic, ZERO) + part
         worst[mic] = price
         left -= part

@@ -15,7 +15,7 @@ from qtinfra.engine.decide.risk_gate import reapprove, view_of
 from qtinfra.engine.decide.smart_routing import smart_route
 from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
-from qtinfra.router.sor import VenueTerms, covers, plan_at, plan_over, plan_route
+from qtinfra.router.sor import VenueTerms, covers, offers, plan_at, plan_over, plan_route
 
 _BUY = OrderSide.BUY
 
@@ -56,7 +56,8 @@ def route(
         if best is not None and covers(best, approved):
             plan = plan_at(approved, best, view.bid, view.ask)
         else:
-            plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot)
+            known = offers(approved, view.quotes, venues, lot) if best is not None else None
+            plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot, taken=known)
     if not plan.legs:
         return False
     children = []
