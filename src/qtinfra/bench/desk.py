@@ -138,7 +138,7 @@ class Desk:
         return frame
 
     def _leave(self, effect: object) -> None:
-        if isinstance(effect, _REPLIES):
+        if type(effect) in _REPLIES:
             self.replies.append(encode_reply(effect))
         elif isinstance(effect, ToVenue):
             self._heard += self._street.send(effect, self._clock.now_ns())

@@ -24,8 +24,9 @@ def _order_prefix(shard: int, epoch: int) -> str:
 
 
 @lru_cache(maxsize=256)
-def _venue_prefix(shard: int, epoch: int) -> str:
-    return f"{base36(shard)}-{base36(epoch)}-"
+def _venue_prefix(shard: int, epoch: int, high: int) -> str:
+    """Shard, epoch and all but the last two digits of the sequence, which many ids have in common."""
+    return f"{base36(shard)}-{base36(epoch)}-{base36(high) if high else ''}"
 
 
 def order_id(shard: int, epoch: int, seq: int) -> str:
@@ -34,13 +35,16 @@ def order_id(shard: int, epoch: int, seq: int) -> str:
     Layout: shard 16 bits, epoch 32, version, 12 high bits of the sequence, variant, 50 low bits. Ids of one
     epoch sort by sequence.
     """
+    if seq < 1 << 48:
+        return f"{_order_prefix(shard, epoch)}000-8000-{seq:012x}"
     high, low = seq >> 50 & 0xFFF, f"{0b10 << 62 | seq & 0x3_FFFF_FFFF_FFFF:016x}"
     return f"{_order_prefix(shard, epoch)}{high:03x}-{low[:4]}-{low[4:]}"
 
 
 def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:
     """A client order id for a venue (FIX 11): short, and new for every order, cancel and replace."""
-    text = _venue_prefix(shard, epoch) + base36(seq)
+    high, pair = divmod(seq, 1296)
+    text = _venue_prefix(shard, epoch, high) + (_PAIRS[pair] if high else base36(pair))
     return f"{text}-{base36(leg)}" if leg else text
 
 

@@ -94,36 +94,31 @@ class RecordedMarket:
         return self._books.get(symbol)
 
 
-class RecordingMarket:
-    """Passes books through from another view and keeps those that were asked for."""
+class RecordingMarket(msgspec.Struct, gc=False):
+    """Passes books through from another view and keeps those that were asked for, by symbol."""
 
-    __slots__ = ("_source", "_used")
-
-    def __init__(self, source: MarketView) -> None:
-        self._source = source
-        self._used: dict[str, ConsolidatedBook] | None = None
+    source: MarketView
+    used: dict[str, ConsolidatedBook] = {}
 
     def book(self, symbol: str) -> ConsolidatedBook | None:
-        if self._used is None:
-            self._used = {}
-        known = self._used.get(symbol)
+        known = self.used.get(symbol)
         if known is None:
-            known = self._source.book(symbol)
+            known = self.source.book(symbol)
             if known is not None:
-                self._used[symbol] = known
+                self.used[symbol] = known
         return known
 
     def peek(self, symbol: str) -> ConsolidatedBook | None:
         """The book without keeping it: who then decides something asks for it by `book` as well."""
-        known = self._used.get(symbol) if self._used is not None else None
-        return known if known is not None else self._source.book(symbol)
+        known = self.used.get(symbol)
+        return known if known is not None else self.source.book(symbol)
 
     def take(self) -> tuple[ConsolidatedBook, ...]:
         """The books used since the last call."""
-        if not self._used:
+        if not self.used:
             return ()
-        used = tuple(self._used.values())
-        self._used = None
+        used = tuple(self.used.values())
+        self.used = {}
         return used
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from qtinfra.core import algo_events as al
@@ -37,12 +38,15 @@ from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
 _FILLED = OrderStatus.FILLED
+_ROUTED = OrderStatus.ROUTED
 _EXEC_NEW = ExecType.NEW
 _EXEC_PENDING_NEW = ExecType.PENDING_NEW
 _EXEC_TRADE = ExecType.TRADE
 
 
 _CENT = Decimal("0.01")
+#: Prices come again and again: their written form is remembered.
+_written_price = lru_cache(maxsize=4096)(canonical)
 
 
 def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
@@ -113,21 +117,20 @@ def execution_report(
     )
 
 
-def _plain_report(
-    order: Order,
-    exec_type: ExecType,
-    venue: str,
-    last_qty: Decimal = ZERO,
-    last_px: Decimal | None = None,
-    exec_id: str = "",
-    text: str = "",
-) -> ExecutionReport:
-    """`execution_report` for the three kinds that every order has, without keywords: they cost."""
-    qty, cum_qty, status = order.qty, order.cum_qty, order.status
-    if not cum_qty:
-        avg_px = ZERO
-    elif last_px is not None and last_qty == cum_qty and last_px.same_quantum(_CENT):
-        avg_px = canonical(last_px)  # the one execution's price, and no digit of it to round
+def _news(order: Order, exec_type: ExecType, code: str, venue: str) -> ExecutionReport:
+    """`execution_report` of an order that has not traded; `code` is its `fix_status`."""
+    qty = order.qty
+    return ExecutionReport(
+        order.account, order.order_id, order.cl_ord_id, "", exec_type, code, order.status, qty, ZERO, qty,
+        ZERO, ZERO, None, "", "", None, "", "", order.symbol, venue,
+    )  # fmt: skip
+
+
+def _trade(order: Order, event: ev.OrderFilled) -> ExecutionReport:
+    """`execution_report` of an execution, without keywords: they cost."""
+    qty, cum_qty, status, last_px = order.qty, order.cum_qty, order.status, event.px
+    if event.qty == cum_qty and last_px.same_quantum(_CENT):
+        avg_px = _written_price(last_px)  # the one execution's price, and no digit of it to round
     else:
         avg_px = average(order.notional, cum_qty)
     return ExecutionReport(
@@ -135,22 +138,22 @@ def _plain_report(
         order.order_id,
         order.cl_ord_id,
         "",
-        exec_type,
+        _EXEC_TRADE,
         "2" if status is _FILLED else fix_status(order),
         status,
         qty,
         cum_qty,
         ZERO if cum_qty >= qty or order.closed is not None else qty - cum_qty,
         avg_px,
-        last_qty,
+        event.qty,
         last_px,
-        exec_id,
+        event.exec_id,
         "",
         None,
         "",
-        text,
+        "late fill" if event.late else "",
         order.symbol,
-        venue,
+        event.venue,
     )
 
 
@@ -187,7 +190,9 @@ def _nothing(
 
 def _accepted(state: State, event: ev.OrderAccepted) -> list[Effect]:
     order = state.orders[event.order_id]
-    return [_plain_report(order, _EXEC_NEW if order.acked else _EXEC_PENDING_NEW, "")]
+    if order.acked:
+        return [_news(order, _EXEC_NEW, "0", "")]
+    return [_news(order, _EXEC_PENDING_NEW, "A", "")]
 
 
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
@@ -423,13 +428,14 @@ def _peg_repriced(state: State, event: sp.PegRepriced) -> list[Effect]:
 def _child_acked(state: State, event: ev.ChildAcked) -> list[Effect]:
     if not event.first:
         return []
-    return [_plain_report(state.orders[event.order_id], _EXEC_NEW, event.venue)]
+    order = state.orders[event.order_id]
+    if order.status is _ROUTED and not order.cum_qty:
+        return [_news(order, _EXEC_NEW, "0", event.venue)]
+    return [execution_report(order, _EXEC_NEW, venue=event.venue)]
 
 
 def _filled(state: State, event: ev.OrderFilled) -> list[Effect]:
-    text = "late fill" if event.late else ""
-    order = state.orders[event.order_id]
-    return [_plain_report(order, _EXEC_TRADE, event.venue, event.qty, event.px, event.exec_id, text)]
+    return [_trade(state.orders[event.order_id], event)]
 
 
 def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:

@@ -26,14 +26,16 @@ from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
 from qtinfra.engine.evolve_days import DAYS
 from qtinfra.engine.evolve_held import HELD, admit
-from qtinfra.engine.evolve_risk import with_risk
-from qtinfra.engine.evolve_routing import with_routing
+from qtinfra.engine.evolve_risk import count_accepted, with_risk
+from qtinfra.engine.evolve_routing import ROUTING, note_routing
 from qtinfra.engine.evolve_venue import VENUE_REPORTS, fill_up, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
 from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, expose, name_request, settle
 from qtinfra.engine.state import State
+
+_VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 
 #: What an event of a kind makes leave, with the state after it.
 Seen = Mapping[type, Callable[[State, Any], list[Effect]]]
@@ -49,6 +51,8 @@ def evolve(state: State, event: Any) -> None:
     tables = state.tables
     tables.writing = True
     _EVOLVE[type(event)](state, event)
+    if state.routing is not None:
+        note_routing(state, state.routing, event)
     tables.writing = False
     state.seq += 1
     if len(state.closing) >= state.packing.keep + state.packing.block:
@@ -61,17 +65,19 @@ def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect
     Raises:
         InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
     """
-    tables, packing = state.tables, state.packing
+    tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
+    seq = state.seq
     for event in events:
         kind = type(event)
         tables.writing = True
         _EVOLVE[kind](state, event)
+        if state.routing is not None:
+            note_routing(state, state.routing, event)
         tables.writing = False
-        state.seq += 1
-        effect_of = seen.get(kind)
-        if effect_of is not None:
-            effects += effect_of(state, event)
-        if len(state.closing) >= packing.keep + packing.block:
+        state.seq = seq = seq + 1
+        if kind in seen:
+            effects += seen[kind](state, event)
+        if len(closing) >= full:
             pack_closed(state)
 
 
@@ -125,6 +131,7 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
     state.open_orders[event.order_id] = True
     if event.special is not None:
         admit(state, order, event.special)
+    count_accepted(state, order, event)
 
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
@@ -159,6 +166,10 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
         order.unallocated -= qty
     invariant(order.unallocated >= ZERO, "no more is routed than is left", order.order_id)
     order.route_attempts += 1
+    if order.version == 1 and order.status is _VALIDATED and order.special is None and event.children:
+        order.version, order.updated_ns = 2, event.ts_ns  # as open as it was accepted: nothing else changes
+        order.status = _ROUTED
+        return
     settle(state, order, event.ts_ns)
 
 
@@ -369,4 +380,4 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     **DAYS,
     **ALGOS,
 }
-_EVOLVE.update(with_routing(with_risk(_EVOLVE)))
+_EVOLVE.update({**with_risk(_EVOLVE), **ROUTING})

@@ -64,16 +64,18 @@ def _amounts(state: State, account: str, symbol: str) -> list[Amounts]:
 
 
 def _cell(state: State, account: str, symbol: str) -> Cell:
-    risk = state.risk
-    by_symbol = risk.cells.get(account)
-    if by_symbol is None:
-        by_symbol = risk.cells[account] = {}
-    cell = by_symbol.get(symbol)
-    if cell is None:
-        cell = by_symbol[symbol] = Cell()
-        profile = risk.memo.profiles.get((account, symbol))
-        if profile is not None:
-            profile.cell = cell
+    try:
+        return state.risk.cells[account][symbol]
+    except KeyError:
+        return _new_cell(state, account, symbol)
+
+
+def _new_cell(state: State, account: str, symbol: str) -> Cell:
+    risk, cell = state.risk, Cell()
+    risk.cells.setdefault(account, {})[symbol] = cell
+    profile = risk.memo.profiles.get((account, symbol))
+    if profile is not None:
+        profile.cell = cell
     return cell
 
 
@@ -82,24 +84,28 @@ def _shift(
     account: str,
     symbol: str,
     cell: Cell,
+    buying: bool,
+    opened: Decimal,
     held: Decimal = ZERO,
-    buy: Decimal = ZERO,
-    sell: Decimal = ZERO,
     traded: Decimal = ZERO,
 ) -> None:
-    """Add changes of value to the account's cell in the symbol and to the sums above it."""
-    units, buys, sells = cell.held, cell.buy, cell.sell
+    """Add changes of value to the account's cell in the symbol and to the sums above it.
+
+    Args:
+        opened: what is open more on the side that `buying` names.
+    """
     if held:
-        units = cell.held = units + held
-    if buy:
-        buys = cell.buy = buys + buy
-    if sell:
-        sells = cell.sell = sells + sell
-    if_bought, if_sold = abs(units + buys), abs(units - sells)
-    gross = if_bought if if_bought >= if_sold else if_sold
-    change = gross - cell.gross
-    cell.gross = gross
-    long, short, used = held + buy, sell - held, buy + sell + traded
+        cell.held += held
+    if not opened:
+        long, short = held, -held
+    elif buying:
+        cell.buy += opened
+        long, short = (held + opened, -held) if held else (opened, ZERO)
+    else:
+        cell.sell += opened
+        long, short = (held, opened - held) if held else (ZERO, opened)
+    used = opened + traded if traded else opened
+    change = _regross(cell)
     for sums in _amounts(state, account, symbol):
         if change:
             sums.gross += change
@@ -111,6 +117,16 @@ def _shift(
             sums.used += used
         if traded:
             sums.traded += traded
+
+
+def _regross(cell: Cell) -> Decimal:
+    """The largest absolute value that the position may take now, noted; how it has changed."""
+    held = cell.held
+    if_bought, if_sold = abs(held + cell.buy), abs(held - cell.sell)
+    gross = if_bought if if_bought >= if_sold else if_sold
+    change = gross - cell.gross
+    cell.gross = gross
+    return change
 
 
 def open_price(order: Order, before: OpenRisk) -> Decimal:
@@ -128,11 +144,8 @@ def count_order(state: State, order: Order) -> None:
     """Bring the sums, and the locate, in line with what the order has open."""
     change = _reopened(state, order)
     if change:
-        cell = _cell(state, order.account, order.symbol)
-        if order.side is _BUY:
-            _shift(state, order.account, order.symbol, cell, buy=change)
-        else:
-            _shift(state, order.account, order.symbol, cell, sell=change)
+        account, symbol = order.account, order.symbol
+        _shift(state, account, symbol, _cell(state, account, symbol), order.side is _BUY, change)
 
 
 def _reopened(state: State, order: Order) -> Decimal:
@@ -176,7 +189,7 @@ def count_position(state: State, account: str, symbol: str, px: Decimal | None =
     cell = _cell(state, account, symbol)
     change = _revalued(state, account, symbol, cell, px)
     if change:
-        _shift(state, account, symbol, cell, held=change)
+        _shift(state, account, symbol, cell, True, ZERO, change)
 
 
 def _revalued(state: State, account: str, symbol: str, cell: Cell, px: Decimal | None) -> Decimal:
@@ -194,7 +207,7 @@ def _revalued(state: State, account: str, symbol: str, cell: Cell, px: Decimal |
 
 def _trade(state: State, account: str, symbol: str, value: Decimal) -> None:
     traded = value * state.instruments[symbol].multiplier
-    _shift(state, account, symbol, _cell(state, account, symbol), traded=traded)
+    _shift(state, account, symbol, _cell(state, account, symbol), True, ZERO, ZERO, traded)
 
 
 def rebuild(state: State) -> None:
@@ -254,8 +267,9 @@ def _of_order(state: State, event: Any) -> None:
         count_order(state, order)
 
 
-def _accepted(state: State, event: ev.OrderAccepted) -> None:
-    risk, order, special = state.risk, state.orders[event.order_id], event.special
+def count_accepted(state: State, order: Order, event: ev.OrderAccepted) -> None:
+    """A new order: what it may execute, its message, its flow and the price it was measured against."""
+    risk, special = state.risk, event.special
     price = event.price
     if price is None:
         price = special.stop_px if special is not None else None
@@ -289,11 +303,22 @@ def _open_plain(state: State, order: Order, price: Decimal) -> None:
     account, symbol = order.account, order.symbol
     value = order.reserved * price * state.instruments[symbol].multiplier
     state.risk.open[order.order_id] = OpenRisk(order.reserved, price, value)
-    cell = _cell(state, account, symbol)
-    if order.side is _BUY:
-        _shift(state, account, symbol, cell, ZERO, value)
+    cell, buying = _cell(state, account, symbol), order.side is _BUY
+    if not value:
+        return
+    if buying:
+        cell.buy += value
     else:
-        _shift(state, account, symbol, cell, ZERO, ZERO, value)
+        cell.sell += value
+    change = _regross(cell)
+    for sums in _amounts(state, account, symbol):
+        if change:
+            sums.gross += change
+        if buying:
+            sums.long += value
+        else:
+            sums.short += value
+        sums.used += value
 
 
 def _message(state: State, account: str, symbol: str, ts_ns: int) -> None:
@@ -316,19 +341,19 @@ def _amend_requested(state: State, event: ev.ReplaceRequested | ev.CancelRequest
         _message(state, order.account, order.symbol, event.ts_ns)
 
 
-def _filled(state: State, event: ev.OrderFilled) -> None:
-    """What was traded, the position and what is still open: one change of the sums."""
+def count_fill(state: State, order: Order, event: ev.OrderFilled, value: Decimal) -> None:
+    """What was traded, the position and what is still open: one change of the sums.
+
+    Args:
+        value: quantity times price of the execution, per multiplier.
+    """
     account, symbol = event.account, event.symbol
     cell = _cell(state, account, symbol)
     held = _revalued(state, account, symbol, cell, event.px)
-    order = state.orders[event.order_id]
     change, traded = _reopened(state, order), ZERO
     if event.trade_date >= state.trade_date:
-        traded = event.qty * event.px * state.instruments[symbol].multiplier
-    if event.side is _BUY:
-        _shift(state, account, symbol, cell, held, change, ZERO, traded)
-    else:
-        _shift(state, account, symbol, cell, held, ZERO, change, traded)
+        traded = value * state.instruments[symbol].multiplier
+    _shift(state, account, symbol, cell, event.side is _BUY, change, held, traded)
 
 
 def _undo_trade(state: State, event: ev.ExecutionBusted | ev.ExecutionCorrected) -> None:
@@ -499,10 +524,8 @@ _AFTER: dict[type, Handler] = {
     ev.CommandQuarantined: _control_changed,
     ev.Unfrozen: _control_changed,
     ev.DayOpened: _day_opened,
-    ev.OrderAccepted: _accepted,
     ev.CancelRequested: _amend_requested,
     ev.ReplaceRequested: _amend_requested,
-    ev.OrderFilled: _filled,
     ev.ExecutionBusted: _taken_back,
     ev.ExecutionCorrected: _taken_back,
     ev.OrderRestated: _adjusted,
@@ -510,8 +533,10 @@ _AFTER: dict[type, Handler] = {
     sp.TermsReplaced: _terms_replaced,
 }
 
-#: Events that do not change what is open.
+#: Events that do not change what is open, and those whose handlers count it themselves.
 _QUIET: tuple[type, ...] = (
+    ev.OrderAccepted,
+    ev.OrderFilled,
     ev.OrderRejected,
     ev.DuplicateRefused,
     ev.BreakRaised,

@@ -1,4 +1,5 @@
-"""The part of evolve that keeps what routing learns: `engine.evolve` has these functions in its table.
+"""The part of evolve that keeps what routing learns: `engine.evolve` has `ROUTING` in its table, and calls
+`note_routing` after every event while routing is on.
 
 Every venue order is a trial of its activity from OrderRouted to its end; counts, delays, costs and what
 stands at a venue follow the events that report them.
@@ -235,7 +236,7 @@ def _nothing(state: State, event: re.RouteScored) -> None:
     del state, event
 
 
-_OWN: dict[type, Handler] = {
+ROUTING: dict[type, Handler] = {
     re.RoutingPolicySet: _policy_set,
     re.VenueLimitSet: _limit_set,
     re.OrderProtectionSet: _protection_set,
@@ -262,21 +263,11 @@ _AFTER: dict[type, _After] = {
 }
 
 
-def with_routing(handlers: dict[type, Handler]) -> dict[type, Handler]:
-    """The handlers of evolve, those of venue orders followed by what routing makes of them."""
-    found = {**handlers, **_OWN}
-    for kind, after in _AFTER.items():
-        found[kind] = _joined(handlers[kind], after)
-    return found
-
-
-def _joined(handler: Handler, after: _After) -> Handler:
-    def joined(state: State, event: Any) -> None:
-        handler(state, event)
-        if state.routing is not None:
-            after(state, state.routing, event)
-
-    return joined
+def note_routing(state: State, routing: RoutingState, event: Any) -> None:
+    """What routing makes of an event that has been applied."""
+    after = _AFTER.get(type(event))
+    if after is not None:
+        after(state, routing, event)
 
 
 def held_at(state: State, mic: str) -> Decimal:

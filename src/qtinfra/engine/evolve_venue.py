@@ -18,6 +18,7 @@ from qtinfra.core.models import (
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER
 from qtinfra.engine.evolve_books import charge_fill, post_change, rebook
 from qtinfra.engine.evolve_pnl import follow
+from qtinfra.engine.evolve_risk import count_fill
 from qtinfra.engine.settle import heard, known, release, settle
 from qtinfra.engine.state import State
 
@@ -116,6 +117,7 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
     if state.pnl is not None:
         follow(state, event.account, event.symbol)
     settle(state, order, event.ts_ns)
+    count_fill(state, order, event, value)
 
 
 def _take_from_child(order: Order, child: Child, qty: Decimal) -> None:
@@ -125,7 +127,8 @@ def _take_from_child(order: Order, child: Child, qty: Decimal) -> None:
     child.leaves = left if left > ZERO else ZERO
     if child.status is not _CHILD_LIVE and child.status in (_CHILD_SENT, _CHILD_UNKNOWN):
         heard(order, child)
-    fill_up(child)
+    if not child.leaves:
+        fill_up(child)
 
 
 def fill_up(child: Child) -> None:

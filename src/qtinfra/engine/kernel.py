@@ -118,7 +118,7 @@ class Kernel:
         state, command = self.state, inbound.command
         work = _Work(inbound, now_ns, market, state.seq + 1, [], [])
         answers: Sequence[Answer] = ()
-        if isinstance(command, RecordVenueReports):
+        if type(command) is RecordVenueReports:
             for report in command.reports:
                 self._perform(work, RecordVenueReport(report))
         else:
@@ -138,12 +138,6 @@ class Kernel:
         except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
             decision = self._quarantine(command, "decide", error)
         self._apply(work, command, mark, decision)
-        if state.specials:
-            aftermath(state, decision.events, decision)
-        if state.algos.parents:
-            algo_aftermath(state, decision.events, decision)
-        if state.routing is not None:
-            routing_aftermath(state, decision.events, decision)
         if decision.follow_ups:
             self._follow_up(work, command, mark, list(decision.follow_ups))
         return decision.answers
@@ -163,27 +157,29 @@ class Kernel:
                 step = self._quarantine(command, "follow-up", error)
                 follow_ups.clear()
             self._apply(work, command, mark, step)
-            if state.specials:
-                aftermath(state, step.events, step)
-            if state.algos.parents:
-                algo_aftermath(state, step.events, step)
-            if state.routing is not None:
-                routing_aftermath(state, step.events, step)
             follow_ups.extend(step.follow_ups)
 
     def _apply(self, work: _Work, command: AnyCommand, mark: int, decision: Decision) -> None:
-        """Let events change the state. When one cannot, the record that stops the shard keeps what was done
-        before this command, or report, and quarantines it; later reports of the record were never taken.
+        """Let events change the state, and have decided next what that calls for. When one cannot, the record
+        that stops the shard keeps what was done before this command, or report, and quarantines it; later
+        reports of the record were never taken.
         """
+        state, events = self.state, decision.events
         try:
-            evolve_all(self.state, decision.events, EFFECTS, work.effects)
+            evolve_all(state, events, EFFECTS, work.effects)
         except MemoryError:
             raise
         except Exception as error:
             poisoned = self._quarantine(command, "evolve", error).events
             entry = self._entry(work, [*work.events[:mark], *poisoned])
             raise KernelStoppedError(entry, error) from error
-        work.events += decision.events
+        work.events += events
+        if state.specials:
+            aftermath(state, events, decision)
+        if state.algos.parents:
+            algo_aftermath(state, events, decision)
+        if state.routing is not None:
+            routing_aftermath(state, events, decision)
 
     def _entry(self, work: _Work, events: list[AnyEvent]) -> Entry:
         inbound = work.inbound

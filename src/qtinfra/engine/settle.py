@@ -45,12 +45,14 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
         order.status = status
     held, children = ZERO, state.children
     for child_id in order.children:
-        held += children[child_id].leaves
+        child_leaves = children[child_id].leaves
+        if child_leaves:
+            held += child_leaves
     open_now, cum_qty, qty = order.closed is None, order.cum_qty, order.qty
     leaves = qty - cum_qty if open_now and cum_qty < qty else ZERO
     reserved = held if held > leaves else leaves
     if open_now:
-        order.unallocated = reserved - held
+        order.unallocated = reserved - held if held else reserved
         pending = order.pending_replace
         if pending is not None and pending.qty - cum_qty > reserved:
             reserved = pending.qty - cum_qty
@@ -91,16 +93,16 @@ def _awaited(order: Order) -> bool:
 
 def expose(state: State, order: Order, reserved: Decimal) -> None:
     """Count `reserved` units of the order as open in its account and symbol."""
-    by_symbol = state.exposure.get(order.account)
-    if by_symbol is None:
-        by_symbol = state.exposure[order.account] = {}
-    exposure = by_symbol.get(order.symbol)
-    if exposure is None:
-        exposure = by_symbol[order.symbol] = Exposure()
+    try:
+        exposure = state.exposure[order.account][order.symbol]
+    except KeyError:
+        exposure = Exposure()
+        state.exposure.setdefault(order.account, {})[order.symbol] = exposure
+    change = reserved - order.reserved if order.reserved else reserved
     if order.side is _BUY:
-        exposure.buy = exposure.buy + (reserved - order.reserved) or ZERO
+        exposure.buy = exposure.buy + change or ZERO
     else:
-        exposure.sell = exposure.sell + (reserved - order.reserved) or ZERO
+        exposure.sell = exposure.sell + change or ZERO
     order.reserved = reserved
 
 

@@ -109,6 +109,11 @@ class AccountLimits(msgspec.Struct, frozen=True, gc=False):
     net: tuple[ScopeLimit, ...]
     credit: tuple[ScopeLimit, ...]
 
+    @property
+    def max_order_value(self) -> Decimal | None:
+        """The largest value of one order in any symbol, in the instrument's currency."""
+        return self.values[_BY_BOTH.index(LimitRule.MAX_ORDER_VALUE.value)]
+
 
 class SymbolLimits(msgspec.Struct, frozen=True, gc=False):
     """What applies to everybody in a symbol; `values` is empty when nothing does."""

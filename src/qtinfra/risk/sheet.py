@@ -44,13 +44,21 @@ class LimitSheet(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScopeSheet(msgspec.Struct, frozen=True, gc=False):
-    """The limits on the totals of an account, its client or its firm, with these totals, live."""
+    """The limits on the totals of an account, its client or its firm, with these totals, live.
+
+    Attributes:
+        clear_gross, clear_net, clear_credit: up to these totals no single order can reach the limit, as large
+            as the account's orders may be.
+    """
 
     home: Amounts
     foreign: Mapping[str, Amounts]
     gross: Decimal
     net: Decimal
     credit: Decimal
+    clear_gross: Decimal
+    clear_net: Decimal
+    clear_credit: Decimal
 
 
 def _or_unlimited(value: Decimal | None) -> Decimal:
@@ -89,10 +97,11 @@ def scope_sheets(limits: AccountLimits) -> tuple[ScopeSheet, ...]:
     for column, scoped in enumerate((limits.gross, limits.net, limits.credit)):
         for limit in scoped:
             found.setdefault(limit.key, [None, None, None])[column] = limit
-    return tuple(_scope(row) for row in found.values())
+    return tuple(_scope(row, limits.max_order_value) for row in found.values())
 
 
-def _scope(row: list[ScopeLimit | None]) -> ScopeSheet:
+def _scope(row: list[ScopeLimit | None], largest: Decimal | None) -> ScopeSheet:
     known = next(limit for limit in row if limit is not None)
-    gross, net, credit = (UNLIMITED if limit is None else limit.value for limit in row)
-    return ScopeSheet(known.home, known.foreign, gross, net, credit)
+    bounds = tuple(UNLIMITED if limit is None else limit.value for limit in row)
+    clear = (-UNLIMITED if largest is None else bound - largest for bound in bounds)
+    return ScopeSheet(known.home, known.foreign, *bounds, *clear)

@@ -59,17 +59,20 @@ def plan_over(
     venues: tuple[VenueTerms, ...],
     lot: Decimal = ONE,
     by_price: bool = False,
+    taken: list[Offer] | None = None,
 ) -> RoutePlan:
     """`plan_route` over the live quotes by venue (None: there is no book) and their touch.
 
     Args:
         by_price: better displayed prices come first whatever they cost all in: none is traded through.
+        taken: what `displayed` gives, where it is known already.
     """
     if not venues:
         return RoutePlan((), "no venue")
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
-    taken = displayed(order, quotes, venues, lot, by_price) if quotes else []
+    if taken is None:
+        taken = displayed(order, quotes, venues, lot, by_price) if quotes else []
     if order.tif is _FOK or order.min_qty:
         return RoutePlan((_whole(order, deepest(taken, venues)),), "in one piece", bid, ask)
     if not taken:
@@ -79,6 +82,11 @@ def plan_over(
         return RoutePlan((_whole(order, venues[0].mic),), "nothing displayed: primary listing", bid, ask)
     legs, reason = sweep(order, taken, venues)
     return RoutePlan(legs, reason, bid, ask)
+
+
+def plan_at(order: RiskApproved, offer: Offer, bid: Decimal | None, ask: Decimal | None) -> RoutePlan:
+    """The plan for an order that its best offer covers: all of it there."""
+    return RoutePlan((_leg(order, offer[4], ZERO + order.qty, offer[2], False),), "sweep 1", bid, ask)
 
 
 def _whole(order: RiskApproved, mic: str) -> RouteLeg:
@@ -99,9 +107,9 @@ def displayed(
     """What may be taken, best all-in price first; at equal cost the listing order decides. Only the best one
     when it covers the order. `by_price` as in `plan_over`.
     """
-    enough = _one_venue(order, quotes, venues, lot, by_price)
-    if enough is not None:
-        return [enough]
+    best = best_offer(order.side is _BUY, quotes, venues, lot, by_price)
+    if best is not None and covers(best, order):
+        return [best]
     return offers(order, quotes, venues, lot, by_price)
 
 
@@ -137,21 +145,28 @@ def _price_of(offer: Offer) -> Decimal:
     return offer[2]
 
 
-def _one_venue(
-    order: RiskApproved,
+def covers(offer: Offer, order: RiskApproved) -> bool:
+    """Whether the best of all offers is within the limit and enough for the whole order, as it mostly is:
+    then the others need not be listed.
+    """
+    limit, price = order.price, offer[2]
+    if limit is not None and (price > limit if order.side is _BUY else price < limit):
+        return False
+    return order.qty <= offer[3] and order.tif is not _FOK and not order.min_qty
+
+
+def best_offer(
+    buying: bool,
     quotes: dict[str, VenueQuote],
     venues: tuple[VenueTerms, ...],
     lot: Decimal,
-    by_price: bool,
+    by_price: bool = False,
 ) -> Offer | None:
-    """The best offer when it covers the whole order, as most do: found without listing the others.
+    """The offer that is taken first, whatever an order's limit: found without listing the others.
 
-    None when it does not, when nothing is displayed within the limit, or when a best quote is not in whole
-    lots; then all offers have to be looked at.
+    None when nothing is displayed, or when a best quote is not in whole lots; then all offers have to be
+    looked at.
     """
-    if order.min_qty or order.tif is _FOK:
-        return None
-    buying, limit = order.side is _BUY, order.price
     best: Offer | None = None
     top: Decimal | None = None
     for rank, venue in enumerate(venues):
@@ -160,8 +175,6 @@ def _one_venue(
         if not levels:
             continue
         price, size = levels[0]
-        if limit is not None and (price > limit if buying else price < limit):
-            continue
         cost = price + venue.take_fee if buying else venue.take_fee - price
         if best is None or cost < best[0]:
             best = (cost, rank, price, size, venue.mic)
@@ -171,7 +184,7 @@ def _one_venue(
             top = price
     if top is not None and best is not None and best[2] != top:
         return None
-    if best is None or best[3] < order.qty or best[3] % lot or not best[3].same_quantum(lot):
+    if best is None or best[3] % lot or not best[3].same_quantum(lot):
         return None
     return best
 
@@ -199,7 +212,7 @@ def sweep(
     worst: dict[str, Decimal] = {}
     left = order.qty
     for _, _, price, size, mic in offers:
-        part = min(left, size)
+        part = size if size < left else left
         take[mic] = take.get(mic, ZERO) + part
         worst[mic] = price
         left -= part

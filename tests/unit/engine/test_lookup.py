@@ -21,8 +21,9 @@ from qtinfra.core.extended_models import (
     Venue,
     VenueStatus,
 )
-from qtinfra.core.market import NO_MARKET
+from qtinfra.core.market import NO_MARKET, ConsolidatedBook, VenueQuote
 from qtinfra.core.models import AssetClass, Currency
+from qtinfra.engine.decide.risk_gate import view_of
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State, decode_state, encode_state, state_hash
@@ -76,3 +77,26 @@ def test_what_is_remembered_is_neither_encoded_nor_hashed(kernel: Kernel) -> Non
     open_venues(kernel.state, "TEST")
     assert state_hash(kernel.state) == before
     assert decode_state(encode_state(kernel.state)) == kernel.state
+
+
+def best(kernel: Kernel, book: ConsolidatedBook) -> str | None:
+    """The venue that a buy goes to first."""
+    state = kernel.state
+    offer = view_of(state, book).best_of(open_venues(state, "TEST"), Decimal(1), True)
+    return offer[4] if offer is not None else None
+
+
+def test_the_best_offer_that_is_remembered_follows_the_book_and_the_venues(kernel: Kernel) -> None:
+    def quote(mic: str, price: str) -> VenueQuote:
+        return VenueQuote(mic, (), ((Decimal(price), Decimal(100)),), 1)
+
+    book = ConsolidatedBook("TEST", (quote("XAAA", "10.01"), quote("XBBB", "10.02")))
+    assert (best(kernel, book), best(kernel, book)) == ("XAAA", "XAAA")
+    run(kernel, SetVenueStatus("XAAA", VenueStatus.DISCONNECTED))
+    assert best(kernel, book) == "XBBB"
+    run(kernel, SetVenueStatus("XAAA", VenueStatus.CONNECTED))
+    run(kernel, SetReference((), (), (Venue("XAAA", "dear", Currency.USD, Decimal(1)),)))
+    assert best(kernel, book) == "XBBB"
+    moved = ConsolidatedBook("TEST", (quote("XAAA", "8.01"), quote("XBBB", "10.02")))
+    assert best(kernel, moved) == "XAAA"
+    assert best(kernel, ConsolidatedBook("TEST", ())) is None

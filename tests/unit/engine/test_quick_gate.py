@@ -176,6 +176,18 @@ def test_at_the_limit_the_short_way_passes_and_one_unit_over_the_control_refuses
     assert refused.refusal.code == rule.value
 
 
+@pytest.mark.parametrize("rule", _SCOPED)
+@pytest.mark.parametrize("largest", ["5000", "7500", "1000000"])
+def test_totals_that_no_order_can_take_to_the_limit_are_told_from_those_that_one_can(
+    rule: LimitRule, largest: str
+) -> None:
+    desk, (at, over) = _limited(), _AT[rule]
+    desk.limit(LimitRule.MAX_ORDER_VALUE, largest)
+    for bound, passes in ((at, True), (over, False), ("1000000", True), ("5000", False)):
+        desk.limit(rule, bound)
+        assert _agree(desk, submit("next", 100, 50)) is passes
+
+
 def test_collars_pass_at_the_bound_on_the_short_way_and_not_a_cent_beyond() -> None:
     desk = _limited()
     desk.limit(LimitRule.PRICE_COLLAR, "0.02")

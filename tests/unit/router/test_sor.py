@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from qtinfra.core.decisions import RoutePlan
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
-from qtinfra.router.sor import VenueTerms, plan_route
+from qtinfra.router.sor import VenueTerms, best_offer, covers, offers, plan_at, plan_over, plan_route
 from tests.support.builders import BUY, DAY, FOK, IOC, SELL, SYMBOL, approved, dec, quote
 
 pytestmark = pytest.mark.unit
@@ -164,3 +164,49 @@ def test_the_legs_sum_to_the_quantity_and_respect_limit_lot_and_display(
     if tif is FOK:
         assert len(plan.legs) == 1
     assert plan == plan_route(order, book(*quotes), FREE, dec(lot)), "the same facts give the same plan"
+
+
+@given(
+    st.integers(1, 400),
+    st.one_of(st.none(), st.integers(4_985, 5_015)),
+    st.sampled_from([BUY, SELL]),
+    st.sampled_from([DAY, IOC, FOK]),
+    st.tuples(levels, levels, levels),
+    st.tuples(*[st.sampled_from(["-0.002", "0", "0.003"])] * 3),
+    st.sampled_from([1, 10, 100]),
+)
+def test_the_best_offer_found_for_any_limit_leads_to_the_plan_over_all_offers(
+    qty: int,
+    cents: int | None,
+    side: OrderSide,
+    tif: TimeInForce,
+    displayed: tuple[list[tuple[int, int]], ...],
+    fees: tuple[str, ...],
+    lot: int,
+) -> None:
+    venues = tuple(VenueTerms(free.mic, dec(fee), dec(0)) for free, fee in zip(FREE, fees, strict=True))
+    found = [sorted(side_levels, reverse=side is SELL) for side_levels in displayed]
+    sides = [[(Decimal(p) / 100, n) for p, n in side_levels] for side_levels in found]
+    quotes = {
+        venue.mic: quote(venue.mic, *((shown, []) if side is SELL else ([], shown)))
+        for venue, shown in zip(venues, sides, strict=True)
+    }
+    order = approved(qty * lot, None if cents is None else Decimal(cents) / 100, side, tif)
+    every = offers(order, quotes, venues, dec(lot))
+    expected = plan_over(order, quotes, None, None, venues, dec(lot), taken=every)
+    assert plan_over(order, quotes, None, None, venues, dec(lot)) == expected
+    best = best_offer(side is BUY, quotes, venues, dec(lot))
+    if best is not None and covers(best, order):
+        assert plan_at(order, best, None, None) == expected
+
+
+def test_an_offer_covers_an_order_within_its_limit_and_of_no_more_than_its_size() -> None:
+    offer = (dec("50.01"), 0, dec("50.01"), dec(100), "XNAS")
+    assert covers(offer, approved(100, "50.01"))
+    assert covers(offer, approved(100))
+    assert not covers(offer, approved(101, "50.01"))
+    assert not covers(offer, approved(100, "50.00"))
+    assert covers(offer, approved(100, "50.01", SELL))
+    assert not covers(offer, approved(100, "50.02", SELL))
+    assert not covers(offer, approved(100, "50.01", tif=FOK))
+    assert not covers(offer, approved(100, "50.01", tif=IOC, min_qty=1))

@@ -98,10 +98,10 @@ def check_terms(qty: Decimal, price: Decimal | None, order_type: OrderType) -> R
 
 def check_instrument(instrument: Instrument, qty: Decimal, price: Decimal | None) -> Refusal | None:
     """Whole lots, and a price on the tick. Never rounded for the client: the nearest prices are named."""
-    if not is_multiple(qty, instrument.lot_size):
+    if qty % instrument.lot_size:
         text = f"quantity must be a multiple of {plain(instrument.lot_size)}"
         return Refusal("lot_size", text, "quantity", plain(instrument.lot_size), plain(qty))
-    if price is not None and not instrument.on_tick(price):
+    if price is not None and price % instrument.tick_at(price):
         below, above = instrument.nearest_prices(price)
         tick = plain(instrument.tick_at(price))
         text = f"price must be a multiple of {tick}; nearest are {plain(below)} and {plain(above)}"
@@ -150,7 +150,8 @@ def _check_kind(order: SubmitOrder) -> Refusal | None:
         allowed = ", ".join(WORKED_TIF)
         text = f"time in force {order.tif} needs special terms"
         return Refusal("unsupported_time_in_force", text, "time_in_force", allowed, order.tif)
-    if not in_range(order.min_qty) or order.min_qty < ZERO or order.min_qty > order.qty:
+    min_qty = order.min_qty
+    if min_qty and (not in_range(min_qty) or min_qty < ZERO or min_qty > order.qty):
         text = "min_quantity must lie between 0 and quantity"
         return Refusal("min_qty", text, "min_quantity", plain(order.qty), str(order.min_qty)[:60])
     return None

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from qtinfra.core import ids
 from qtinfra.core.events import Answer, AnyEvent
 from qtinfra.core.market import MarketView
 from qtinfra.engine.state import State
 
 
-class Decision:
-    """Events and answers of one step. Ids come from the sequence number of the event to be added next.
+class Decision(msgspec.Struct, gc=False):
+    """Events and answers of one step. Ids come from the sequence number of the event to be added next, and
+    so are asked for while the state is as it was when the step began.
 
     A decision that depends on what its own events change is a follow-up: it is decided on the evolved
     state, and its events belong to the same record.
     """
 
-    __slots__ = ("_epoch", "_next", "_shard", "add", "answers", "events", "follow_ups")
+    state: State
+    events: list[AnyEvent] = []
+    answers: Sequence[Answer] = ()
+    follow_ups: Sequence[FollowUp] = ()
 
-    def __init__(self, state: State) -> None:
-        self.events: list[AnyEvent] = []
-        #: Adds an event.
-        self.add: Callable[[AnyEvent], None] = self.events.append
-        self.answers: Sequence[Answer] = ()
-        self.follow_ups: Sequence[FollowUp] = ()
-        self._shard = state.shard
-        self._epoch = state.epoch
-        self._next = state.seq + 1
+    def add(self, event: AnyEvent) -> None:
+        self.events.append(event)
 
     def answer(self, answer: Answer) -> None:
         self.answers = (*self.answers, answer)
@@ -38,11 +37,13 @@ class Decision:
 
     def order_id(self) -> str:
         """The id of an order that the next event creates."""
-        return ids.order_id(self._shard, self._epoch, self._next + len(self.events))
+        state = self.state
+        return ids.order_id(state.shard, state.epoch, state.seq + 1 + len(self.events))
 
     def venue_id(self, leg: int = 0) -> str:
         """The venue client order id for leg number `leg` of the next event."""
-        return ids.venue_cl_ord_id(self._shard, self._epoch, self._next + len(self.events), leg)
+        state = self.state
+        return ids.venue_cl_ord_id(state.shard, state.epoch, state.seq + 1 + len(self.events), leg)
 
 
 #: A further step: reads the evolved state, adds to a new Decision.

@@ -141,7 +141,10 @@ def _owned(state: State, command: SubmitOrder) -> bool:
 def _within_position(
     state: State, command: SubmitOrder, sheet: LimitSheet, of: AccountProfile, value: Decimal
 ) -> bool:
-    """Position, concentration, exposure and credit of account, client and firm with the order in full."""
+    """Position, concentration, exposure and credit of account, client and firm with the order in full.
+
+    The order's value is within the account's limit for one order: that has been compared before.
+    """
     account, symbol, buying = command.account, command.symbol, command.side is _BUY
     positions = state.positions.accounts.get(account)
     held = positions.get(symbol) if positions is not None else None
@@ -162,11 +165,14 @@ def _within_position(
         return False
     for scope in of.scopes:
         home = scope.home
-        if scope.foreign or home.used + value > scope.credit:
+        if scope.foreign:
             return False
-        if (home.long if buying else home.short) + value > scope.net:
+        if home.used > scope.clear_credit and home.used + value > scope.credit:
             return False
-        if grows and home.gross + adds > scope.gross:
+        net = home.long if buying else home.short
+        if net > scope.clear_net and net + value > scope.net:
+            return False
+        if grows and home.gross > scope.clear_gross and home.gross + adds > scope.gross:
             return False
     return True
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from qtinfra.core.decisions import RiskApproved, RiskRefused
 from qtinfra.core.events import ChildOrder, OrderRouted
 from qtinfra.core.market import MarketView
-from qtinfra.core.models import Order
+from qtinfra.core.models import Order, OrderSide
 from qtinfra.core.routing import RouteStyle
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import child_terms
@@ -15,7 +15,9 @@ from qtinfra.engine.decide.risk_gate import reapprove, view_of
 from qtinfra.engine.decide.smart_routing import smart_route
 from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
-from qtinfra.router.sor import VenueTerms, plan_over, plan_route
+from qtinfra.router.sor import VenueTerms, covers, offers, plan_at, plan_over, plan_route
+
+_BUY = OrderSide.BUY
 
 #: How often one order may be placed again after venues refused or cancelled parts of it.
 MAX_ROUTE_ATTEMPTS = 16
@@ -46,11 +48,16 @@ def route(
     venues = eligible_venues(state, approved.symbol, refused)
     lot = state.instruments[approved.symbol].lot_size
     book = market.book(approved.symbol)
-    view = view_of(state, book) if book is not None else None
-    if view is None:
+    if book is None:
         plan = plan_route(approved, None, venues, lot)
     else:
-        plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot)
+        view = view_of(state, book)
+        best = view.best_of(venues, lot, approved.side is _BUY) if len(venues) > 1 else None
+        if best is not None and covers(best, approved):
+            plan = plan_at(approved, best, view.bid, view.ask)
+        else:
+            known = offers(approved, view.quotes, venues, lot) if best is not None else None
+            plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot, taken=known)
     if not plan.legs:
         return False
     children = []
@@ -59,7 +66,9 @@ def route(
         children.append(
             ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
         )
-    out.add(OrderRouted(order_id, tuple(children), plan.reason, plan.best_bid, plan.best_ask, now_ns))
+    out.events.append(
+        OrderRouted(order_id, tuple(children), plan.reason, plan.best_bid, plan.best_ask, now_ns)
+    )
     return True
 
 

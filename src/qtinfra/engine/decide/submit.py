@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtinfra.core.commands import SubmitOrder
-from qtinfra.core.decisions import Refusal, RiskRefused
+from qtinfra.core.decisions import Refusal
 from qtinfra.core.events import (
     CommandRefused,
     DuplicateAnswered,
@@ -24,6 +24,7 @@ from qtinfra.engine.decide.quick_gate import gate_new
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
 from qtinfra.engine.decide.routing import route
 from qtinfra.engine.state import State
+from qtinfra.risk.checks import RiskPassed
 
 
 def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
@@ -55,13 +56,13 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
         reject(command, refusal, now_ns, out)
         return
     verdict = gate_new(state, market, command, now_ns)
-    if isinstance(verdict, RiskRefused):
+    if not isinstance(verdict, RiskPassed):
         reject(command, verdict.refusal, now_ns, out)
         return
     if verdict.overrides:
         use_overrides(verdict, command.account, command.cl_ord_id, out)
     order_id = out.order_id()
-    out.add(
+    out.events.append(
         OrderAccepted(
             order_id,
             command.account,
@@ -77,7 +78,8 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
             command.trader,
             command.origin,
             now_ns,
-            reference=verdict.reference,
+            None,
+            verdict.reference,
         )
     )
     if not route(state, order_id, verdict, [], now_ns, market, out):

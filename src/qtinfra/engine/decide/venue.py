@@ -76,8 +76,7 @@ def record_venue_report(
         text = f"{report.venue} reports {report.kind} with numbers out of range"
         out.add(BreakRaised("malformed_report", "", report.cl_ord_id, text))
         return
-    child_id = state.venue_ids.get(report.cl_ord_id) or state.venue_ids.get(report.orig_cl_ord_id)
-    child = state.children.get(child_id) if child_id is not None else None
+    child = _child_of(state, report)
     if child is None or child.venue != mic:
         out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, "unknown order"))
         text = f"{report.venue} reports {report.kind} for an order that is not ours"
@@ -87,16 +86,23 @@ def record_venue_report(
     _HANDLERS[report.kind](Situation(state, order, child, now_ns, out), report)
 
 
+def _child_of(state: State, report: VenueReport) -> Child | None:
+    """The child that the report names: mostly by the id it was sent under, else by that of a request."""
+    child = dict.get(state.children, report.cl_ord_id)
+    if child is not None:
+        return child
+    child_id = state.venue_ids.get(report.cl_ord_id) or state.venue_ids.get(report.orig_cl_ord_id)
+    return state.children.get(child_id) if child_id is not None else None
+
+
 def _well_formed(report: VenueReport) -> bool:
     """Whether every number is finite and of a size that the books can hold exactly."""
-    px, cum, leaves, ahead = report.px, report.cum_qty, report.leaves_qty, report.queue_ahead
-    return (
-        (not report.qty or in_range(report.qty))
-        and (px is None or in_range(px))
-        and (not cum or in_range(cum))
-        and (not leaves or in_range(leaves))
-        and (not ahead or in_range(ahead))
-    )
+    qty, px = report.qty, report.px
+    if (qty and not in_range(qty)) or (px is not None and not in_range(px)):
+        return False
+    if report.cum_qty or report.leaves_qty or report.queue_ahead:
+        return in_range(report.cum_qty) and in_range(report.leaves_qty) and in_range(report.queue_ahead)
+    return True
 
 
 def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
@@ -107,18 +113,18 @@ def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
 
 
 def _ack(at: Situation, report: VenueReport) -> None:
-    if at.child.status not in (_CHILD_SENT, _CHILD_UNKNOWN):
+    order, child = at.order, at.child
+    if child.status is not _CHILD_SENT and child.status is not _CHILD_UNKNOWN:
         _ignore(report, "acknowledged before", at.out)
         return
-    first = not at.order.acked
-    at.out.add(
+    at.out.events.append(
         ChildAcked(
             report.venue,
             report.seq,
-            at.child.child_id,
-            at.order.order_id,
+            child.child_id,
+            order.order_id,
             report.venue_order_id,
-            first,
+            not order.acked,
             at.now_ns,
         )
     )
@@ -203,51 +209,51 @@ def execution_key(report: VenueReport, exec_id: str, trade_date: str) -> str:
 
 
 def _fill(at: Situation, report: VenueReport) -> None:
-    trade_date = report.trade_date or at.state.trade_date
+    state, order, child = at.state, at.order, at.child
+    trade_date = report.trade_date or state.trade_date
     key = execution_key(report, report.exec_id, trade_date)
-    px = report.px
-    if px is None or report.qty <= ZERO:
+    qty, px = report.qty, report.px
+    if px is None or qty <= ZERO:
         _ignore(report, "execution without quantity or price", at.out)
-        at.out.add(
-            BreakRaised("bad_execution", at.order.order_id, key, "an execution needs quantity and price")
-        )
+        at.out.add(BreakRaised("bad_execution", order.order_id, key, "an execution needs quantity and price"))
         return
-    known = at.state.executions.get(key)
+    known = state.executions.get(key)
     if known is not None:
         _ignore(report, "execution booked before", at.out)
-        if (known.order_id, known.reported_qty, known.reported_px) != (at.order.order_id, report.qty, px):
+        if (known.order_id, known.reported_qty, known.reported_px) != (order.order_id, qty, px):
             text = f"execution {report.exec_id} came again with other content"
-            at.out.add(BreakRaised("execution_differs", at.order.order_id, key, text))
+            at.out.add(BreakRaised("execution_differs", order.order_id, key, text))
         return
-    outcome.cancel_excess(at, report.qty, key)
-    at.out.add(
+    if qty > child.leaves:
+        outcome.cancel_excess(at, qty, key)
+    at.out.events.append(
         OrderFilled(
             report.venue,
             report.seq,
-            at.child.child_id,
-            at.order.order_id,
-            at.order.account,
-            at.order.symbol,
-            at.order.side,
+            child.child_id,
+            order.order_id,
+            order.account,
+            order.symbol,
+            order.side,
             key,
             report.exec_id,
             trade_date,
-            report.qty,
+            qty,
             px,
             report.liquidity,
-            _fee(at.state.venues[report.venue], report),
+            _fee(state.venues[report.venue], report),
             report.queue_ahead,
-            at.order.closed is not None or not at.child.working,
+            order.closed is not None or (child.status is not _CHILD_LIVE and not child.working),
             at.now_ns,
-            ZERO if at.state.fees is None else books.commission(at, report, key, trade_date, px),
+            ZERO if state.fees is None else books.commission(at, report, key, trade_date, px),
         )
     )
-    if at.order.special is not None:
-        check_list(at.state, at.order, report.qty, key, at.out)
-    over = at.order.cum_qty + report.qty - at.order.qty
-    if over > ZERO:
-        text = f"executed {plain(over)} more than ordered"
-        at.out.add(BreakRaised("overfill", at.order.order_id, key, text))
+    if order.special is not None:
+        check_list(state, order, qty, key, at.out)
+    cum_qty = order.cum_qty + qty
+    if cum_qty > order.qty:
+        text = f"executed {plain(cum_qty - order.qty)} more than ordered"
+        at.out.add(BreakRaised("overfill", order.order_id, key, text))
 
 
 def _fee(venue: Venue, report: VenueReport) -> Decimal:

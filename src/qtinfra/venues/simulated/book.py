@@ -348,8 +348,8 @@ class OrderBook:
     # --- mechanics --------------------------------------------------------------------------------------
 
     def _check_new(self, order: BookOrder) -> None:
-        bad_price = order.price is not None and order.price <= 0
-        if order.order_id in self._orders or order.leaves <= 0 or bad_price:
+        price = order.price
+        if order.order_id in self._orders or order.leaves <= 0 or (price is not None and price <= 0):
             raise ValueError(f"id in use, or quantity or price not positive: {order.order_id}")
 
     def _match(self, taker: BookOrder, other: _Side, floor: int, trades: list[Trade]) -> None:

@@ -41,7 +41,7 @@ from qtinfra.venues.simulated.orders import (
     VenueOrder,
 )
 from qtinfra.venues.simulated.selfmatch import SmpMode
-from qtinfra.venues.simulated.terms import ON_AUCTION, RESTING, Terms, read_terms
+from qtinfra.venues.simulated.terms import RESTING, Terms, on_auction, read_terms
 
 # Members by name: looking them up in their class costs more than comparing them.
 _KIND_REJECT = ReportKind.REJECT
@@ -207,7 +207,7 @@ class MatchingVenue:
             KeyError: the symbol is not listed.
             ValueError: the id is not positive, or it is for no auction.
         """
-        if order.order_id <= 0 or tif not in ON_AUCTION:
+        if order.order_id <= 0 or not on_auction(tif):
             raise ValueError("ids of other people's orders are positive, and an auction opens or closes")
         self._markets[symbol].on_auction.append((tif, order))
 
@@ -321,7 +321,7 @@ class MatchingVenue:
 
     def _cut_off(self, tif: TimeInForce, market: Market, now_ns: int) -> bool:
         """Whether orders for the auction can no longer be entered, changed or cancelled."""
-        if tif not in ON_AUCTION or self._auctions is None:
+        if not on_auction(tif) or self._auctions is None:
             return False
         held = not market.call if tif is TimeInForce.AT_OPEN else market.close_held
         return held or self._auctions.over(tif, now_ns)
@@ -329,17 +329,17 @@ class MatchingVenue:
     # --- our orders ---------------------------------------------------------------------------------------
 
     def _new(self, message: VenueNewOrder, now_ns: int) -> list[VenueReport]:
-        if self._db.used(message.cl_ord_id):
-            duplicate = reasons.DUPLICATE_CL_ORD_ID
-            return [self._db.say(_KIND_REJECT, message.cl_ord_id, now_ns, reason=duplicate)]
+        db, cl_ord_id = self._db, message.cl_ord_id
+        if db.used(cl_ord_id):
+            return [db.say(_KIND_REJECT, cl_ord_id, now_ns, reason=reasons.DUPLICATE_CL_ORD_ID)]
         market = self._markets.get(message.symbol)
         terms = self._terms(message, market, now_ns)
-        if isinstance(terms, str) or market is None:
-            self._db.enter(message, None, None)
-            return [self._db.say(_KIND_REJECT, message.cl_ord_id, now_ns, reason=str(terms))]
-        own = self._db.enter(message, terms.entry, market.grid)
-        ack = self._db.say(_KIND_ACK, message.cl_ord_id, now_ns, own)
-        reports = [ack, *self._place(own, market, terms, now_ns)]
+        if not isinstance(terms, Terms) or market is None:
+            db.enter(message, None, None)
+            return [db.say(_KIND_REJECT, cl_ord_id, now_ns, reason=str(terms))]
+        own = db.enter(message, terms.entry, market.grid)
+        reports = [db.say(_KIND_ACK, cl_ord_id, now_ns, own)]
+        reports += self._place(own, market, terms, now_ns)
         return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
 
     def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:
@@ -348,24 +348,24 @@ class MatchingVenue:
             return reasons.UNKNOWN_SYMBOL
         if not self._open:
             return reasons.CLOSED
-        collecting = self._collecting(market)
+        collecting, auctioned = self._collecting(market), on_auction(message.tif)
         if market.halted and not collecting:
             return reasons.HALTED
-        if message.tif in ON_AUCTION and self._auctions is None:
+        if auctioned and self._auctions is None:
             return reasons.UNSUPPORTED
         terms = read_terms(message, market.grid, self._db.next_number, self._smp_mode)
-        if isinstance(terms, str):
+        if not isinstance(terms, Terms):
             return terms
-        if self._cut_off(message.tif, market, now_ns):
+        if auctioned and self._cut_off(message.tif, market, now_ns):
             return reasons.CUT_OFF
-        waits = message.tif in ON_AUCTION or terms.stop is not None or terms.peg is not None
-        if collecting and not waits and not terms.entry.rests:
-            return reasons.HALTED if market.halted else reasons.UNSUPPORTED
+        if collecting and not terms.entry.rests:
+            waits = auctioned or terms.stop is not None or terms.peg is not None
+            return terms if waits else reasons.HALTED if market.halted else reasons.UNSUPPORTED
         return terms
 
     def _place(self, own: VenueOrder, market: Market, terms: Terms, now_ns: int) -> list[VenueReport]:
         """Let a new order do what it came for."""
-        if own.terms.tif in ON_AUCTION:
+        if on_auction(own.terms.tif):
             market.on_auction.append((own.terms.tif, own.entry))
         elif terms.stop is not None:
             market.stops[own.entry.order_id] = (terms.stop, own.entry)
@@ -405,10 +405,11 @@ class MatchingVenue:
     ) -> list[VenueReport]:
         """Fills of ours in the order of the trades, then what self-match prevention took."""
         reports: list[VenueReport] = []
+        db, price = self._db, market.grid.price
         for trade in trades:
-            px = market.grid.price(trade.price)
+            px = price(trade.price)
             if taker is not None:
-                reports.append(self._db.fill(taker, trade.units, px, _LIQUIDITY_REMOVED, now_ns))
+                reports.append(db.fill(taker, trade.units, px, _LIQUIDITY_REMOVED, now_ns))
             if trade.maker < 0:
                 maker = self._db.get(trade.maker)
                 flag = reasons.HIDDEN_FLAG if maker.entry.hidden else ""

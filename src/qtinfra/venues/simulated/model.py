@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
-import msgspec
+from msgspec.structs import replace
 
 from qtinfra.core.market import VenueQuote
 from qtinfra.core.reports import ToVenue, VenueReport
@@ -59,11 +59,11 @@ class VenueSession:
 
     def stamp(self, reports: Iterable[VenueReport]) -> list[VenueReport]:
         """Number reports that the market caused (fills of resting orders) and keep them."""
-        stamped = []
-        for report in reports:
-            numbered = msgspec.structs.replace(report, seq=len(self._sent) + 1, session=self.name)
-            self._sent.append(numbered)
-            stamped.append(numbered)
+        sent, name = self._sent, self.name
+        stamped = [
+            replace(report, seq=seq, session=name) for seq, report in enumerate(reports, len(sent) + 1)
+        ]
+        sent += stamped
         return stamped
 
     def resend(self, after_seq: int) -> list[VenueReport]:

@@ -18,6 +18,7 @@ from qtinfra.venues.simulated.grid import Grid
 # Members by name: looking them up in their class costs more than comparing them.
 _KIND_FILL = ReportKind.FILL
 _LIQUIDITY_ADDED = Liquidity.ADDED
+_LIQUIDITY_UNKNOWN = Liquidity.UNKNOWN
 _KIND_BUST = ReportKind.BUST
 _KIND_CORRECT = ReportKind.CORRECT
 _KIND_UNKNOWN_ORDER = ReportKind.UNKNOWN_ORDER
@@ -129,19 +130,19 @@ class OrderDatabase:
 
     def enter(self, message: VenueNewOrder, entry: BookOrder | None, grid: Grid | None) -> VenueOrder:
         """Keep a new order; without an entry it is one that was refused."""
-        number = self.next_number
+        number, accepted, cl_ord_id = len(self._all) + 1, entry is not None, message.cl_ord_id
         own = VenueOrder(
-            [message.cl_ord_id],
+            [cl_ord_id],
             f"{self.mic}-O{number}",
             message,
             entry or BookOrder(-number, False, 0, None, own=True),
             grid or _UNLISTED,
-            entry is not None,
-            entry is None,
+            accepted,
+            not accepted,
         )
         self._all.append(own)
-        self._by_id[message.cl_ord_id] = own
-        if own.live:
+        self._by_id[cl_ord_id] = own
+        if accepted:
             self._live[number] = own
         return own
 
@@ -181,25 +182,16 @@ class OrderDatabase:
         self, own: VenueOrder, units: int, px: Decimal, liquidity: Liquidity, now_ns: int, flag: str = ""
     ) -> VenueReport:
         """Book one execution; an order that has nothing left is closed."""
-        exec_id, qty = self._next_exec(), own.grid.quantity(units)
-        self._execs[exec_id] = (own, len(own.executions))
-        own.executions.append(ExecutionRecord(exec_id, qty, px, liquidity, now_ns))
+        exec_id, qty, executions = self._next_exec(), own.grid.quantity(units), own.executions
+        self._execs[exec_id] = (own, len(executions))
+        executions.append(ExecutionRecord(exec_id, qty, px, liquidity, now_ns))
         if not own.entry.leaves:
             self.close(own)
+        ahead = own.queue_ahead if liquidity is _LIQUIDITY_ADDED else ZERO
         return VenueReport(
-            _KIND_FILL,
-            self.mic,
-            own.ids[-1],
-            trade_date=self.trade_date,
-            venue_order_id=own.venue_order_id,
-            exec_id=exec_id,
-            qty=qty,
-            px=px,
-            liquidity=liquidity,
-            queue_ahead=own.queue_ahead if liquidity is _LIQUIDITY_ADDED else ZERO,
-            source_ns=now_ns,
-            flag=flag,
-        )
+            _KIND_FILL, self.mic, own.ids[-1], 0, "", self.trade_date, "", own.venue_order_id, exec_id, "",
+            qty, px, ZERO, ZERO, False, liquidity, ahead, "", "", now_ns, flag,
+        )  # fmt: skip
 
     def bust(self, exec_id: str, now_ns: int) -> VenueReport:
         """Cancel an execution.
@@ -278,13 +270,8 @@ class OrderDatabase:
         reason: str = "",
         orig: str = "",
     ) -> VenueReport:
+        venue_order_id = own.venue_order_id if own is not None else ""
         return VenueReport(
-            kind,
-            self.mic,
-            cl_ord_id,
-            trade_date=self.trade_date,
-            orig_cl_ord_id=orig,
-            venue_order_id=own.venue_order_id if own else "",
-            reason=reason,
-            source_ns=now_ns,
-        )
+            kind, self.mic, cl_ord_id, 0, "", self.trade_date, orig, venue_order_id, "", "", ZERO,
+            None, ZERO, ZERO, False, _LIQUIDITY_UNKNOWN, ZERO, reason, "", now_ns,
+        )  # fmt: skip

@@ -19,6 +19,11 @@ from qtinfra.venues.simulated.selfmatch import SmpMode
 _PEGGED = OrderType.PEGGED
 _BUY = OrderSide.BUY
 _FOK = TimeInForce.FOK
+_DAY = TimeInForce.DAY
+_GTC = TimeInForce.GTC
+_GTD = TimeInForce.GTD
+_AT_OPEN = TimeInForce.AT_OPEN
+_AT_CLOSE = TimeInForce.AT_CLOSE
 _LIMIT = OrderType.LIMIT
 _ICEBERG = OrderType.ICEBERG
 
@@ -27,7 +32,6 @@ ON_AUCTION = (TimeInForce.AT_OPEN, TimeInForce.AT_CLOSE)
 
 _IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
 _TIF = (*RESTING, *_IMMEDIATE, *ON_AUCTION)
-_CONTINUOUS = (*RESTING, *_IMMEDIATE)
 _STOPS = (OrderType.STOP, OrderType.STOP_LIMIT)
 _PRICED = (OrderType.LIMIT, OrderType.ICEBERG, OrderType.STOP_LIMIT)
 _TYPES = (*_PRICED, OrderType.MARKET, OrderType.STOP, OrderType.PEGGED)
@@ -93,9 +97,15 @@ def read_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMod
     return Terms(entry, stop if message.order_type in _STOPS else None, peg)
 
 
+def on_auction(tif: TimeInForce) -> bool:
+    """Whether orders of this kind wait for the opening or the closing auction."""
+    return tif is _AT_OPEN or tif is _AT_CLOSE
+
+
 def _is_plain(message: VenueNewOrder) -> bool:
     """Whether it is a limit order of continuous trading without any instruction beside its terms."""
-    if message.order_type is not _LIMIT or message.tif not in _CONTINUOUS:
+    tif = message.tif
+    if message.order_type is not _LIMIT or tif is _AT_OPEN or tif is _AT_CLOSE or tif is _GTD:
         return False
     if message.min_qty or message.display_qty or message.hidden or message.smp_mode:
         return False
@@ -110,8 +120,9 @@ def _plain_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpM
     price = grid.ticks(message.price) if message.price is not None else None
     if price is None:
         return reasons.INVALID_PRICE
-    minimum = units if message.tif is _FOK else 0
-    buy, rests = message.side is _BUY, message.tif in RESTING
+    tif = message.tif
+    minimum = units if tif is _FOK else 0
+    buy, rests = message.side is _BUY, tif is _DAY or tif is _GTC
     return Terms(
         BookOrder(-number, buy, units, price, rests, minimum, True, 0, False, message.smp_id, smp_mode)
     )

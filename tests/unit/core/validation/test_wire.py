@@ -19,11 +19,13 @@ from qtinfra.core.validation.wire import (
     MAX_BODY_BYTES,
     NewExecution,
     check_envelope,
+    fast_new_order,
     parse_execution_create,
     parse_new_order,
     parse_replace,
     parse_risk_parameters,
     read_new_order,
+    thorough_new_order,
 )
 
 pytestmark = pytest.mark.unit
@@ -111,6 +113,28 @@ def test_errors_of_one_message_are_all_reported_by_stage_and_then_by_field() -> 
     stages = [error.stage for error in refusal.errors]
     assert stages == sorted(stages)
     assert (refusal.http_status, refusal.error_code) == (400, "duplicate_key")
+
+
+@pytest.mark.parametrize("key", [b'"symbol" :', b'"symbol"\t:', b'"symbol"\n :', b'"symbol":'])
+def test_a_key_that_stands_twice_is_refused_whatever_stands_before_its_colon(key: bytes) -> None:
+    once = (
+        b'{"side":"BUY","quantity":"1","order_type":"MARKET","account_id":"a","client_order_id":"c",'
+        + key
+        + b'"ACME"'
+    )
+    assert parse_new_order(once + b"}").symbol == "ACME"
+    with pytest.raises(MessageRefused) as caught:
+        parse_new_order(once + b',"symbol":"OTHER"}')
+    assert caught.value.error_code == "duplicate_key"
+
+
+def test_a_colon_in_a_text_hides_no_key_that_stands_twice() -> None:
+    body = b'{"side":"BUY","quantity":"1","order_type":"MARKET","account_id":"a:b","symbol":"ACME",%b}'
+    found = fast_new_order(body % b'"client_order_id":"x:1","text":"see: this"')
+    assert found is not None
+    assert found == thorough_new_order(body % b'"client_order_id":"x:1","text":"see: this"')
+    assert fast_new_order(body % b'"client_order_id":"x:1","client_order_id":"y"') is None
+    assert fast_new_order(body % b'"client_order_id":"y","client_order_id":"x:1"') is None
 
 
 def test_a_refusal_is_a_validation_error_that_names_field_rule_limit_and_value() -> None:
