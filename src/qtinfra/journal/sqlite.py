@@ -366,3 +366,5 @@ def _explained(what: str, seq: int) -> Iterator[None]:
         ):  # "malformed" and "not a database"; subclasses mean other things
             raise JournalCorruptError(f"cannot {what}: {error}", first_bad_seq=seq) from error
         raise JournalError(f"cannot {what}: {error}") from error
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
+        raise JournalCorruptError(f"cannot {what}: the schema is damaged", first_bad_seq=seq) from error
