@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qtinfra.cli.output import note
+from qtinfra.core.exceptions import QtInfraError
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
 
 
 def serve(
@@ -33,8 +41,9 @@ def serve(
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise typer.BadParameter(f"QTINFRA_{name}: {first['msg']}, not {first['input']!r}") from error
     note(f"http://{settings.host}:{settings.port}/docs describes the API; data in {settings.data_dir}")
+    app = create_app(lambda: settings)
     config = uvicorn.Config(
-        create_app(lambda: settings),
+        app,
         host=settings.host,
         port=settings.port,
         access_log=False,
@@ -46,7 +55,44 @@ def serve(
         ws_ping_interval=20.0,
         ws_ping_timeout=90.0,
     )
-    uvicorn.Server(config).run()
+    _run(uvicorn.Server(config), app)
+
+
+def _run(server: uvicorn.Server, app: FastAPI) -> None:
+    """Serve until told to stop. What keeps the app from starting or stopping is raised, not logged.
+
+    Raises:
+        QtInfraError: the app could not start, or not stop as it should.
+    """
+    failed: list[QtInfraError] = []
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(serving: FastAPI) -> AsyncIterator[object]:
+        try:
+            async with inner(serving) as state:
+                yield state
+        except QtInfraError as error:
+            failed.append(error)
+            raise
+
+    app.router.lifespan_context = lifespan  # type: ignore[assignment]  # what it yields is passed on
+    logger = logging.getLogger("uvicorn.error")
+
+    def unless_failed(record: logging.LogRecord) -> bool:
+        del record
+        return not failed
+
+    logger.addFilter(unless_failed)
+    try:
+        server.run()
+    except SystemExit:
+        if not failed:
+            raise
+    finally:
+        logger.removeFilter(unless_failed)
+    if failed:
+        raise failed[0]
 
 
 def register(app: typer.Typer) -> None:
