@@ -147,3 +147,11 @@ def test_by_default_books_of_a_few_thousand_symbols_are_remembered() -> None:
         assert len(books._known) == number
         books.write(seen(FIRST, ConsolidatedBook(f"S{number}", ())))
     assert len(books._known) == 1
+
+
+def test_a_chain_that_is_given_remembered_books_uses_them() -> None:
+    books = WrittenBooks()
+    entry = seen(FIRST, ConsolidatedBook("AAPL", ()))
+    with_books, without = Chain(0, epoch=1).seal([entry], books), Chain(0, epoch=1).seal([entry])
+    assert with_books == without
+    assert list(books._known) == ["AAPL"]
