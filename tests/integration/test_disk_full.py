@@ -24,6 +24,7 @@ from qtinfra.journal.reserve import reserve_path
 from qtinfra.journal.sqlite import SqliteJournal
 from qtinfra.testing.prove import shim
 from qtinfra.testing.prove.reconcile import replay_all
+from tests.support.requirements import REPO_ROOT
 from tests.support.server import PATIENCE_S, Api, new_order, server_process
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("disk")]
@@ -191,7 +192,7 @@ def test_fm_06_the_reserve_of_a_sqlite_journal_takes_ten_thousand_cancels_each_i
     full = disk.environment["FSFAULT_FULL_WHILE"]
     command = [sys.executable, "-c", WRITER, str(journal), full, str(reserve), "10000"]
     environment = {**os.environ, **disk.environment, "FSFAULT_NO_SYNC": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=REPO_ROOT, env=environment, capture_output=True, text=True, check=True)
     count, on_reserve = done.stdout.split()
     assert on_reserve == "True"
     assert (int(count) == 10_000) is all_of_them, done.stderr
