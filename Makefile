@@ -62,6 +62,8 @@ prove: $(STAMP) ## Simulate faults, kill, cut power, tamper; figures in OUT (SEE
 		--storage $(STORAGE) --out $(OUT)
 
 mutate: $(STAMP) ## Mutation testing of order states, risk checks and journal codec (see docs/reliability.md)
+	@test ! -d mutants || $(BIN)/mutmut results | sed -n 's/^ *\(.*\): survived$$/\1/p' | \
+		xargs -r $(BIN)/mutmut run --max-children $(MAX_WORKERS)
 	$(BIN)/mutmut run --max-children $(MAX_WORKERS)
 	$(BIN)/mutmut export-cicd-stats
 	@cat mutants/mutmut-cicd-stats.json

@@ -25,7 +25,7 @@ import msgspec
 import pytest
 
 from qtinfra.engine.audit import audit
-from tests.support.reconcile import Replayed, replay_all
+from qtinfra.testing.prove.reconcile import Replayed, replay_all
 from tests.support.server import PATIENCE_S, Api, free_port
 
 pytestmark = pytest.mark.integration

@@ -709,7 +709,7 @@ class Sleeper:
         return taken, (close.code, close.reason) if close is not None else None
 
 
-def test_bi_062_a_client_that_does_not_read_is_closed_with_1013_and_disturbs_nobody(tmp_path: Path) -> None:
+def test_bi_062_and_fm_20_a_client_that_does_not_read_is_closed_and_disturbs_nobody(tmp_path: Path) -> None:
     flood = 12_000
     with (
         running(tmp_path, stream_queue=2_000) as (server, api),

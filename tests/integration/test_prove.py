@@ -130,6 +130,15 @@ def test_what_could_not_be_run_is_skipped_with_its_reason_and_violates_nothing()
     assert "power cuts with a disagreement" not in report.summary
 
 
+def test_a_recovery_that_was_never_timed_has_no_figure() -> None:
+    unmeasured, measured = RecoveryTimes(), RecoveryTimes(3, 20.0, 30.0, 30.0, 500.0)
+    for times, there in ((unmeasured, False), (measured, True)):
+        power = PowerReport(1, cuts={"ext4": 4}, disagreements={"acknowledged_lost": 0}, recovery=times)
+        summary = assembled(Parts(kills=kills(recovery=times), power=power)).summary
+        assert ("recovery after kill p50 ms" in summary) is there
+        assert ("recovery after power cut p50 ms" in summary) is there
+
+
 def test_the_corpus_is_read_oldest_first_and_a_missing_one_is_left_out(tmp_path: Path) -> None:
     for name in ("10", "9", "notes"):
         (tmp_path / name).mkdir()

@@ -5,14 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
 
 from qtinfra.bootstrap import Verification, verify
 from qtinfra.testing.prove import tamper
-from qtinfra.testing.prove.tamper import Bench, Judged, TamperReport, run_tamper
-from qtinfra.testing.prove.tamper_edits import KINDS, MEDIA
+from qtinfra.testing.prove.tamper import KINDS, Bench, Judged, TamperReport, run_tamper
+from qtinfra.testing.prove.tamper_edits import MEDIA
 
 pytestmark = pytest.mark.integration
 
@@ -56,6 +57,17 @@ def test_verification_that_is_not_given_the_signed_heads_misses_a_rewritten_hist
     assert "missed" in outcomes
 
 
+def test_verification_that_does_not_replay_misses_a_forged_snapshot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forged = ("forged snapshot", "snapshot added", "older state in a snapshot")
+    assert {bench.attempt("sqlite", kind, Random(3)).outcome for kind in forged} == {"named"}
+    monkeypatch.setattr(
+        tamper, "verify", lambda path, anchors, key: verify(path, anchors, key, replays=False)
+    )
+    assert {bench.attempt("sqlite", kind, Random(3)).outcome for kind in forged} == {"missed"}
+
+
 def test_verification_that_names_a_later_sequence_has_missed_the_change(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,9 +93,9 @@ def test_a_report_with_one_change_missed_has_not_passed(monkeypatch: pytest.Monk
 # --- the command --------------------------------------------------------------------------------------------
 
 
-def asked(bench: Bench, journal: Path) -> tuple[int, dict[str, object], str]:
+def asked(bench: Bench, journal: Path, *more: str) -> tuple[int, dict[str, Any], str]:
     """Exit status, facts and notes of `qtinfra journal verify`."""
-    options = ["--anchor", str(bench.anchors), "--key", str(bench.key), "--json"]
+    options = ["--anchor", str(bench.anchors), "--key", str(bench.key), "--json", *more]
     command = [sys.executable, "-m", "qtinfra", "journal", "verify", str(journal), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, json.loads(done.stdout), done.stderr
@@ -117,3 +129,18 @@ def test_fm_35_a_tail_cut_below_the_newest_signed_head_is_named_by_the_command(
     assert status == 78
     assert "an anchor has seen" in notes
     assert int(str(facts["first_bad_seq"])) <= bench.history.anchored_seq
+
+
+def test_the_command_leaves_with_78_for_a_forged_snapshot_and_says_what_it_did_not_check(
+    bench: Bench, tmp_path: Path
+) -> None:
+    assert bench.attempt("sqlite", "forged snapshot", Random(5)).outcome == "named"
+    status, facts, notes = asked(bench, tmp_path / "copy.sqlite")
+    (wrong,) = [one for one in facts["snapshots"] if one["verdict"] == "wrong"]
+    assert (status, facts["ok"], facts["first_bad_seq"]) == (78, False, wrong["seq"])
+    assert f"the snapshot of sequence {wrong['seq']} is wrong" in notes
+    status, facts, _ = asked(bench, tmp_path / "copy.sqlite", "--no-replay")
+    assert (status, {one["verdict"] for one in facts["snapshots"]}) == (0, {"not checked"})
+    assert all(f"snapshot {one['seq']} not checked" in facts["reason"] for one in facts["snapshots"])
+    status, facts, _ = asked(bench, tmp_path / "journal.sqlite")
+    assert (status, {one["verdict"] for one in facts["snapshots"]}) == (0, {"agrees"})

@@ -176,7 +176,7 @@ def test_a_venue_that_refuses_everything_gets_no_more_than_its_failures() -> Non
     assert len(street.events(BreakerOpened)) == 1
 
 
-def test_sends_to_a_flapping_venue_are_bounded_by_failures_and_probes() -> None:
+def test_fm_24_sends_to_a_flapping_venue_are_bounded_by_failures_and_probes() -> None:
     terms = BreakerTerms(failures=3, cooldown_ns=40_000_000, max_doublings=1)
     street = Street(RoutingPolicy(breaker=terms))
     street.show("XNAS", ask="50.00")  # the best price is at the venue that flaps

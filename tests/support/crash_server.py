@@ -16,8 +16,8 @@ import msgspec
 from qtinfra.bootstrap import serving
 from qtinfra.cli import main
 from qtinfra.core.reports import ToVenue
+from qtinfra.testing.prove.steps import EarlyReleaseShard
 from qtinfra.venues.simulated.local import LocalVenueGateway
-from tests.support.crash_engine import BUG, EarlyReleaseShard
 
 _encode = msgspec.json.Encoder().encode
 
@@ -36,7 +36,7 @@ def noted(path: str) -> Callable[[LocalVenueGateway, ToVenue], None]:
 
 if __name__ == "__main__":
     LocalVenueGateway.send = noted(os.environ["QTINFRA_WIRE"])  # type: ignore[method-assign,assignment]
-    if BUG == "early_release":
+    if os.environ.get("QTINFRA_CRASH_BUG") == "early_release":
         vars(serving)["LiveShard"] = EarlyReleaseShard
     sys.argv[1:1] = ["serve"]
     main()

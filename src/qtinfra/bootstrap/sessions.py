@@ -50,6 +50,7 @@ from qtinfra.runtime.nbbo_session import run_nbbo_session
 from qtinfra.runtime.recorded_session import run_recorded_session
 from qtinfra.runtime.replay import ReplayResult, replay_journal
 from qtinfra.runtime.session import Progress, SessionResult
+from qtinfra.runtime.snapshot_check import SnapshotCheck, SnapshotFinding, judged
 from qtinfra.runtime.synthetic_session import OPEN_NS, SECOND_NS, TRADE_DATE, run_synthetic_session
 from qtinfra.venues.simulated.flow import US_INSTRUMENTS, US_VENUES, SyntheticMarket
 from qtinfra.venues.simulated.nbbo import NbboMarket
@@ -127,6 +128,7 @@ class Verification(msgspec.Struct, frozen=True):
         records: how many verified; None when the file could not be opened far enough to count them.
         anchors: how many signed heads it was held against.
         recovered: what opening had to leave out (a torn tail), in words; None when nothing.
+        snapshots: what was found out about each that is kept in it or beside it.
     """
 
     path: str
@@ -142,6 +144,7 @@ class Verification(msgspec.Struct, frozen=True):
     key_id: str
     size_bytes: int
     recovered: str | None
+    snapshots: tuple[SnapshotFinding, ...] = ()
 
 
 class SimulateOutcome(msgspec.Struct, frozen=True):
@@ -457,12 +460,21 @@ def public_key(text: str) -> Ed25519PublicKey:
     return found
 
 
-def verify(path: Path, anchors: Path | None, key: str | None) -> Verification:
-    """Verify the chain of a journal or an export from its beginning, and its signed heads.
+def verify(
+    path: Path,
+    anchors: Path | None,
+    key: str | None,
+    *,
+    replays: bool = True,
+    progress: Progress | None = None,
+) -> Verification:
+    """Verify the chain of a journal or an export from its beginning, its signed heads and its snapshots.
 
     Args:
         anchors: the signed heads; None to check the chain alone.
         key: the public key they are signed with, as for `public_key`.
+        replays: whether the journal is replayed as far as it has snapshots, to compare their states.
+        progress: told how far that replay is: sequences done, and all.
 
     Raises:
         SecurityError: the key cannot be read.
@@ -471,13 +483,18 @@ def verify(path: Path, anchors: Path | None, key: str | None) -> Verification:
     signed = AnchorFile(anchors).read() if anchors is not None else []
     verifier = public_key(key) if key is not None else None
     kind, recovered = journal_kind(path), None
+    snapshots: tuple[SnapshotFinding, ...] = ()
     try:
         if kind == "export":
             found = verify_export(path, signed, verifier)
         else:
             with reading(path) as journal:
                 recovered = journal.recovered
-                found = verify_journal(journal.records(), signed, verifier)
+                end, stored = journal.head, journal.stored_snapshots()
+                check = SnapshotCheck(stored, end.shard, end.seq, replays=replays, progress=progress)
+                found = verify_journal(check.follow(journal.records()), signed, verifier)
+                snapshots = check.findings
+                found = judged(found, snapshots)
         records: int | None = found.records
     except JournalCorruptError as error:
         bad = error.first_bad_seq
@@ -497,4 +514,5 @@ def verify(path: Path, anchors: Path | None, key: str | None) -> Verification:
         key_id=key_id(verifier) if verifier is not None else "",
         size_bytes=path.stat().st_size,
         recovered=recovered,
+        snapshots=snapshots,
     )

@@ -381,12 +381,17 @@ def verify(
             metavar="FILE|HEX", help="Public key, as PEM file or 64 hex digits (default: JOURNAL.pub.pem)."
         ),
     ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay/--no-replay", help="Replay as far as there are snapshots to compare.")
+    ] = True,
     as_json: JsonFlag = False,
 ) -> None:
     """Verify a journal, or an export of one (.jsonl), from its first record on.
 
     The hash chain shows edits, deletions and insertions. Signed heads show a cut tail or a history written
-    anew, up to the newest of them; the answer says what stands after it.
+    anew, up to the newest of them; the answer says what stands after it. Each snapshot in the journal must
+    hold the state that a replay of the records leads to; one of another version is not comparable, and with
+    --no-replay none is compared: the answer says so.
     """
     from qtinfra import bootstrap
     from qtinfra.cli.facts import verify_facts
@@ -398,7 +403,9 @@ def verify(
         key = str(files.public_key)
     if anchor is not None and key is None:
         raise _bad("--key", f"the signed heads in {anchor} cannot be checked without a public key")
-    found = bootstrap.verify(journal, anchor, key if anchor is not None else None)
+    with progress("comparing snapshots") as advance:
+        signer = key if anchor is not None else None
+        found = bootstrap.verify(journal, anchor, signer, replays=replay, progress=advance)
     _say_recovered(found.recovered)
     if as_json:
         print_json(verify_facts(found))

@@ -34,6 +34,7 @@ def show_verification(out: Console, found: Verification) -> None:
         "records": "unknown" if found.records is None else found.records,
         "events": found.events,
         "signed heads": f"{found.anchors}, key {found.key_id}" if found.anchors else "none",
+        "snapshots": [f"{one.seq:,} {one.verdict}" for one in found.snapshots],
         "in words": found.reason,
     }
     show_facts(out, "Journal", facts)

@@ -224,6 +224,15 @@ def encode_state(state: State) -> bytes:
     return _ENCODER.encode((state_version(), state, state.tables.archive.dump()))
 
 
+def version_of(data: bytes) -> str:
+    """The version that wrote an encoded state, whether or not this one can read it.
+
+    Raises:
+        msgspec.DecodeError: foreign bytes.
+    """
+    return _IMAGES.decode(data).version
+
+
 def decode_state(data: bytes) -> State:
     """Inverse of `encode_state`. Packed orders stay packed.
 

@@ -286,9 +286,12 @@ class FrameJournal(ABC):
                 return snapshot
         return None
 
+    def stored_snapshots(self) -> list[tuple[int, Snapshot | None]]:
+        """Every snapshot by the sequence it is kept under, newest first; None where its checksum is wrong."""
+        return [(seq, decode_snapshot(blob)) for seq, blob in self._snapshots()]
+
     def _intact_snapshots(self) -> Iterator[Snapshot]:
-        for seq, blob in self._snapshots():
-            snapshot = decode_snapshot(blob)
+        for seq, snapshot in self.stored_snapshots():
             if snapshot is not None and (snapshot.shard, snapshot.seq) == (self._shard, seq):
                 yield snapshot
 

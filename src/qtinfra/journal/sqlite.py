@@ -355,14 +355,20 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
             db.execute("ROLLBACK")
 
 
+def _is_damage(error: sqlite3.Error) -> bool:
+    """ "Malformed", "not a database", or a text that is none, where a damaged row says that it is one. Other
+    subclasses mean other things."""
+    return type(error) is sqlite3.DatabaseError or str(error).startswith("Could not decode to UTF-8")
+
+
 @contextmanager
 def _explained(what: str, seq: int) -> Iterator[None]:
     """SQLite's errors in our terms: damage names the sequence it concerns, all else is a JournalError."""
     try:
         yield
     except sqlite3.Error as error:
-        if (
-            type(error) is sqlite3.DatabaseError
-        ):  # "malformed" and "not a database"; subclasses mean other things
+        if _is_damage(error):
             raise JournalCorruptError(f"cannot {what}: {error}", first_bad_seq=seq) from error
         raise JournalError(f"cannot {what}: {error}") from error
+    except UnicodeDecodeError as error:  # SQLite quotes a damaged schema in its message
+        raise JournalCorruptError(f"cannot {what}: the schema is damaged", first_bad_seq=seq) from error

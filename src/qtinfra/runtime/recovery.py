@@ -58,7 +58,7 @@ def _from_snapshot(snapshot: Snapshot | None, shard: int) -> State:
     if snapshot is not None:
         try:
             state = decode_state(snapshot.state)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError):
             return State(shard=shard)
         if (state.shard, state.seq) == (shard, snapshot.seq):
             return state

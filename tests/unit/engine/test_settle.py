@@ -8,7 +8,7 @@ import pytest
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.models import TRANSITIONS, ChildStatus, OrderStatus, may_become
 from qtinfra.engine.invariants import InvariantBrokenError
-from qtinfra.engine.settle import end_children, settle
+from qtinfra.engine.settle import end_children, release, settle
 from tests.support.builders import ALPHA, Desk, dec
 
 pytestmark = pytest.mark.unit
@@ -73,3 +73,31 @@ def test_children_that_end_with_their_day_have_expired_and_hold_nothing() -> Non
     end_children(desk.state, order)
     assert (child.status, child.leaves) == (ChildStatus.EXPIRED, ZERO)
     assert desk.state.find_order(ALPHA, "X") is order
+
+
+def test_a_child_that_stops_working_answers_the_requests_on_it_and_no_others() -> None:
+    desk = Desk(venues=("XNAS", "XNYS"))
+    desk.working(qty=100)
+    desk.replace("Y", qty=150)
+    order, child = desk.order(), desk.child()
+    pending = order.pending_replace
+    assert pending is not None and child.replace_id
+    pending.waiting = 3
+    release(order, child, ChildStatus.CANCELLED)
+    assert pending.waiting == 2
+    assert (child.cancel_id, child.replace_id, child.leaves) == ("", "", ZERO)
+    release(order, child, ChildStatus.CANCELLED)
+    assert pending.waiting == 2, "no request is on the child any more"
+
+
+def test_a_cancel_waits_for_one_venue_less_when_its_child_stops_working() -> None:
+    desk = Desk()
+    desk.working(qty=100)
+    desk.cancel("C", "X")
+    order, child = desk.order(), desk.child()
+    pending = order.pending_cancel
+    assert pending is not None and child.cancel_id
+    pending.waiting = 3
+    release(order, child, ChildStatus.CANCELLED)
+    release(order, child, ChildStatus.CANCELLED)
+    assert (pending.waiting, child.cancel_id) == (2, "")

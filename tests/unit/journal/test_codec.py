@@ -122,7 +122,7 @@ def test_another_written_form_of_the_same_frame_is_refused() -> None:
     blob = encode_frame(sample_frame(1))
     assert blob[4:6] == b"\x92\x95"
     longer = blob[:4] + b"\xdc\x00\x02" + blob[5:]
-    with pytest.raises(FrameError):
+    with pytest.raises(FrameError, match="not a frame in its written form"):
         decode_frame(longer)
 
 

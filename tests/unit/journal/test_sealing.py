@@ -5,8 +5,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from qtinfra.core.exceptions import JournalError
-from qtinfra.journal.codec import GENESIS, Chain, FrameError, decode_frame, encode_frame
+from qtinfra.core.events import Entry
+from qtinfra.core.exceptions import JournalCorruptError, JournalError
+from qtinfra.core.market import ConsolidatedBook
+from qtinfra.journal.codec import (
+    GENESIS,
+    Chain,
+    Frame,
+    FrameError,
+    WrittenBooks,
+    chain_hash,
+    decode_frame,
+    encode_entry,
+    encode_frame,
+)
 from qtinfra.testing.journal_contract import sample_entries
 
 pytestmark = pytest.mark.unit
@@ -48,3 +60,98 @@ def test_bytes_that_are_no_frame_are_refused_in_words(damage: bytes) -> None:
     whole = encode_frame(Chain(0, epoch=1).seal(sample_entries(1)))
     with pytest.raises(FrameError, match="not a frame in its written form"):
         decode_frame(whole + b"\x00")
+
+
+# --- what damage is called ----------------------------------------------------------------------------------
+
+FIRST, SECOND = sample_entries(2)
+
+
+def damaged(name: str) -> Frame:
+    """A frame of two records with one thing wrong; hashes are right but where they are what is wrong."""
+    frame = Chain(0, epoch=1).seal([FIRST, SECOND])
+    header, records = frame.header, frame.records
+    later = msgspec.structs.replace(SECOND, seq=SECOND.seq + 1)
+    match name:
+        case "elsewhere":
+            return Frame(msgspec.structs.replace(header, prev_hash=bytes(31) + b"x"), records)
+        case "empty":
+            return Frame(header, [])
+        case "hash":
+            return Frame(header, [records[0], (records[1][0], bytes(32))])
+        case "no entry":
+            return Frame(header, [records[0], (b"\x90", chain_hash(records[0][1], b"\x90"))])
+        case "gap":
+            data = encode_entry(later)
+            return Frame(header, [records[0], (data, chain_hash(records[0][1], data))])
+        case "epoch of the frame":
+            return Frame(msgspec.structs.replace(header, epoch=2), records)
+    return Frame(msgspec.structs.replace(header, last_seq=header.last_seq + 1), records)
+
+
+@pytest.mark.parametrize(
+    ("name", "seq", "reason"),
+    [
+        ("elsewhere", FIRST.seq, "the frame does not follow the one before"),
+        ("empty", FIRST.seq, "the frame has no records"),
+        ("hash", SECOND.seq, "the hash does not verify"),
+        ("no entry", SECOND.seq, "the record is not an entry"),
+        ("gap", SECOND.seq, "the record is out of place"),
+        ("epoch of the frame", FIRST.seq, "the record has another epoch than its frame"),
+        ("end", FIRST.seq, "the frame does not end where it says"),
+    ],
+)
+def test_damage_is_named_by_its_sequence_and_in_words(name: str, seq: int, reason: str) -> None:
+    with pytest.raises(JournalCorruptError) as found:
+        list(Chain(0).check_frame(damaged(name)))
+    assert found.value.message == f"journal corrupt at sequence {seq}: {reason}"
+    assert found.value.first_bad_seq == seq
+
+
+def test_an_older_epoch_than_the_one_before_is_named_in_words() -> None:
+    frame = Chain(0, epoch=1).seal([FIRST])
+    with pytest.raises(JournalCorruptError) as found:
+        Chain(0, epoch=2).check(frame.records[0])
+    reason = "the record has an older epoch than the one before"
+    assert found.value.message == f"journal corrupt at sequence 1: {reason}"
+
+
+def test_a_frame_without_entries_is_refused_in_words() -> None:
+    with pytest.raises(JournalError) as refused:
+        Chain(0, epoch=1).seal([])
+    assert refused.value.message == "a frame needs at least one entry"
+
+
+def seen(entry: Entry, book: ConsolidatedBook) -> Entry:
+    return msgspec.structs.replace(entry, market=(book,))
+
+
+def test_a_book_is_written_once_as_long_as_it_is_the_same_object_and_few_are_remembered() -> None:
+    books = WrittenBooks(most=2)
+    same = [ConsolidatedBook(symbol, ()) for symbol in ("AAPL", "IBM", "MSFT")]
+    books.write(seen(FIRST, same[0]))
+    written = books._known["AAPL"][1]
+    books.write(seen(SECOND, same[0]))
+    assert books._known["AAPL"][1] is written
+    books.write(seen(FIRST, ConsolidatedBook("AAPL", ())))
+    assert books._known["AAPL"][1] is not written
+    books.write(seen(FIRST, same[1]))
+    assert list(books._known) == ["AAPL", "IBM"]
+    books.write(seen(FIRST, same[2]))
+    assert list(books._known) == ["MSFT"]
+
+
+def test_by_default_books_of_a_few_thousand_symbols_are_remembered() -> None:
+    books = WrittenBooks()
+    for number in range(4_097):
+        assert len(books._known) == number
+        books.write(seen(FIRST, ConsolidatedBook(f"S{number}", ())))
+    assert len(books._known) == 1
+
+
+def test_a_chain_that_is_given_remembered_books_uses_them() -> None:
+    books = WrittenBooks()
+    entry = seen(FIRST, ConsolidatedBook("AAPL", ()))
+    with_books, without = Chain(0, epoch=1).seal([entry], books), Chain(0, epoch=1).seal([entry])
+    assert with_books == without
+    assert list(books._known) == ["AAPL"]

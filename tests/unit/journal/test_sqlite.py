@@ -212,6 +212,18 @@ def test_a_last_row_that_the_index_has_lost_is_not_taken_for_the_end(path: Path)
     assert error.value.first_bad_seq == firsts[2]
 
 
+def test_a_schema_that_sqlite_cannot_even_quote_is_damage_and_no_crash(path: Path) -> None:
+    journal = SqliteJournal.open(path)
+    journal.append(sample_entries(2))
+    journal.close()
+    data = path.read_bytes()
+    assert data.count(b"CREATE TABLE snapshot") == 1
+    path.write_bytes(data.replace(b"CREATE TABLE snapshot", b"CREATE T\x95BLE snapshot"))
+    for opened in (SqliteJournal.open, SqliteJournal.open_readonly):
+        with pytest.raises(JournalCorruptError, match="the schema is damaged"):
+            opened(path)
+
+
 def test_files_that_are_no_journal_are_refused_and_left_alone(path: Path) -> None:
     path.write_bytes(b"not a database at all" * 50)
     with pytest.raises(JournalError):

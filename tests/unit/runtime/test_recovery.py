@@ -14,7 +14,7 @@ from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.market import NO_MARKET
 from qtinfra.core.ports import Journal, Snapshot
 from qtinfra.engine.kernel import Kernel
-from qtinfra.engine.state import State, state_hash
+from qtinfra.engine.state import State, encode_state, state_hash
 from qtinfra.journal.memory import MemoryJournal
 from qtinfra.journal.sqlite import SqliteJournal
 from qtinfra.runtime.recovery import recover, snapshot_of
@@ -110,6 +110,17 @@ def test_a_snapshot_that_this_version_cannot_read_is_passed_over(state: bytes) -
     begun(journal)
     expected = recover(journal)
     journal.save_snapshot(Snapshot(0, journal.head.seq, journal.head.hash, state))
+    assert recover(journal) == expected
+
+
+def test_a_snapshot_whose_packed_orders_are_indexed_by_half_a_word_is_passed_over() -> None:
+    journal = MemoryJournal.fresh()
+    begun(journal)
+    expected = recover(journal)
+    sound = encode_state(expected.state)
+    version, fields, _ = msgspec.msgpack.decode(sound, type=tuple[str, msgspec.Raw, msgspec.Raw])
+    half = msgspec.msgpack.encode((version, fields, ([], [(0, 1, b"half")], [])))
+    journal.save_snapshot(Snapshot(0, journal.head.seq, journal.head.hash, half))
     assert recover(journal) == expected
 
 

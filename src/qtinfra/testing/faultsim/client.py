@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from qtinfra.core.commands import (
@@ -31,13 +32,14 @@ class Clients:
     Args:
         check: says why an outcome may not have been told; empty when it may.
         room: how many cancels an engine has to take at least.
+        counts: what happened, by name.
 
     Attributes:
         contents, answers: of each client id, the first order that was answered, and the order's id.
         taken: commands that an engine has taken at least once.
     """
 
-    def __init__(self, check: Callable[[Outcome], str], room: int) -> None:
+    def __init__(self, check: Callable[[Outcome], str], room: int, counts: Counter[str]) -> None:
         self.found: list[str] = []
         self.sent: dict[int, AnyCommand] = {}
         self.waiting: dict[int, AnyCommand] = {}
@@ -50,6 +52,7 @@ class Clients:
         self.unknown = 0
         self._check = check
         self._room = room
+        self._counts = counts
         self._number = 0
 
     def new(self, command: AnyCommand) -> int:
@@ -119,6 +122,7 @@ class Clients:
         """The same content gets the first answer, for ever; other content is refused."""
         first = self.contents.get(key)
         if first is not None and key in self.answers and first != command:
+            self._counts["clashes_answered"] += 1
             if said != DUPLICATE:
                 self.found.append(f"{key} came again with other content and was answered {said!r}")
             return
@@ -126,6 +130,7 @@ class Clients:
             if key in self.answers:
                 self.found.append(f"{key} was answered {self.answers[key]}, and then {said!r}")
             return
+        self._counts["answered_again"] += key in self.answers
         self.contents.setdefault(key, command)
         answered = self.answers.setdefault(key, said)
         if said != answered:

@@ -8,6 +8,7 @@ power, without that.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -39,8 +40,10 @@ class End(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         if self._closing:
             return
-        piece = b"" if self.lose_next else bytes(data)
-        self.lose_next = False
+        piece = bytes(data)
+        if self.lose_next:
+            self._net.counts["messages_lost"] += 1
+            self.lose_next, piece = False, b""
         if self.cut_after is not None:
             piece = piece[: self.cut_after]
             self.cut_after -= len(piece)
@@ -176,10 +179,12 @@ class Network:
     Attributes:
         down: ports that nobody can reach now. stalled: ports whose bytes to the venue wait.
         delay_ns: draws how long the next piece of data travels.
+        counts: what happened, by name.
     """
 
-    def __init__(self, loop: VirtualLoop, delay_ns: Callable[[], int]) -> None:
+    def __init__(self, loop: VirtualLoop, delay_ns: Callable[[], int], counts: Counter[str]) -> None:
         self.loop = loop
+        self.counts = counts
         self.delay_ns = delay_ns
         self.down: dict[int, bool] = {}
         self.stalled: dict[int, bool] = {}

@@ -7,6 +7,7 @@ changes its own record, which is the truth that a run is measured against.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
 from typing import TypeVar
@@ -58,10 +59,12 @@ class OracleVenue(MatchingVenue):
         told_to: gets every message that reaches the venue, before it acts.
         accounts: of each order, by its first id.
         disturbed: account and symbol pairs whose past was changed by a bust or a correction.
+        counts: what happened, by name.
     """
 
-    def __init__(self, mic: str, listings: list[Listing], trade_date: str) -> None:
+    def __init__(self, mic: str, listings: list[Listing], trade_date: str, counts: Counter[str]) -> None:
         super().__init__(mic, listings, trade_date)
+        self.counts = counts
         self.told_to: Callable[[ToVenue], None] = lambda _: None
         self.accounts: dict[str, str] = {}
         self.disturbed: dict[tuple[str, str], bool] = {}
@@ -94,12 +97,12 @@ class OracleVenue(MatchingVenue):
         """What comes out now of what the venue has to say."""
         if self.twice and reports:
             self.twice = False
-            reports = [
-                *reports,
-                *[msgspec.structs.replace(report) for report in reports if report.kind in _REPEATABLE],
-            ]
+            again = [msgspec.structs.replace(report) for report in reports if report.kind in _REPEATABLE]
+            self.counts["reports_doubled"] += len(again)
+            reports = [*reports, *again]
         if self.swap and len(reports) > 1 and all(report.kind in _LOOSE for report in reports[-2:]):
             self.swap = False
+            self.counts["reports_swapped"] += 1
             reports = [*reports[:-2], reports[-1], reports[-2]]
         if self.silent or self._held:
             self._held += reports
@@ -175,7 +178,7 @@ class VenueHost:
     def __init__(self, mic: str, port: int, symbols: tuple[str, ...], trade_date: str, net: Network) -> None:
         self.mic = mic
         self.port = port
-        self.venue = OracleVenue(mic, [Listing(symbol) for symbol in symbols], trade_date)
+        self.venue = OracleVenue(mic, [Listing(symbol) for symbol in symbols], trade_date, net.counts)
         self.session = VenueSession(self.venue, f"{mic}-1")
         self.sessions = [self.session]
         self._net = net

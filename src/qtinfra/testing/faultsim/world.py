@@ -68,7 +68,7 @@ class World:
         self.loop = VirtualLoop()  # type: ignore[abstract]  # asyncio asks for these alone
         self.disk = FaultDisk()
         self.durable = Durable(self.disk, JOURNAL)
-        self.clients = Clients(self._may_be_told, CAPACITY)
+        self.clients = Clients(self._may_be_told, CAPACITY, self.counts)
         self.life: Life | None = None
         self.stopped: Life | None = None
         self.running: list[Life] = []
@@ -81,7 +81,7 @@ class World:
         self.planted: Callable[[World], None] | None = None
         self._rng = Random(f"delays/{seed}")
         self._drawn = self._rng.randrange(1 << 30)
-        self.net = Network(self.loop, self._net_ns)
+        self.net = Network(self.loop, self._net_ns, self.counts)
         self.hosts = {
             mic: VenueHost(mic, _PORT + number, SYMBOLS, TRADE_DATE, self.net)
             for number, mic in enumerate(VENUES)

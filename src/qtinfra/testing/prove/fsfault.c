@@ -8,17 +8,21 @@
  *   FSFAULT_NO_SYNC=1           syncs do nothing and say that all is well
  *   FSFAULT_TORN_WRITE=n:k      the n-th write writes k bytes, then SIGKILL
  *   FSFAULT_NO_SPACE=n          after n bytes every write returns ENOSPC
+ *   FSFAULT_FULL_WHILE=file     while that file exists the disk is full: files grow only by what others that are
+ *                               deleted give back; any other growth returns ENOSPC
  *
  * The environment is read when the library is loaded and again by fsfault_arm(), which sets all counts to zero.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -26,13 +30,14 @@
 enum { SYNCS, WRITES, BYTES, FAULTS, SYNCS_AFTER_FAULT, WRITES_AFTER_FAULT, COUNTS };
 
 static struct {
-    char path[4096];
+    char path[4096], full_while[4096];
     size_t path_length;
     int exact, no_sync, armed;
     long fail_sync, kill_before_sync, kill_after_sync, torn_write, torn_bytes, no_space;
 } plan;
 
 static long counts[COUNTS];
+static long given_back;
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
 
 static long number(const char *name, long otherwise)
@@ -44,6 +49,7 @@ static long number(const char *name, long otherwise)
 void fsfault_arm(void)
 {
     const char *path = getenv("FSFAULT_PATH");
+    const char *full = getenv("FSFAULT_FULL_WHILE");
     const char *torn = getenv("FSFAULT_TORN_WRITE");
     const char *colon = torn ? strchr(torn, ':') : NULL;
 
@@ -55,6 +61,9 @@ void fsfault_arm(void)
         plan.path_length = strlen(path);
         plan.armed = 1;
     }
+    if (full && strlen(full) < sizeof plan.full_while)
+        strcpy(plan.full_while, full);
+    given_back = 0;
     plan.exact = number("FSFAULT_EXACT", 0) != 0;
     plan.no_sync = number("FSFAULT_NO_SYNC", 0) != 0;
     plan.fail_sync = number("FSFAULT_FAIL_SYNC", 0);
@@ -136,14 +145,43 @@ static int sync_file(int fd, int (*real)(int))
     return result;
 }
 
+/* Whether the disk is full now; when it is not, what was given back counts no more. */
+static int full(void)
+{
+    int before = errno, found = plan.full_while[0] && access(plan.full_while, F_OK) == 0;
+
+    if (!found)
+        given_back = 0;
+    errno = before;
+    return found;
+}
+
+/* By how many bytes a write makes its file longer. An offset below 0 is where the file stands. */
+static long growth(int fd, size_t count, off_t offset)
+{
+    struct stat file;
+
+    if (fstat(fd, &file) != 0)
+        return (long)count;
+    if (offset < 0)
+        offset = fcntl(fd, F_GETFL) & O_APPEND ? file.st_size : lseek(fd, 0, SEEK_CUR);
+    return offset + (off_t)count > file.st_size ? (long)(offset + (off_t)count - file.st_size) : 0;
+}
+
 /* How many of `count` bytes the next write may take; -1 with errno when none. Sets *deadly for a torn one. */
-static ssize_t allowed(size_t count, int *deadly)
+static ssize_t allowed(int fd, size_t count, off_t offset, int *deadly)
 {
     size_t take = count;
 
     pthread_mutex_lock(&guard);
     if (counts[FAULTS])
         counts[WRITES_AFTER_FAULT]++;
+    if (full()) {
+        long more = growth(fd, count, offset);
+        if (more > given_back)
+            return failed(ENOSPC);
+        given_back -= more;
+    }
     if (++counts[WRITES] == plan.torn_write) {
         *deadly = 1;
         if (take > (size_t)plan.torn_bytes)
@@ -190,7 +228,7 @@ ssize_t write(int fd, const void *data, size_t count)
 
     if (!concerns(fd))
         return real(fd, data, count);
-    take = allowed(count, &deadly);
+    take = allowed(fd, count, -1, &deadly);
     if (take < 0)
         return -1;
     result = real(fd, data, (size_t)take);
@@ -206,7 +244,7 @@ static ssize_t write_at(int fd, const void *data, size_t count, off_t offset, pw
 
     if (!concerns(fd))
         return real(fd, data, count, offset);
-    take = allowed(count, &deadly);
+    take = allowed(fd, count, offset, &deadly);
     if (take < 0)
         return -1;
     result = real(fd, data, (size_t)take, offset);
@@ -225,4 +263,22 @@ ssize_t pwrite64(int fd, const void *data, size_t count, off_t offset)
 {
     REAL(pwrite_function, "pwrite64");
     return write_at(fd, data, count, offset, real);
+}
+
+typedef int (*unlink_function)(const char *);
+
+int unlink(const char *path)
+{
+    REAL(unlink_function, "unlink");
+    struct stat file;
+    int ours = plan.armed && strncmp(path, plan.path, plan.path_length) == 0 && stat(path, &file) == 0;
+    int result = real(path);
+
+    if (result == 0 && ours) {
+        pthread_mutex_lock(&guard);
+        if (full())
+            given_back += (long)file.st_size;
+        pthread_mutex_unlock(&guard);
+    }
+    return result;
 }

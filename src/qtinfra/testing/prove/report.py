@@ -200,8 +200,9 @@ def summary(parts: Parts) -> Iterator[tuple[str, str]]:
     if kills is not None:
         yield "kills with a disagreement", f"{sum(kills.disagreements.values())}/{kills.kills}"
         yield "acknowledged orders lost by kills", f"{kills.disagreements['acknowledged_lost']}"
-        yield "recovery after kill p50 ms", str(kills.recovery.p50_ms)
-        yield "recovery after kill p99 ms", str(kills.recovery.p99_ms)
+        if kills.recovery.count:
+            yield "recovery after kill p50 ms", str(kills.recovery.p50_ms)
+            yield "recovery after kill p99 ms", str(kills.recovery.p99_ms)
         yield "kill controls found", _controls(kills)
     if parts.storage is not None and not parts.storage.skipped:
         storage = parts.storage
@@ -224,7 +225,8 @@ def _power_summary(power: PowerReport | None) -> Iterator[tuple[str, str]]:
         return
     yield "power cuts with a disagreement", f"{sum(power.disagreements.values())}/{sum(power.cuts.values())}"
     yield "acknowledged orders lost by power cuts", f"{power.disagreements['acknowledged_lost']}"
-    yield "recovery after power cut p50 ms", str(power.recovery.p50_ms)
+    if power.recovery.count:
+        yield "recovery after power cut p50 ms", str(power.recovery.p50_ms)
     yield "builds without sync that lost orders", _controls(power)
 
 

@@ -1,13 +1,15 @@
 """Tampering with journals: random edits of files and rows, and whether verification finds and places each.
 
-A session's journal is kept as SQLite file, as log file and as exported text, with signed heads up to some way
-before its end. Each attempt damages a copy of one of them and lets `journal verify` judge it, as the command
-does. What the attempt has really changed is found out by comparing records, not from what verify says.
+A session's journal is kept as SQLite file with snapshots, as log file and as exported text, with signed heads
+up to some way before its end. Each attempt damages a copy of one of them and lets `journal verify` judge it,
+as the command does. What the attempt has really changed is found out by comparing records and snapshots, not
+from what verify says.
 
 Not every change can be seen. What stands after the newest signed head can be cut off, or written anew by
 somebody who knows the format, and nothing shows it: such attempts are counted apart (`blind`). An attempt
-that leaves every record as it was (a byte in an unused part of a database) is no tampering and is counted
-apart too (`unchanged`). The wanted number of attempts is reached without those two.
+that leaves every record and snapshot as it was (a byte in an unused part of a database) is no tampering, nor
+is the loss of a snapshot, after which a start replays more: both are counted apart (`unchanged`). The wanted
+number of attempts is reached without those two.
 """
 
 from __future__ import annotations
@@ -21,12 +23,16 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import msgspec
 
 from qtinfra.bootstrap import Verification, reading, verify
 from qtinfra.core.events import Entry
 from qtinfra.core.exceptions import QtInfraError
+from qtinfra.core.ports import Snapshot
+from qtinfra.engine.kernel import replay
+from qtinfra.engine.state import State, encode_state
 from qtinfra.journal.anchor import AnchorFile, KeyFile
 from qtinfra.journal.codec import StoredRecord
 from qtinfra.journal.export import read_export, write_export
@@ -34,14 +40,37 @@ from qtinfra.journal.log import LogJournal
 from qtinfra.journal.sqlite import SqliteJournal
 from qtinfra.testing.prove.golden import epochs
 from qtinfra.testing.prove.golden_story import tell
-from qtinfra.testing.prove.tamper_edits import KINDS, MEDIA, Damage, History, Place, draw, units_of
+from qtinfra.testing.prove.tamper_edits import (
+    EDITS,
+    MEDIA,
+    TABLE_EDITS,
+    Damage,
+    History,
+    Place,
+    units_of,
+)
+from qtinfra.testing.prove.tamper_snapshots import SNAPSHOT_EDITS, snapshots_in
 
 #: Signed heads are this far apart, in frames; the last of them stands `BLIND_FRAMES` before the end.
 ANCHOR_EVERY_FRAMES = 4
 BLIND_FRAMES = 6
 FRAME_RECORDS = 3
+#: A snapshot is kept at so many frames, each before the newest signed head.
+SNAPSHOT_FRAMES = (9, 21, 33)
 _SHOWN = 10
 _MOST_DRAWS = 20
+_EDITS = {**EDITS, **TABLE_EDITS, **SNAPSHOT_EDITS}
+
+
+class Kind(NamedTuple):
+    """A way of damaging one medium."""
+
+    medium: str
+    name: str
+
+
+#: Every way on every medium, in turn; columns, and snapshots in the same file, are only in SQLite.
+KINDS = tuple(Kind(medium, name) for name in _EDITS for medium in (MEDIA if name in EDITS else ("sqlite",)))
 
 
 class TamperReport(msgspec.Struct, frozen=True):
@@ -57,7 +86,7 @@ class TamperReport(msgspec.Struct, frozen=True):
         missed: not found, or a sequence named that stands after the damage.
         blind: changes of nothing but what follows the newest signed head, by kind; none can be found.
         torn: of these, damage to the last frame of a log that was reported as a torn tail.
-        unchanged: changes of the file that changed no record.
+        unchanged: changes of the file that changed no record, and no snapshot but by taking it away.
         kinds: attempts by medium and kind.
         examples: what was missed, in words.
     """
@@ -164,7 +193,10 @@ class Bench:
         self.key = folder / "key.pem"
         self._originals = {medium: folder / f"journal.{medium}" for medium in MEDIA}
         self._older: dict[str, list[tuple[int, Path]]] = {medium: [] for medium in MEDIA}
-        self.history = self._write(tell())
+        entries = tell()
+        self._states = _states_after(entries)
+        self.history = self._write(entries)
+        self._snapshots = snapshots_in(self._originals["sqlite"])
         self._units = {medium: units_of(self.history, medium, FRAME_RECORDS) for medium in MEDIA}
 
     def _write(self, entries: Sequence[Entry]) -> History:
@@ -182,6 +214,8 @@ class Bench:
                     head = table.append(frame)
                     log.append(frame)
                     done += 1
+                    if done in SNAPSHOT_FRAMES:
+                        table.save_snapshot(Snapshot(0, head.seq, head.hash, self._states[head.seq]))
                     if done % ANCHOR_EVERY_FRAMES == 0 and done <= total - BLIND_FRAMES:
                         heads.append(head, entries[0].ts_ns + done, signer)
                         signed.append(head.seq)
@@ -212,7 +246,8 @@ class Bench:
         for left in self._folder.glob("copy.*"):
             left.unlink()
         shutil.copyfile(self._originals[medium], copy)
-        damage = draw(Place(copy, medium, self.history, self._units[medium], self._older[medium]), kind, rng)
+        place = Place(copy, medium, self.history, self._units[medium], self._older[medium], self._states)
+        damage = _EDITS[kind](place, rng)
         try:
             said = verify(copy, self.anchors, str(self.key))
         except QtInfraError as error:
@@ -224,12 +259,23 @@ class Bench:
             return _placed(damage, said)
         sound = self.history.records
         left = [(record.entry_bytes, record.hash) for record in records_of(copy, medium)]
+        if medium == "sqlite" and not {*snapshots_in(copy)} <= {*self._snapshots}:
+            return Judged("missed", f"{damage.text}: verifies")
         if left == sound and said.recovered is None:
             return Judged("unchanged", damage.text)
         anchored = self.history.anchored_records
         if left[:anchored] == sound[:anchored] and said.unanchored_events >= 0 and anchored <= len(left):
             return Judged("torn" if said.recovered is not None else "blind", damage.text)
         return Judged("missed", f"{damage.text}: verifies")
+
+
+def _states_after(entries: Sequence[Entry]) -> dict[int, bytes]:
+    """The state after each record, encoded, by the record's last sequence."""
+    state, found = State(), dict[int, bytes]()
+    for entry in entries:
+        replay(state, entry)
+        found[entry.last_seq] = encode_state(state)
+    return found
 
 
 def _placed(damage: Damage, said: Verification) -> Judged:

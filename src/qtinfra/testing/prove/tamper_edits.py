@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from hashlib import sha256
 from itertools import accumulate
@@ -105,24 +105,21 @@ def _linked(frames: Sequence[Frame]) -> list[Frame]:
 
 
 class Place(msgspec.Struct, frozen=True):
-    """A copy to damage: the file, its medium, the sound history and units, older sound copies by sequence."""
+    """A copy to damage: the file, its medium, the sound history and units, older sound copies and states by
+    sequence. States are of every record's end; snapshots are kept of some of them."""
 
     path: Path
     medium: str
     history: History
     units: list[Unit]
     older: list[tuple[int, Path]]
+    states: Mapping[int, bytes]
 
     def read(self) -> bytearray:
         return bytearray(self.path.read_bytes())
 
 
 Edit = Callable[[Place, Random], Damage]
-
-
-def draw(place: Place, kind: str, rng: Random) -> Damage:
-    """Damage the copy in the way of that name."""
-    return _EDITS[kind](place, rng)
 
 
 # --- writing what somebody has made of it -------------------------------------------------------------------
@@ -346,7 +343,7 @@ def _column(place: Place, rng: Random) -> Damage:
     unit, column = rng.choice(place.units), rng.choice(_COLUMNS)
     with closing(sqlite3.connect(place.path, isolation_level=None)) as db:
         value = db.execute(f"SELECT {column} FROM frame WHERE first_seq = ?", (unit.slot,)).fetchone()[0]  # noqa: S608
-        other = value + 1 if isinstance(value, int) else _flipped(value, rng)
+        other = value + 1 if isinstance(value, int) else flipped(value, rng)
         db.execute(f"UPDATE frame SET {column} = ? WHERE first_seq = ?", (other, unit.slot))  # noqa: S608
     header = unit.frame.header
     return Damage(f"{column} of row {unit.slot} changed", header.first_seq, header.first_seq, header.last_seq)
@@ -355,7 +352,8 @@ def _column(place: Place, rng: Random) -> Damage:
 # --- edits of bytes -----------------------------------------------------------------------------------------
 
 
-def _flipped(data: bytes, rng: Random) -> bytes:
+def flipped(data: bytes, rng: Random) -> bytes:
+    """The bytes with one bit the other way."""
     changed = bytearray(data)
     changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
     return bytes(changed)
@@ -429,12 +427,13 @@ def _reads_alike(path: Path, unit: Unit) -> bool:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
             row = db.execute(_ROW, (unit.slot,)).fetchone()
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):  # the latter from a name in a damaged schema
         return False
     return row is not None and row[0] == encode_frame(unit.frame)
 
 
-_EDITS: dict[str, Edit] = {
+#: Ways that work on records, rows and bytes, by name. A way of `TABLE_EDITS` is for a SQLite file only.
+EDITS: dict[str, Edit] = {
     "bit": _bit,
     "field": _field,
     "byte": _byte,
@@ -451,18 +450,5 @@ _EDITS: dict[str, Edit] = {
     "bytes removed": _remove_bytes,
     "bytes inserted": _insert_bytes,
     "record taken out": _delete_record,
-    "column": _column,
 }
-
-
-class Kind(NamedTuple):
-    """A way of damaging one medium."""
-
-    medium: str
-    name: str
-
-
-#: Every way on every medium, in turn; rows have columns only in SQLite.
-KINDS = tuple(
-    Kind(medium, name) for name in _EDITS for medium in MEDIA if name != "column" or medium == "sqlite"
-)
+TABLE_EDITS: dict[str, Edit] = {"column": _column}
