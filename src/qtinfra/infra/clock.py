@@ -32,8 +32,10 @@ class SystemClock:
     def now_ns(self) -> int:
         """UTC nanoseconds, never less than any earlier answer."""
         monotonic = self._monotonic_ns()
-        offset = self._offset_at(monotonic)
-        if monotonic - self._anchor[0] >= CHECK_EVERY_NS:
+        checked_ns, offset, error = self._anchor
+        if error:
+            offset = self._offset_at(monotonic)
+        if monotonic - checked_ns >= CHECK_EVERY_NS:
             self._anchor = (monotonic, offset, self._wall_ns() - monotonic - offset)
         return monotonic + offset
 
