@@ -24,6 +24,7 @@ def serve(
 
     from qtinfra.api.main import create_app
     from qtinfra.infra.config import Settings
+    from qtinfra.infra.process import prompt_threads
 
     given = {"host": host, "port": port, "data_dir": data_dir}
     try:
@@ -46,7 +47,8 @@ def serve(
         ws_ping_interval=20.0,
         ws_ping_timeout=90.0,
     )
-    uvicorn.Server(config).run()
+    with prompt_threads():
+        uvicorn.Server(config).run()
 
 
 def register(app: typer.Typer) -> None:
