@@ -271,6 +271,8 @@ class LiveShard:
             self._decide(following)
             if syncing is None and following:
                 syncing, following = (following, self._sync(following)), Frame()
+                if self._inbox:
+                    await asyncio.sleep(0)  # what was released goes out before the next slice
             elif syncing is None:
                 if self._closing:
                     return
