@@ -106,14 +106,26 @@ class NoSnapshots(SqliteJournal):
 
 
 class EarlyReleaseShard(LiveShard):
-    """The planted bug: what waits for a frame goes out before the frame is appended."""
+    """The planted bug: what waits for a frame goes out before the frame is appended.
+
+    The append begins this much later, so that kills at random moments hit the gap between the two: by itself
+    it is a fraction of a millisecond.
+    """
+
+    GAP_S = 0.003
 
     def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[None]:
         entries, frame.entries = frame.entries, []
         self._release(frame)
         frame.results = []
         frame.entries = entries
-        return super()._sync(frame)
+        late = asyncio.ensure_future(self._append_late(frame))
+        late.add_done_callback(lambda _: self._wake.set())
+        return late
+
+    async def _append_late(self, frame: Frame[Waiter]) -> None:
+        await asyncio.sleep(self.GAP_S)
+        await super()._sync(frame)
 
 
 class Engine:
