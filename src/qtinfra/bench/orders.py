@@ -32,6 +32,7 @@ from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.state import State
 from qtinfra.infra.clock import SystemClock
+from qtinfra.infra.process import prompt_threads
 from qtinfra.journal.sqlite import SqliteJournal
 from qtinfra.runtime.live import LiveShard
 from qtinfra.runtime.loop import Frame
@@ -260,7 +261,7 @@ def bench_paced_10k(scale: float, progress: Progress) -> BenchResult:
     mix = scaled_mix(scale)
     count = sized(int(_PACE_PER_S * _PACED_SECONDS), scale, 200)
     messages = [(order.cl_ord_id, wire_bytes(order)) for order in taking_orders(mix, count)]
-    with TemporaryDirectory(prefix="qtinfra-bench-") as folder:
+    with TemporaryDirectory(prefix="qtinfra-bench-") as folder, prompt_threads():
         journal = SqliteJournal.open(Path(folder) / "journal.db", owner="bench")
         pacer = Pacer(messages, _PACE_PER_S)
         progress("paced_10k: orders")

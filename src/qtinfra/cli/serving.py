@@ -29,6 +29,7 @@ def serve(
 
     from qtinfra.api.main import create_app
     from qtinfra.infra.config import Settings
+    from qtinfra.infra.process import prompt_threads
 
     given = {"host": host, "port": port, "data_dir": data_dir}
     try:
@@ -54,7 +55,8 @@ def serve(
     )
     logging.getLogger("uvicorn.error").addFilter(lambda record: app.state.gateway.failure is None)
     try:
-        _announced(uvicorn.Server, settings.data_dir)(config).run()
+        with prompt_threads():
+            _announced(uvicorn.Server, settings.data_dir)(config).run()
     except SystemExit:
         if app.state.gateway.failure is not None:
             raise app.state.gateway.failure from None

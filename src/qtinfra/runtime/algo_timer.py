@@ -16,6 +16,8 @@ from qtinfra.runtime.timers import LONGEST_NS, SHORTEST_NS
 _SECOND = 1_000_000_000
 #: Most parents looked at by one command, so that an order that comes waits for no more than those.
 MOST_AT_ONCE = 128
+#: All events that `AlgoTimer.note` looks at; what else it is given changes nothing.
+NOTED: frozenset[type] = frozenset((AlgoPlanned,))
 
 
 class AlgoTimer:

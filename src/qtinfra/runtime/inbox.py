@@ -33,14 +33,15 @@ from qtinfra.core.commands import (
     TimerFired,
 )
 from qtinfra.core.exceptions import OverloadedError
-from qtinfra.core.reports import VenueReport
 
 T = TypeVar("T")
 
 #: Commands that wait in the order lane; cancels join them there behind a command of their own order.
-_ORDER_LANE = (SubmitOrder, ReplaceOrder, OrderStatusRequest)
+_ORDER_LANE = frozenset((SubmitOrder, ReplaceOrder, OrderStatusRequest))
 #: A link's status stays in line with the venue's reports: CONNECTED comes after all that was missed.
-_NEVER_REFUSED = (RecordVenueReport, RecordVenueReports, SetVenueStatus, TimerFired, StartEpoch)
+_NEVER_REFUSED = frozenset((RecordVenueReport, RecordVenueReports, SetVenueStatus, TimerFired, StartEpoch))
+#: Commands that look whether an earlier one of their order, or account, still waits.
+_FOLLOWS = frozenset((CancelOrder, MassCancel, PauseAlgo, ResumeAlgo))
 
 Item = tuple[Inbound, T]
 #: From account and client id to what names the order for good (its order id); "" when not known.
@@ -60,29 +61,32 @@ def joined(items: Iterable[Item[T]]) -> list[Item[T]]:
     """
     found: list[Item[T]] = []
     run: list[Item[T]] = []
-    reports: list[VenueReport] = []
     for item in items:
-        command = item[0].command
-        if not isinstance(command, RecordVenueReport):
-            found += _in_one(run, reports)
+        if type(item[0].command) is not RecordVenueReport:
+            if run:
+                found += _in_one(run)
+                run = []
             found.append(item)
-            run, reports = [], []
             continue
         if run and (len(run) == MAX_REPORTS or run[0][1] is not item[1]):
-            found += _in_one(run, reports)
-            run, reports = [], []
+            found += _in_one(run)
+            run = []
         run.append(item)
-        reports.append(command.report)
-    return found + _in_one(run, reports)
+    return found + _in_one(run)
 
 
-def _in_one(run: list[Item[T]], reports: list[VenueReport]) -> list[Item[T]]:
+def _in_one(run: list[Item[T]]) -> list[Item[T]]:
     """A run of reports as one item, unless it is of one or none."""
     if len(run) < 2:
         return run
     first, token = run[0]
-    actor = first.actor if all(item[0].actor == first.actor for item in run) else VENUES
-    return [(Inbound(RecordVenueReports(tuple(reports)), actor, "", first.received_ns), token)]
+    actor = first.actor
+    for inbound, _ in run:
+        if inbound.actor != actor:
+            actor = VENUES
+            break
+    reports = tuple([inbound.command.report for inbound, _ in run])  # type: ignore[union-attr]
+    return [(Inbound(RecordVenueReports(reports), actor, "", first.received_ns), token)]
 
 
 def _no_name(account: str, cl_ord_id: str) -> str:
@@ -91,7 +95,11 @@ def _no_name(account: str, cl_ord_id: str) -> str:
 
 
 class _Waiting:
-    """Which orders have commands in the order lane, by any of the ids that those commands use."""
+    """Which orders have commands in the order lane, by any of the ids that those commands use.
+
+    It is filled when a command of an order that may be known comes (a replace, a cancel, a read), and kept up
+    from then until the lane is empty: while only new orders wait, nobody pays for it.
+    """
 
     def __init__(self, name_of: OrderName) -> None:
         self._name_of = name_of
@@ -121,7 +129,10 @@ class _Waiting:
                 self._ids.setdefault(order, []).append(key)
         return order
 
-    def remove(self, account: str, order: _Id) -> None:
+    def remove(self, account: str, order: _Id | None) -> None:
+        """Count out what was counted in under this key; None is a command that never was."""
+        if order is None:
+            return
         self._accounts[account] -= 1
         if not self._accounts[account]:
             del self._accounts[account]
@@ -140,6 +151,18 @@ class _Waiting:
         return ("", name) if name else (account, cl_ord_id)
 
 
+_Queued = TypeVar("_Queued")
+
+
+def _first(queue: deque[_Queued], most: int) -> list[_Queued]:
+    """Take what is at the front, at most so many."""
+    if len(queue) > most:
+        return [queue.popleft() for _ in range(most)]
+    found = list(queue)
+    queue.clear()
+    return found
+
+
 class Inbox(Generic[T]):
     """Waiting commands, each with a token that says whom to answer.
 
@@ -153,9 +176,10 @@ class Inbox(Generic[T]):
         self._reports: deque[Item[T]] = deque()
         self._moves: dict[str, Item[T]] = {}
         self._fast: deque[Item[T]] = deque()
-        self._orders: deque[tuple[Item[T], _Id]] = deque()
+        self._orders: deque[tuple[Item[T], _Id | None]] = deque()
         self._cancels_behind = 0
         self._waiting = _Waiting(name_of)
+        self._indexed = False
 
     def __len__(self) -> int:
         return len(self._reports) + len(self._moves) + len(self._fast) + len(self._orders)
@@ -167,15 +191,21 @@ class Inbox(Generic[T]):
             OverloadedError: its kind has no room; nothing was taken, the sender may try again later.
         """
         command = inbound.command
-        if isinstance(command, _NEVER_REFUSED):
+        kind = type(command)
+        if kind in _NEVER_REFUSED:
             self._reports.append((inbound, token))
-            return
-        if isinstance(command, _ORDER_LANE):
+        elif kind in _ORDER_LANE:
             waiting = len(self._orders) - self._cancels_behind
             if waiting >= self._capacity:
                 raise OverloadedError("too many orders wait; try again later", context={"waiting": waiting})
-            self._orders.append(((inbound, token), self._waiting.add(command)))
-            return
+            if kind is not SubmitOrder:
+                self._index()
+            self._orders.append(((inbound, token), self._waiting.add(command) if self._indexed else None))
+        else:
+            self._put_control(inbound, token)
+
+    def _put_control(self, inbound: Inbound, token: T) -> None:
+        command = inbound.command
         waiting = len(self._fast) + self._cancels_behind
         if waiting >= self._capacity and not isinstance(command, EngageKillSwitch):
             raise OverloadedError("too many cancels and controls wait", context={"waiting": waiting})
@@ -200,26 +230,40 @@ class Inbox(Generic[T]):
         """The next commands, at most `most`: reports first, then moves of the market, then cancels and
         controls, then orders. Moves take half of what reports leave while others wait.
         """
-        taken: list[Item[T]] = []
-        while self._reports and len(taken) < most:
-            taken.append(self._reports.popleft())
+        taken = _first(self._reports, most)
         room = most - len(taken)
-        if self._fast or self._orders:
-            room = (room + 1) // 2
-        for _ in range(min(room, len(self._moves))):
-            taken.append(self._moves.pop(next(iter(self._moves))))
-        while self._fast and len(taken) < most:
-            taken.append(self._fast.popleft())
-        while self._orders and len(taken) < most:
-            item, order = self._orders.popleft()
-            command = item[0].command
-            self._waiting.remove(getattr(command, "account", ""), order)
-            self._cancels_behind -= not isinstance(command, _ORDER_LANE)
-            taken.append(item)
+        if self._moves and room:
+            if self._fast or self._orders:
+                room = (room + 1) // 2
+            for _ in range(min(room, len(self._moves))):
+                taken.append(self._moves.pop(next(iter(self._moves))))
+        if self._fast:
+            taken += _first(self._fast, most - len(taken))
+        if self._orders:
+            taken += self._take_orders(most - len(taken))
         return taken
+
+    def _take_orders(self, most: int) -> list[Item[T]]:
+        found = _first(self._orders, most)
+        if self._indexed:
+            for (inbound, _), order in found:
+                command = inbound.command
+                self._waiting.remove(getattr(command, "account", ""), order)
+                self._cancels_behind -= type(command) not in _ORDER_LANE
+            self._indexed = bool(self._orders)
+        return [item for item, _ in found]
+
+    def _index(self) -> None:
+        """Count the waiting new orders in, which until now were counted by nobody."""
+        if not self._indexed:
+            self._indexed = True
+            self._orders = deque((item, self._waiting.add(item[0].command)) for item, _ in self._orders)
 
     def _must_queue_behind(self, command: AnyCommand) -> bool:
         """Whether an earlier command of the same order, or account, still waits."""
+        if not self._orders or type(command) not in _FOLLOWS:
+            return False
+        self._index()
         if isinstance(command, CancelOrder):
             return self._waiting.concerns(command.account, command.orig_cl_ord_id)
         if isinstance(command, PauseAlgo | ResumeAlgo):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 from qtinfra.core.commands import (
@@ -43,22 +42,29 @@ from qtinfra.engine.kernel import Kernel, Outcome
 from qtinfra.engine.state import State
 from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.router.strategies import RoutingRegistry
+from qtinfra.runtime.algo_timer import NOTED as ALGO_NOTED
 from qtinfra.runtime.algo_timer import AlgoTimer
+from qtinfra.runtime.disk_thread import DiskThread
 from qtinfra.runtime.inbox import Inbox, joined
 from qtinfra.runtime.loop import Frame, ShardLoop
 from qtinfra.runtime.recovery import UNFIT
 from qtinfra.runtime.snapshots import Replica, SnapshotPolicy
+from qtinfra.runtime.timers import NOTED as EXPIRY_NOTED
 from qtinfra.runtime.timers import ExpiryTimer
 
 Waiter = asyncio.Future[Outcome] | None
 
-_REPLIES = (ExecutionReport, OrderCancelReject)
+_REPLIES = frozenset((ExecutionReport, OrderCancelReject))
 ClientSink = Callable[[ExecutionReport | OrderCancelReject], None]
 AlertSink = Callable[[Alert], None]
 
 
 #: What is refused while the journal has little space left.
-_NEW_FLOW = (SubmitOrder, SubmitList, ReplaceOrder)
+_NEW_FLOW = frozenset((SubmitOrder, SubmitList, ReplaceOrder))
+#: Events that a timer looks at.
+_TIMED = EXPIRY_NOTED | ALGO_NOTED
+#: Commands decided before the loop has another turn, in which it sees that a sync has ended: about 3 ms.
+SLICE = 64
 
 
 def _ignore(_: object) -> None:
@@ -124,7 +130,7 @@ class LiveShard:
         self._disk_full = disk_full
         self._told_full = False
         self._gateways: dict[str, VenueGateway] = {}
-        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._disk = DiskThread("journal")
         self._replica = Replica(state, snapshots) if snapshots is not None else None
         self._snapshot: asyncio.Task[None] | None = None
         self._heap = LongLivedHeap()
@@ -184,7 +190,7 @@ class LiveShard:
         """Like `submit`, without waiting: the order of calls is the order of commands in their lane."""
         if self._over:
             raise OutcomeUnknownError("the shard has stopped", context={"reason": str(self.stopped)})
-        if isinstance(command, _NEW_FLOW) and self._disk_full():
+        if type(command) in _NEW_FLOW and self._disk_full():
             raise OverloadedError("the disk is full: cancels only", code="disk_full")
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._put(command, actor, waiter, correlation_id)
@@ -265,12 +271,17 @@ class LiveShard:
             self._decide(following)
             if syncing is None and following:
                 syncing, following = (following, self._sync(following)), Frame()
+                if self._inbox:
+                    await asyncio.sleep(0)  # what was released goes out before the next slice
             elif syncing is None:
                 if self._closing:
                     return
                 await self._wake.wait()
             elif not syncing[1].done():
-                await self._wake.wait()
+                if self._room(following) and self._inbox:
+                    await asyncio.sleep(0)
+                else:
+                    await self._wake.wait()
             else:
                 frame, sync = syncing
                 if not self._finish(frame, sync):
@@ -278,16 +289,20 @@ class LiveShard:
                 syncing = None
 
     def _decide(self, frame: Frame[Waiter]) -> None:
-        """Decide what waits, as far as the frame has room."""
-        room = self._batch - len(frame)
-        if room <= 0 or frame.stopped is not None or not self._inbox:
+        """Decide what waits, as far as the frame has room, and no more than a slice."""
+        room = self._room(frame)
+        if not room or not self._inbox:
             return
-        batch = joined(self._inbox.take(room))
-        self._taken.extend(waiter for _, waiter in batch)
+        batch = joined(self._inbox.take(min(room, SLICE)))
+        self._taken.extend([waiter for _, waiter in batch])
         before = len(frame.entries)
         self._loop.compute(batch, frame)
         if len(frame.entries) > before and frame.stopped is None:
             self._on_decided(frame.entries[before:])
+
+    def _room(self, frame: Frame[Waiter]) -> int:
+        """How many more commands the frame takes."""
+        return max(0, self._batch - len(frame)) if frame.stopped is None else 0
 
     def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[None]:
         """Begin to make it durable; wakes the loop when that has ended."""
@@ -319,14 +334,21 @@ class LiveShard:
             waiter = self._taken.popleft()
             if waiter is not None and not waiter.done():
                 waiter.set_result(outcome)
-            if outcome.events and not self._over:
-                self._expiry.note(outcome.events)
-                self._algos.note(outcome.events)
+        self._set_timers(frame)
         if frame.entries:
             head = self._loop.journal.head
             self._on_durable(head)
             self._watch_disk()
             self._follow(frame.entries, head)
+
+    def _set_timers(self, frame: Frame[Waiter]) -> None:
+        """Bring the timers in line with what the frame has changed."""
+        if self._over:
+            return
+        events = [event for entry in frame.entries for event in entry.events if type(event) in _TIMED]
+        if events:
+            self._expiry.note(events)
+            self._algos.note(events)
 
     def _watch_disk(self) -> None:
         """Say once that the disk is full."""
@@ -384,12 +406,12 @@ class LiveShard:
     # --- out ----------------------------------------------------------------------------------------------
 
     def _send(self, effect: Effect) -> None:
-        if isinstance(effect, _REPLIES):
-            self._on_report(effect)
-        elif isinstance(effect, Alert):
-            self._on_alert(effect)
-        else:
+        if type(effect) in _REPLIES:
+            self._on_report(effect)  # type: ignore[arg-type]
+        elif isinstance(effect, ToVenue):
             self._send_to_venue(effect)
+        else:
+            self._on_alert(effect)  # type: ignore[arg-type]
 
     def _send_to_venue(self, message: ToVenue) -> None:
         """Hand a durable message to its gateway. One that refuses has said DISCONNECTED, and that puts the

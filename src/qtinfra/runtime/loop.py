@@ -76,10 +76,11 @@ class ShardLoop(Generic[T]):
         return frame
 
     def _compute(self, batch: list[Item[T]], frame: Frame[T]) -> None:
+        execute, read_clock, market = self.kernel.execute, self.clock.now_ns, self.market
         for position, (inbound, token) in enumerate(batch):
-            now_ns = self._last_ns = max(self._last_ns, self.clock.now_ns())
+            now_ns = self._last_ns = max(self._last_ns, read_clock())
             try:
-                outcome = self.kernel.execute(inbound, now_ns, self.market)
+                outcome = execute(inbound, now_ns, market)
             except KernelStoppedError as stopped:
                 frame.entries.append(stopped.entry)
                 frame.unknown.extend(item[1] for item in batch[position:])

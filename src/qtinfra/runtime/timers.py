@@ -31,6 +31,8 @@ SHORTEST_NS = 1_000_000
 _CHANGES = (CalendarSet, DayOpened, TermsReplaced, OrderAdjusted)
 #: Events that may open a filled order again; while it was filled, nobody waited for its end.
 _REOPENS = (ExecutionBusted, ExecutionCorrected, OrderReplaced)
+#: All events that `ExpiryTimer.note` looks at; what else it is given changes nothing.
+NOTED: frozenset[type] = frozenset((OrderAccepted, *_CHANGES, *_REOPENS))
 
 
 class ExpiryTimer:

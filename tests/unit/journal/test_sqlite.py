@@ -104,6 +104,30 @@ def test_a_rolled_back_end_is_fenced_too(path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM frame",
+        "DELETE FROM owner",
+        "UPDATE frame SET hash = zeroblob(32) WHERE first_seq > 1",
+        "UPDATE frame SET last_seq = last_seq + 1 WHERE first_seq > 1",
+    ],
+)
+def test_any_other_end_or_owner_than_the_one_left_behind_is_fenced_and_nothing_is_written(
+    path: Path, change: str
+) -> None:
+    journal = SqliteJournal.open(path)
+    fill(journal, frames=2)
+    with edit(path) as db:
+        db.execute(change)
+        before = db.execute("SELECT count(*) FROM frame").fetchone()
+    with pytest.raises(FencedError):
+        journal.append(follow(journal, 1))
+    journal.close()
+    with edit(path) as db:
+        assert db.execute("SELECT count(*) FROM frame").fetchone() == before
+
+
 def test_after_a_failed_append_the_journal_refuses_until_reopened(path: Path) -> None:
     journal = SqliteJournal.open(path)
     fill(journal, frames=1)

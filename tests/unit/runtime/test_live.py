@@ -38,7 +38,8 @@ from qtinfra.engine.kernel import Outcome
 from qtinfra.engine.state import State, state_hash
 from qtinfra.infra.clock import ManualClock
 from qtinfra.journal.memory import MemoryJournal
-from qtinfra.runtime.live import LiveShard
+from qtinfra.runtime import disk_thread
+from qtinfra.runtime.live import SLICE, LiveShard
 from qtinfra.runtime.recovery import recover
 from qtinfra.runtime.snapshots import SnapshotPolicy
 from tests.support.builders import ALPHA, BETA, START_NS, account, instrument, submit, venue
@@ -255,6 +256,45 @@ def test_a_frame_holds_at_most_a_batch() -> None:
             await asyncio.gather(*[rig.offer(order) for order in orders(1, 31)])
             assert rig.journal.appends == [8, 8, 8, 6]
 
+    asyncio.run(scenario())
+
+
+def test_a_frame_that_has_become_durable_is_released_between_two_slices_of_what_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = threading.Event()
+    tell = disk_thread._tell
+
+    def telling(*what: object) -> None:
+        tell(*what)  # type: ignore[arg-type]
+        told.set()
+
+    async def scenario() -> None:
+        decided: list[Entry] = []
+        journal = TestJournal()
+
+        def note(entries: Sequence[Entry]) -> None:
+            decided.extend(entries)
+            if not journal.gate.is_set() and len(decided) > before + 1:
+                told.clear()
+                journal.gate.set()
+                assert told.wait(PATIENCE_S)
+
+        rig = Rig(journal, on_decided=note, batch=10_000)
+        before = 10**9
+        await rig.start()
+        before = len(decided)
+        journal.gate.clear()
+        first = rig.offer(submit("A"))
+        await journal.held()
+        seen: list[int] = []
+        first.add_done_callback(lambda _: seen.append(len(decided) - before))
+        rest = [rig.offer(order) for order in orders(1, 5 * SLICE)]
+        await asyncio.gather(first, *rest)
+        assert SLICE < seen[0] <= 3 * SLICE + 1, "it did not wait for all five slices"
+        await rig.shard.close()
+
+    monkeypatch.setattr(disk_thread, "_tell", telling)
     asyncio.run(scenario())
 
 

@@ -116,6 +116,15 @@ class SteppedSqlite(_SteppedJournal, SqliteJournal):
         if STEPS.armed in _STATEMENTS.values():
             self._db.set_trace_callback(STEPS.passed_statement)
 
+    def _insert(self, row: tuple[object, ...]) -> None:
+        """The statement commits by itself; to be cut between the two it is run in a transaction."""
+        if STEPS.armed != "append_committing":
+            super()._insert(row)
+            return
+        self._db.execute("BEGIN IMMEDIATE")
+        super()._insert(row)
+        self._db.execute("COMMIT")
+
     def stop_syncing(self) -> None:
         """A planted bug: from now on a commit is not made durable."""
         self._db.execute("PRAGMA synchronous = OFF")
