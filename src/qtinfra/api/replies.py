@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from qtinfra.api.errors import Problem, Wrong, refusal
-from qtinfra.api.views import OrderView, encode, new_order_view
+from qtinfra.api.views import OrderDetailView, OrderView, encode, new_order_view
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.events import (
     AmendRefused,
@@ -53,6 +53,11 @@ def order_reply(status: int, view: OrderView) -> Reply:
     """An order as the answer."""
     headers = [JSON, (b"etag", etag(view.version)), (b"location", f"/orders/{view.id}".encode())]
     return Reply(status, headers, encode(view))
+
+
+def detail_reply(view: OrderDetailView) -> Reply:
+    """An order in full as the answer."""
+    return Reply(200, [JSON, (b"etag", etag(view.version))], encode(view))
 
 
 def new_order(command: SubmitOrder, outcome: Outcome) -> OrderView | str:

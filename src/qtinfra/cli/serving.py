@@ -22,6 +22,7 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from qtinfra.api.connection import connections
     from qtinfra.api.main import create_app
     from qtinfra.infra.config import Settings
 
@@ -33,8 +34,10 @@ def serve(
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise typer.BadParameter(f"QTINFRA_{name}: {first['msg']}, not {first['input']!r}") from error
     note(f"http://{settings.host}:{settings.port}/docs describes the API; data in {settings.data_dir}")
+    app = create_app(lambda: settings)
     config = uvicorn.Config(
-        create_app(lambda: settings),
+        app,
+        http=connections(app),
         host=settings.host,
         port=settings.port,
         access_log=False,
