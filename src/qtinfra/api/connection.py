@@ -23,6 +23,7 @@ from qtinfra.api.errors import Problem, internal_error
 from qtinfra.api.gateway import Gateway
 from qtinfra.api.middleware import SECURITY_HEADERS
 from qtinfra.api.replies import Header, Reply
+from qtinfra.api.requests import named_once
 from qtinfra.api.short import Answer, Arrived, Begin, Waits
 from qtinfra.core.exceptions import QtInfraError
 from qtinfra.engine.kernel import Outcome
@@ -77,6 +78,7 @@ class Connection(HttpToolsProtocol):
         self._plain = not (self.root_path or self.access_log or self.limit_concurrency is not None)
         self._found: tuple[str, Begin] | None = None
         self._body = b""
+        self._idle_since_s: float | None = None
         self._default: tuple[list[Header] | None, bytes] = (None, b"")
 
     # --- in -----------------------------------------------------------------------------------------------
@@ -146,17 +148,62 @@ class Connection(HttpToolsProtocol):
         self.headers.extend(headers)
         super().on_headers_complete()
 
+    # --- between requests ---------------------------------------------------------------------------------
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Bytes have come: the connection is not idle. The timer stays, and looks at that when it is due."""
+        self._idle_since_s = None
+
+    def on_response_complete(self) -> None:
+        """A request has been answered: on with the next one, or idle from now on."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again(self.timeout_keep_alive)
+
+    def _look_again(self, after_s: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(after_s, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if it has been idle for so long, else look again when it will have been."""
+        idle_since_s, limit_s = self._idle_since_s, self.timeout_keep_alive
+        left_s = limit_s if idle_since_s is None else idle_since_s + limit_s - self.loop.time()
+        if left_s > 0:
+            self._look_again(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _look_no_more(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._look_no_more()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection is the stream's from now on."""
+        self._look_no_more()
+        super().handle_websocket_upgrade()
+
     # --- out ----------------------------------------------------------------------------------------------
 
     def send(self, reply: Reply, correlation_id: str, keep_alive: bool) -> None:
         """Write an answer, headers and body at once."""
-        head = [STATUS_LINE[reply.status], self._defaults(), lines(reply.headers)]
-        head.append(b"content-length: %d\r\n" % len(reply.body))
-        head.append(b"x-correlation-id: %b\r\n" % correlation_id.encode())
-        head.append(_SECURITY)
+        body, own = reply.body, lines(reply.headers)
         if not keep_alive and _CLOSE not in reply.headers:
-            head.append(b"connection: close\r\n")
-        self.transport.write(b"%b\r\n%b" % (b"".join(head), reply.body))
+            own += lines([_CLOSE])
+        status, default = STATUS_LINE[reply.status], self._defaults()
+        self.transport.write(
+            b"%b%b%bcontent-length: %d\r\nx-correlation-id: %b\r\n%b\r\n%b"
+            % (status, default, own, len(body), correlation_id.encode(), _SECURITY, body)
+        )
 
     def _defaults(self) -> bytes:
         """The headers that the server adds to each answer; it makes new ones every second."""
@@ -181,6 +228,17 @@ class _UnderWay:
         keep_alive: false when the connection ends with its answer.
     """
 
+    __slots__ = (
+        "_connection",
+        "_correlation_id",
+        "_method",
+        "_route",
+        "_started",
+        "_waits",
+        "disconnected",
+        "keep_alive",
+        "response_complete",
+    )
     message_event = _Unheard()
 
     def __init__(self, connection: Connection, method: str, route: str, keep_alive: bool) -> None:
@@ -195,10 +253,15 @@ class _UnderWay:
 
     def begin(self, begin: Begin, headers: list[Header], body: bytes) -> None:
         """Have the operation begun."""
-        gateway = self._connection.gateway
+        gateway, by_name = self._connection.gateway, dict(headers)
         try:
-            self._correlation_id = gateway.correlation_id(headers)
-            begun = begin(Arrived(headers, body, self._correlation_id))
+            if b"x-correlation-id" in by_name:
+                self._correlation_id = gateway.correlation_id(headers)
+            else:
+                self._correlation_id = gateway.new_correlation_id()
+            if len(by_name) != len(headers):
+                by_name = named_once(headers)
+            begun = begin(Arrived(headers, by_name, body, self._correlation_id))
         except _ANSWERED as error:
             self._refuse(error)
             return

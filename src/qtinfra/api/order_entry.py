@@ -122,23 +122,25 @@ class OrderEntry:
         """POST /orders."""
         identity = identify(self._platform, call.scope)
         body = await read_json(call.headers, call.receive)
-        return await completed(self._taken(identity, call.headers, body, call.correlation_id))
+        now_ns = self._platform.clock.now_ns()
+        return await completed(self._taken(identity, call.headers, body, call.correlation_id, now_ns))
 
     def submit_whole(self, request: Arrived) -> Begun:
         """POST /orders."""
-        identity = bearer(self._platform, request.raw)
-        body = whole_json(request.headers, request.body)
-        return self._taken(identity, request.headers, body, request.correlation_id)
+        now_ns, headers = self._platform.clock.now_ns(), request.headers
+        identity = bearer(self._platform, request.raw, headers, now_ns)
+        body = whole_json(headers, request.body)
+        return self._taken(identity, headers, body, request.correlation_id, now_ns)
 
     def _taken(
-        self, identity: Identity, headers: dict[bytes, bytes], body: bytes, correlation_id: str
+        self, identity: Identity, headers: dict[bytes, bytes], body: bytes, correlation_id: str, now_ns: int
     ) -> Begun:
         """Hand a new order to the engine."""
         key = idempotency_key(headers)
         stand_in = None if key is None else key_order_id(identity.subject, key)
         command, _ = read_new_order(body, account=own_account(identity), cl_ord_id=stand_in)
         require(identity, Permission.ORDERS_WRITE, command.account)
-        allow(self._platform, identity)
+        allow(self._platform, identity, 1, now_ns)
         if key is not None:
             return self._bound(identity, key, command, correlation_id)
         decided = self._platform.shard.offer(command, identity.subject, correlation_id)
@@ -210,16 +212,18 @@ class OrderEntry:
 
     async def get(self, call: Call, order_id: str) -> Reply:
         """GET /orders/{id}: the order, its children and executions."""
-        return await completed(self._seen(identify(self._platform, call.scope), order_id))
+        identity = identify(self._platform, call.scope)
+        return await completed(self._seen(identity, order_id, self._platform.clock.now_ns()))
 
     def get_whole(self, request: Arrived, order_id: str) -> Answer:
         """GET /orders/{id}."""
-        return self._seen(bearer(self._platform, request.raw), order_id)
+        now_ns = self._platform.clock.now_ns()
+        return self._seen(bearer(self._platform, request.raw, request.headers, now_ns), order_id, now_ns)
 
-    def _seen(self, identity: Identity, order_id: str) -> Answer:
+    def _seen(self, identity: Identity, order_id: str, now_ns: int) -> Answer:
         """An order in full as it stands, once that is durable."""
         platform = self._platform
-        allow(platform, identity)
+        allow(platform, identity, 1, now_ns)
         order = self.find(identity, order_id, Permission.ORDERS_READ)
         state = platform.state
         view, seq = detail_view(state, order, self._measured), state.seq

@@ -66,12 +66,15 @@ def new_order(command: SubmitOrder, outcome: Outcome) -> OrderView | str:
     Raises:
         Problem: it was refused; an order refused by a rule or by risk exists as REJECTED.
     """
+    events = outcome.events
+    if events and type(events[0]) is OrderAccepted and not outcome.answers:
+        return new_order_view(command, events[0], events)
     for answer in outcome.answers:
         return answer.order_id
-    for event in outcome.events:
+    for event in events:
         match event:
             case OrderAccepted():
-                return new_order_view(command, event, outcome.events)
+                return new_order_view(command, event, events)
             case OrderRejected():
                 raise rejected(event)
             case _:

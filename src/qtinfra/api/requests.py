@@ -53,25 +53,44 @@ def identify(platform: Platform, scope: Scope) -> Identity:
     Raises:
         AuthenticationError: the token is missing or not good.
     """
-    return bearer(platform, scope["headers"])
+    return verified(platform, single_authorization(scope["headers"]), platform.clock.now_ns())
 
 
-def bearer(platform: Platform, headers: Sequence[tuple[bytes, bytes]]) -> Identity:
-    """Who sends a request with these headers.
+def bearer(
+    platform: Platform, raw: Sequence[tuple[bytes, bytes]], headers: dict[bytes, bytes], now_ns: int
+) -> Identity:
+    """Who sends a request with these headers, names in lower case; `headers` are `raw` by name.
 
     Raises:
         AuthenticationError: the token is missing or not good.
     """
-    return platform.verifier.verify(single_authorization(headers), platform.clock.now_ns() / _SECOND_NS)
+    one_each = len(headers) == len(raw)
+    return verified(
+        platform, headers.get(b"authorization") if one_each else single_authorization(raw), now_ns
+    )
 
 
-def allow(platform: Platform, identity: Identity, cost: int = 1) -> None:
+def verified(platform: Platform, authorization: bytes | None, now_ns: int) -> Identity:
+    """Who holds the token of an Authorization header.
+
+    Raises:
+        AuthenticationError: it is missing or not good.
+    """
+    return platform.verifier.verify(authorization, now_ns / _SECOND_NS)
+
+
+def allow(platform: Platform, identity: Identity, cost: int = 1, now_ns: int | None = None) -> None:
     """Spend from the identity's rate.
+
+    Args:
+        now_ns: the clock's answer, where it was just asked.
 
     Raises:
         Problem: 429 `rate_limited`.
     """
-    wait_s = platform.limiter.take(identity.subject, cost, platform.clock.now_ns())
+    wait_s = platform.limiter.take(
+        identity.subject, cost, platform.clock.now_ns() if now_ns is None else now_ns
+    )
     if wait_s is not None:
         limit = str(platform.settings.rate_limit)
         text = f"more than {limit} requests and orders in a second"
@@ -130,7 +149,8 @@ def whole_json(headers: dict[bytes, bytes], body: bytes) -> bytes:
     Raises:
         Problem: as `read_json`.
     """
-    require_plain(headers)
+    if headers.get(b"content-type") != b"application/json" or b"content-encoding" in headers:
+        require_plain(headers)
     if len(body) > MAX_BODY_BYTES:
         raise _too_large(body, MAX_BODY_BYTES)
     return body

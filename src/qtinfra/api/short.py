@@ -10,8 +10,7 @@ from asyncio import Future
 from collections.abc import Awaitable, Callable, Sequence
 
 from qtinfra.api.errors import Problem, problem_of
-from qtinfra.api.replies import Reply
-from qtinfra.api.requests import named_once
+from qtinfra.api.replies import Header, Reply
 from qtinfra.core.exceptions import QtInfraError
 from qtinfra.engine.kernel import Outcome
 
@@ -25,16 +24,15 @@ class Arrived:
     Attributes:
         raw: its headers, names in lower case.
         headers: the same by name.
-
-    Raises:
-        Problem: 400 `duplicate_header`.
     """
 
     __slots__ = ("body", "correlation_id", "headers", "raw")
 
-    def __init__(self, raw: Sequence[tuple[bytes, bytes]], body: bytes, correlation_id: str) -> None:
+    def __init__(
+        self, raw: Sequence[Header], headers: dict[bytes, bytes], body: bytes, correlation_id: str
+    ) -> None:
         self.raw = raw
-        self.headers = named_once(raw)
+        self.headers = headers
         self.body = body
         self.correlation_id = correlation_id
 

@@ -8,19 +8,21 @@ from decimal import Decimal
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from qtinfra.api.terms import AlgoTermsView, PegView, terms_view
 from qtinfra.bootstrap.routes import RouteScores
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO, canonical
-from qtinfra.core.events import AnyEvent, OrderAccepted, OrderRouted
+from qtinfra.core.events import AnyEvent, ChildOrder, OrderAccepted, OrderRouted
 from qtinfra.core.models import Child, ChildStatus, Order, OrderStatus
 from qtinfra.core.routing import PPM
 from qtinfra.core.routing_events import RouteScored
 from qtinfra.engine.state import State
 
 _SECOND_NS = 1_000_000_000
+# Members by name: looking them up in their class costs more than the rest of a view.
+_VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 
 encode = msgspec.json.Encoder().encode
 
@@ -41,7 +43,7 @@ def rfc3339(ts_ns: int) -> str:
     return f"{_Second.text}{rest // 1000:06d}Z"
 
 
-class RoutingDecision(msgspec.Struct, frozen=True):
+class RoutingDecision(msgspec.Struct, frozen=True, gc=False):
     """Where most of the order went.
 
     Attributes:
@@ -56,7 +58,7 @@ class RoutingDecision(msgspec.Struct, frozen=True):
     expected_fill_rate: float | None
 
 
-class OrderView(msgspec.Struct, frozen=True):
+class OrderView(msgspec.Struct, frozen=True, gc=False):
     """An order as POST, PUT, DELETE and lists answer it.
 
     From `stop_price` on there is only what the order has. `link` and `list_id` are of the list it came in.
@@ -134,7 +136,7 @@ class Rejection(msgspec.Struct, frozen=True):
     message: str
 
 
-class OrderDetailView(OrderView, frozen=True, kw_only=True):
+class OrderDetailView(OrderView, frozen=True, kw_only=True, gc=False):
     """An order with its orders at venues and its executions."""
 
     children: list[ChildView]
@@ -171,27 +173,28 @@ def routing_decision(venue: str, scored: tuple[int, int] | None) -> RoutingDecis
     """A decision from confidence and expected fill in parts of a million."""
     if scored is None:
         return RoutingDecision(venue, None, None)
-    confidence, expected = (round(part / PPM, 4) for part in scored)
-    return RoutingDecision(venue, confidence, expected)
+    return RoutingDecision(venue, round(scored[0] / PPM, 4), round(scored[1] / PPM, 4))
 
 
 def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequence[AnyEvent]) -> OrderView:
     """A new order as its own events made it, whatever has happened since."""
-    sent: list[tuple[str, Decimal]] = []
+    order_id, version, status = accepted.order_id, 0, _VALIDATED
+    children: tuple[ChildOrder, ...] = ()
     scored: tuple[int, int] | None = None
-    version = 0
-    status = OrderStatus.VALIDATED
     for event in events:
-        if getattr(event, "order_id", "") == accepted.order_id:
-            version += 1
-        if type(event) is OrderRouted and event.order_id == accepted.order_id:
-            status = OrderStatus.ROUTED
-            sent += [(child.venue, child.qty) for child in event.children]
-        elif type(event) is RouteScored and event.order_id == accepted.order_id:
+        if getattr(event, "order_id", "") != order_id:
+            continue
+        version += 1
+        if type(event) is OrderRouted:
+            status = _ROUTED
+            children += event.children
+        elif type(event) is RouteScored:
             scored = event.confidence_ppm, event.expected_fill_ppm
     created = rfc3339(accepted.ts_ns)
-    return OrderView(
-        accepted.order_id,
+    one = children[0].venue if len(children) == 1 else most_of((c.venue, c.qty) for c in children)
+    terms = accepted.special is not None or command.algo is not None
+    view = OrderView(
+        order_id,
         status,
         command.symbol,
         command.side,
@@ -199,7 +202,7 @@ def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequen
         command.price,
         command.order_type,
         created,
-        routing_decision(venue, scored) if (venue := most_of(sent)) else None,
+        routing_decision(one, scored) if one else None,
         command.cl_ord_id,
         command.account,
         command.tif,
@@ -211,8 +214,8 @@ def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequen
         None,
         created,
         version,
-        **terms_view(accepted.special, command.algo),
     )
+    return replace(view, **terms_view(accepted.special, command.algo)) if terms else view
 
 
 def order_view(state: State, order: Order, measured: Measured) -> OrderView:
