@@ -36,6 +36,9 @@ MAX_BACKOFF_S = 30.0
 #: How long the projector's waking is put off when nobody reads, seconds.
 LINGER_S = 0.02
 
+#: How much the projector gives way where it shares a processor with the order path (nice(2)).
+GIVES_WAY = 5
+
 _GROWN = b"\n"
 
 
@@ -172,6 +175,7 @@ class Projection:
 def main(arguments: Sequence[str]) -> int:
     """Run the projector's process."""
     journal, tables = arguments
+    os.nice(GIVES_WAY)
     return tail(Path(journal), Path(tables))
 
 
