@@ -169,9 +169,13 @@ class Connection(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(after_s, self.timeout_keep_alive_handler)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection if it has been idle for so long, else look again when it will have been."""
-        idle_since_s, limit_s = self._idle_since_s, self.timeout_keep_alive
-        left_s = limit_s if idle_since_s is None else idle_since_s + limit_s - self.loop.time()
+        """Close the connection if it has been idle for so long; else look again when it will have been. While
+        a request is under way its answer begins that anew.
+        """
+        self.timeout_keep_alive_task = None
+        if self._idle_since_s is None:
+            return
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time()
         if left_s > 0:
             self._look_again(left_s)
         else:
