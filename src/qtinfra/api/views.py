@@ -40,7 +40,7 @@ def rfc3339(ts_ns: int) -> str:
     if second != _Second.second:
         _Second.text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
         _Second.second = second
-    return f"{_Second.text}{rest // 1000:06d}Z"
+    return f"{_Second.text}{str(1_000_000 + rest // 1000)[1:]}Z"
 
 
 class RoutingDecision(msgspec.Struct, frozen=True, gc=False):
@@ -173,7 +173,13 @@ def routing_decision(venue: str, scored: tuple[int, int] | None) -> RoutingDecis
     """A decision from confidence and expected fill in parts of a million."""
     if scored is None:
         return RoutingDecision(venue, None, None)
-    return RoutingDecision(venue, round(scored[0] / PPM, 4), round(scored[1] / PPM, 4))
+    return RoutingDecision(venue, four_places(scored[0]), four_places(scored[1]))
+
+
+def four_places(part_ppm: int) -> float:
+    """Parts of a million as `round` has them with four places; only a tie needs its arithmetic."""
+    places, rest = divmod(part_ppm, 100)
+    return round(part_ppm / PPM, 4) if rest == 50 else (places + (rest > 50)) / 10_000
 
 
 def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequence[AnyEvent]) -> OrderView:
