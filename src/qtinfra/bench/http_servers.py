@@ -55,8 +55,13 @@ def apart() -> Iterator[Cores]:
 
 def _keep_to(pid: int, cores: frozenset[int]) -> None:
     """Let a process, all its threads, run on these processors only; what it starts later inherits that."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), cores)
+    for task in _tasks(pid):
+        os.sched_setaffinity(task, cores)
+
+
+def _tasks(pid: int) -> list[int]:
+    """The ids of a process's threads (proc(5))."""
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
 
 
 class Server:
@@ -94,6 +99,11 @@ class Server:
         _keep_to(self._process.pid, cores.server)
         for pid in self._children():
             _keep_to(pid, cores.others)
+
+    def processors(self) -> tuple[set[frozenset[int]], set[frozenset[int]]]:
+        """On which processors the threads of the server may run, and those of its child processes."""
+        own = {frozenset(os.sched_getaffinity(task)) for task in _tasks(self._process.pid)}
+        return own, {frozenset(os.sched_getaffinity(t)) for pid in self._children() for t in _tasks(pid)}
 
     def _children(self) -> list[int]:
         listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()

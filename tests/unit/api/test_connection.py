@@ -30,11 +30,12 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
+        self.late = 0
         self.closed = False
         self.reading = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        assert not self.closed
+        self.late += self.closed
         self.written.append(bytes(data))
 
     def is_closing(self) -> bool:
@@ -114,10 +115,12 @@ class Operations(Gateway):
 
     def find(self, method: str, path: str) -> Any:
         """The same for the ordinary way."""
-        known = self.operations[path.encode()]
+        known = self.operations.get(path.encode())
 
         async def serve(call: Any) -> Reply:
             self.begun.append("ordinary")
+            if known is None:
+                return reply("unread")
             body, more = b"", True
             while more:
                 message = await call.receive()
@@ -206,18 +209,21 @@ def test_a_whole_request_is_answered_in_one_write(target: str) -> None:
     run(work)
 
 
+@pytest.mark.parametrize(
+    "more", [(), ("x-correlation-id: a b",), ("x-correlation-id: a",) * 2, ("accept: a",) * 2]
+)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "/broken"])
-def test_both_ways_give_the_same_answer_byte_for_byte(kind: str) -> None:
+def test_both_ways_give_the_same_answer_byte_for_byte(kind: str, more: tuple[str, ...]) -> None:
     async def work() -> None:
         whole, parts = Place(), Place()
-        sent = request(kind, "body")
+        sent = request(kind, "body", *more)
         whole.connection.data_received(sent)
         parts.connection.data_received(sent[:-2])
         await parts.turn(2)
         parts.connection.data_received(sent[-2:])
         await whole.turn()
         await parts.turn()
-        assert "ordinary" in parts.gateway.begun
+        assert "short" not in parts.gateway.begun
         assert "ordinary" not in whole.gateway.begun
         assert answers(whole.wire.sent) == answers(parts.wire.sent) != []
         await whole.end()
@@ -260,6 +266,34 @@ def test_requests_are_answered_in_their_order_however_they_arrive(
     run(work)
 
 
+def test_a_body_in_chunks_that_has_arrived_whole_is_one_body() -> None:
+    async def work() -> None:
+        place = Place()
+        head = b"POST /now HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        place.connection.data_received(head + b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n")
+        assert place.gateway.begun == ["short"]
+        assert [body for *_, body in answers(place.wire.sent)] == [b"now abcde"]
+        await place.end()
+
+    run(work)
+
+
+def test_an_answer_before_the_end_of_a_long_body_lets_the_rest_come() -> None:
+    async def work() -> None:
+        place = Place()
+        sent = request("/unread", "x" * 200_000)
+        place.connection.data_received(sent[:100_000])
+        assert not place.wire.reading
+        await place.turn()
+        assert place.wire.reading
+        place.connection.data_received(sent[100_000:] + request("/now", "next"))
+        await place.turn()
+        assert [body for *_, body in answers(place.wire.sent)] == [b"unread", b"now next"]
+        await place.end()
+
+    run(work)
+
+
 def test_while_one_request_waits_the_next_one_does_not_overtake_it() -> None:
     async def work() -> None:
         place = Place()
@@ -283,6 +317,7 @@ def test_a_client_that_has_gone_is_not_answered() -> None:
         place.connection.connection_lost(None)
         await place.turn()
         assert place.wire.written == []
+        assert place.wire.late == 0
 
     run(work)
 
