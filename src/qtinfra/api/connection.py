@@ -77,7 +77,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._plain = not (self.root_path or self.access_log or self.limit_concurrency is not None)
         self._found: tuple[str, Begin] | None = None
-        self._body = b""
+        self._parts: list[bytes] = []
         self._idle_since_s: float | None = None
         self._default: tuple[list[Header] | None, bytes] = (None, b"")
 
@@ -90,7 +90,7 @@ class Connection(HttpToolsProtocol):
             self._found = None
             if not self.transport.is_closing():
                 self._ordinary()
-                super().on_body(self._body)
+                super().on_body(b"".join(self._parts))
 
     def on_message_begin(self) -> None:
         """A request begins; its scope is made when it takes the ordinary way."""
@@ -99,18 +99,22 @@ class Connection(HttpToolsProtocol):
         self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
-        """The headers are there: which way?"""
-        self._body = b""
-        self._found = self._short()
-        if self._found is None:
-            self._ordinary()
+        """The headers are there: which way? What follows the last request of a connection is not served (RFC
+        9112, section 9.6).
+        """
+        self._parts = []
+        self._found = None
+        if not self.transport.is_closing():
+            self._found = self._short()
+            if self._found is None:
+                self._ordinary()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         if self._found is None:
             super().on_body(body)
         else:
-            self._body = self._body + body if self._body else body
+            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """A request has arrived whole."""
@@ -123,7 +127,8 @@ class Connection(HttpToolsProtocol):
         method: str = self.parser.get_method().decode()
         under_way = _UnderWay(self, method, found[0], keep_alive)
         self.cycle = under_way  # type: ignore[assignment]
-        under_way.begin(found[1], self.headers, self._body)
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        under_way.begin(found[1], self.headers, body)
 
     def _short(self) -> tuple[str, Begin] | None:
         """What to do with the request on the short way; None when it does not take that."""

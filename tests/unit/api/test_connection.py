@@ -350,6 +350,21 @@ def test_a_request_that_asks_to_close_is_the_last_one() -> None:
     run(work)
 
 
+@pytest.mark.parametrize("last", ["/now", "/wait", "/unread"])
+@pytest.mark.parametrize("after", ["/now", "/unread"])
+def test_nothing_is_served_after_the_last_request(last: str, after: str) -> None:
+    async def work() -> None:
+        place = Place()
+        place.connection.data_received(request(last, "", "connection: close") + request(after, "late"))
+        await place.turn()
+        assert len(answers(place.wire.sent)) == 1
+        assert len(place.gateway.begun) == 1
+        assert place.wire.closed
+        await place.end()
+
+    run(work)
+
+
 def test_a_stopped_shard_is_an_answer() -> None:
     async def work() -> None:
         place = Place()
