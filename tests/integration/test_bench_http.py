@@ -1,5 +1,6 @@
 """The benchmarks over HTTP at a tiny scale: servers, controls and load generator do what is said of them."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from qtinfra.bench import BenchResult, run
 from qtinfra.bench.http_api import fdatasync_us
 from qtinfra.bench.http_load import Load, frame_end, requests_of, text_frame
-from qtinfra.bench.http_servers import run_load, serve
+from qtinfra.bench.http_servers import apart, run_load, serve
 from qtinfra.bench.registry import HTTP
 
 pytestmark = pytest.mark.integration
@@ -45,6 +46,19 @@ def test_a_frame_says_how_long_it_is(size: int) -> None:
     assert unmasked[start:end] == b"x" * size
     assert end == len(unmasked)
     assert frame_end(unmasked[:-1]) == (0, 0)
+
+
+def test_a_measured_server_has_a_processor_to_itself_while_it_is_measured(tmp_path: Path) -> None:
+    before = os.sched_getaffinity(0)
+    with apart() as cores, serve("qtinfra", tmp_path, cores) as server:
+        assert os.sched_getaffinity(0) == cores.others
+        assert cores.server | cores.others == before
+        assert len(cores.server) == 1
+        assert len(before) == 1 or not cores.server & cores.others
+        threads, projector = server.processors()
+        assert threads == {cores.server}
+        assert projector == {cores.others}
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_load_that_is_not_accepted_is_no_result(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from qtinfra.api.connection import connections
 from qtinfra.api.main import create_app
 from qtinfra.bootstrap.serving import Platform
 from qtinfra.core.commands import AnyCommand
@@ -99,7 +100,13 @@ class Running:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.app = create_app(lambda: settings, clock)
         config = uvicorn.Config(
-            self.app, port=0, loop="asyncio", access_log=False, server_header=False, log_level="critical"
+            self.app,
+            http=connections(self.app),
+            port=0,
+            loop="asyncio",
+            access_log=False,
+            server_header=False,
+            log_level="critical",
         )
         self._server = _Server(config)
         self._thread = Thread(target=self._server.run)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -40,7 +41,7 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     orders: Raw
 
 
-class Item(msgspec.Struct, frozen=True, omit_defaults=True):
+class Item(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The outcome of one order: what POST /orders would have answered."""
 
     status: int
@@ -74,7 +75,7 @@ class BatchEntry:
         parts = split(body)
         allow(platform, identity, len(parts))
         pending = [self.offer(part, identity, call.correlation_id) for part in parts]
-        items = [await self.item(one, call.correlation_id) for one in pending]
+        items = await self.items(pending, call.correlation_id)
         return Reply(200, [JSON], encode({"results": items}))
 
     def offer(self, part: Raw | bytes, identity: Identity, correlation_id: str) -> Pending:
@@ -90,19 +91,35 @@ class BatchEntry:
 
     async def item(self, pending: Pending, correlation_id: str) -> Item:
         """What became of an order that was handed over, once that is durable."""
+        if not isinstance(pending, Problem) and not pending[1].done():
+            await asyncio.wait([pending[1]])
+        found = self._settled(pending, correlation_id)
+        if isinstance(found, Item):
+            return found
         try:
-            if isinstance(pending, Problem):
-                raise pending
-            command, decided = pending
-            found = new_order(command, await decided)
-            if isinstance(found, OrderView):
-                return Item(201, found)
             return await self._again(found)
-        except Problem as problem:
-            return Item(problem.status, problem=problem.to_json(correlation_id))
-        except QtInfraError as error:
-            refused = problem_of(error)
-            return Item(refused.status, problem=refused.to_json(correlation_id))
+        except (Problem, QtInfraError) as error:
+            return _refused(error, correlation_id)
+
+    async def items(self, pending: Sequence[Pending], correlation_id: str) -> list[Item]:
+        """What became of orders that were handed over, once all of that is durable."""
+        found = []
+        for one in pending:
+            ready = isinstance(one, Problem) or one[1].done()
+            item = self._settled(one, correlation_id) if ready else None
+            found.append(item if isinstance(item, Item) else await self.item(one, correlation_id))
+        return found
+
+    def _settled(self, pending: Pending, correlation_id: str) -> Item | str:
+        """What became of an order that was decided; the id of the one that the same request made before."""
+        if isinstance(pending, Problem):
+            return _refused(pending, correlation_id)
+        command, decided = pending
+        try:
+            found = new_order(command, decided.result())
+        except (Problem, QtInfraError) as error:
+            return _refused(error, correlation_id)
+        return Item(201, found) if isinstance(found, OrderView) else found
 
     async def _again(self, order_id: str) -> Item:
         state = self._platform.state
@@ -112,6 +129,11 @@ class BatchEntry:
         view, seq = order_view(state, order, self._measured), state.seq
         await self._platform.durable.wait(seq)
         return Item(200, view)
+
+
+def _refused(error: Problem | QtInfraError, correlation_id: str) -> Item:
+    problem = error if isinstance(error, Problem) else problem_of(error)
+    return Item(problem.status, problem=problem.to_json(correlation_id))
 
 
 def split(body: bytes) -> list[Raw]:

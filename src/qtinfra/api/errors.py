@@ -152,6 +152,12 @@ class Problem(Exception):
         return found
 
 
+def internal_error() -> Problem:
+    """The answer to a fault of ours: nothing of our inside."""
+    text = "a fault of ours stopped this request; quote the correlation id"
+    return Problem(500, "internal_error", text, severity=Severity.CRITICAL)
+
+
 def problem_of(error: QtInfraError) -> Problem:
     """The answer to one of our errors."""
     if isinstance(error, MessageRefused):

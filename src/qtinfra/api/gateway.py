@@ -15,10 +15,12 @@ from qtinfra.api.lists import ListEntry
 from qtinfra.api.metrics import Metrics
 from qtinfra.api.order_entry import ORDER_ID, Call, OrderEntry
 from qtinfra.api.replies import JSON, Reply
+from qtinfra.api.short import Arrived, Begin, refused
 from qtinfra.api.stream.endpoint import PATH, Stream, reject
 from qtinfra.bootstrap.serving import Platform, serving
 from qtinfra.core.exceptions import QtInfraError
 from qtinfra.core.ports import Clock
+from qtinfra.core.validation.errors import MessageRefused
 from qtinfra.infra.config import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 #: What a correlation id may be; another one is refused, never repeated into logs and headers.
 _CORRELATION = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_ORDER = re.compile(rb"/orders/" + ORDER_ID.pattern.encode())
 _HEALTHY = Reply(200, [JSON], b'{"status":"ok"}')
 
 Handler = Callable[[Call], Awaitable[Reply]]
@@ -45,6 +48,8 @@ class Gateway:
         self.metrics = Metrics()
         self._fixed: dict[tuple[str, str], tuple[str, Handler]] = {}
         self._by_id: dict[str, Callable[[Call, str], Awaitable[Reply]]] = {}
+        self._whole: dict[tuple[bytes, bytes], tuple[str, Begin]] = {}
+        self._entry: OrderEntry | None = None
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
 
@@ -78,6 +83,11 @@ class Gateway:
                 ("GET", "/healthz"): ("/healthz", self.healthz),
             }
             self._by_id = entry.by_id
+            self._entry = entry
+            self._whole = {
+                (b"POST", b"/orders"): ("/orders", entry.submit_whole),
+                (b"GET", b"/healthz"): ("/healthz", self.healthy),
+            }
             self._watch(platform)
             stream = self._stream = Stream(platform, entry, batch, lists, self.metrics)
             self._platform = platform
@@ -86,7 +96,7 @@ class Gateway:
             finally:
                 self._platform = self._stream = None
                 await stream.close()
-                self._fixed, self._by_id = {}, {}
+                self._fixed, self._by_id, self._whole, self._entry = {}, {}, {}, None
 
     def _watch(self, platform: Platform) -> None:
         gauge = self.metrics.gauge
@@ -102,10 +112,24 @@ class Gateway:
     async def healthz(self, call: Call) -> Reply:
         """GET /healthz: whether orders are taken."""
         del call
+        return self._health()
+
+    def healthy(self, request: Arrived) -> Reply:
+        """GET /healthz: whether orders are taken."""
+        del request
+        return self._health()
+
+    def _health(self) -> Reply:
         stopped = self.platform.shard.stopped
         if stopped is not None:
             raise Problem(503, "shard_stopped", "the engine has stopped", retry_after_s=1)
         return _HEALTHY
+
+    def refused(self, error: Problem | QtInfraError, correlation_id: str) -> Reply:
+        """A refusal as the answer; a symbol with letters that look like others is counted."""
+        if isinstance(error, MessageRefused) and any(item.confusable for item in error.errors):
+            self.metrics.confusable.inc()
+        return refused(error, correlation_id)
 
     async def websocket(self, scope: Any, receive: Any, send: Any) -> None:
         """The stream; no other path has a WebSocket."""
@@ -139,6 +163,22 @@ class Gateway:
                 405, "method_not_allowed", "orders take GET, PUT and DELETE", limit="GET, PUT, DELETE"
             )
         return "/orders/{id}", lambda call: operation(call, order_id)
+
+    def short(self, method: bytes, target: bytes) -> tuple[str, Begin] | None:
+        """The route template and operation for a request that may arrive whole; None for all others, which
+        take `find`.
+
+        Args:
+            target: as it stands in the request line; one with a query or escapes is not known here.
+        """
+        known = self._whole.get((method, target))
+        if known is not None:
+            return known
+        entry = self._entry
+        if entry is None or method != b"GET" or _ORDER.fullmatch(target) is None:
+            return None
+        order_id = str(target[8:], "ascii")
+        return "/orders/{id}", lambda request: entry.get_whole(request, order_id)
 
     def correlation_id(self, headers: Any) -> str:
         """The id that the client gave, or a new one.

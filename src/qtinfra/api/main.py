@@ -22,14 +22,14 @@ from qtinfra import __version__
 from qtinfra.api import docs
 from qtinfra.api.batch import Item
 from qtinfra.api.endpoints import access, books, reads, risk, routing, service
-from qtinfra.api.errors import Problem, problem_of, refusal
+from qtinfra.api.errors import Problem, internal_error, problem_of, refusal
 from qtinfra.api.gateway import Gateway
 from qtinfra.api.lists import ListView
 from qtinfra.api.middleware import CORRELATION, SECURITY_HEADERS, Edge
 from qtinfra.api.order_entry import MassCancelView
 from qtinfra.api.routing_views import AnalyticsView
 from qtinfra.api.views import OrderDetailView, OrderView
-from qtinfra.core.exceptions import QtInfraError, Severity
+from qtinfra.core.exceptions import QtInfraError
 from qtinfra.core.ports import Clock
 from qtinfra.infra.config import Settings
 
@@ -150,8 +150,7 @@ async def _fault(request: Request, error: Exception) -> Response:
     """A fault of ours: the log has it, the client gets its correlation id and nothing of our inside."""
     correlation_id = _correlation_id(request)
     LOG.error("fault in request %s", correlation_id, exc_info=error)
-    text = "a fault of ours stopped this request; quote the correlation id"
-    answer = _answer(request, Problem(500, "internal_error", text, severity=Severity.CRITICAL))
+    answer = _answer(request, internal_error())
     more: dict[str, Any] = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
     answer.headers.update({**more, "x-correlation-id": correlation_id})
     return answer

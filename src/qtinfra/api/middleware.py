@@ -7,12 +7,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from qtinfra.api.errors import Problem, problem_of
+from qtinfra.api.errors import Problem
 from qtinfra.api.metrics import NO_ROUTE
 from qtinfra.api.order_entry import Call
 from qtinfra.api.replies import Header, Reply
 from qtinfra.core.exceptions import QtInfraError
-from qtinfra.core.validation.errors import MessageRefused
 
 if TYPE_CHECKING:
     from qtinfra.api.gateway import Gateway
@@ -74,22 +73,11 @@ class Edge:
                 return
             route = found[0]
             reply = await found[1](Call(scope, receive, correlation_id))
-        except Problem as problem:
-            reply, correlation_id = self._refused(problem, correlation_id)
-        except QtInfraError as error:
-            self._note(error)
-            reply, correlation_id = self._refused(problem_of(error), correlation_id)
+        except (Problem, QtInfraError) as error:
+            correlation_id = correlation_id or gateway.new_correlation_id()
+            reply = gateway.refused(error, correlation_id)
         await _send(send, reply, correlation_id, method == "HEAD")
         gateway.metrics.note(method, route, reply.status, perf_counter() - started)
-
-    def _refused(self, problem: Problem, correlation_id: str) -> tuple[Reply, str]:
-        correlation_id = correlation_id or self._gateway.new_correlation_id()
-        reply = Reply(problem.status, problem.headers(), problem.body(correlation_id))
-        return reply, correlation_id
-
-    def _note(self, error: QtInfraError) -> None:
-        if isinstance(error, MessageRefused) and any(item.confusable for item in error.errors):
-            self._gateway.metrics.confusable.inc()
 
     async def _others(
         self, scope: Scope, receive: Receive, send: Send, correlation_id: str, started: float

@@ -9,24 +9,29 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from qtinfra.api.errors import Problem, refusal
-from qtinfra.api.replies import JSON, Reply, amended, etag, new_order, order_reply
+from qtinfra.api.replies import JSON, Reply, amended, detail_reply, etag, new_order, order_reply
 from qtinfra.api.requests import (
     Scope,
     allow,
+    bearer,
     header_map,
     identify,
     own_account,
     read_json,
     require,
+    whole_json,
 )
+from qtinfra.api.short import Answer, Arrived, Begun, Waits, completed
 from qtinfra.api.views import (
     Measured,
+    OrderDetailView,
     OrderView,
     Rejection,
     detail_view,
@@ -117,25 +122,47 @@ class OrderEntry:
 
     async def submit(self, call: Call) -> Reply:
         """POST /orders."""
-        platform = self._platform
-        identity = identify(platform, call.scope)
+        identity = identify(self._platform, call.scope)
         body = await read_json(call.headers, call.receive)
-        key = idempotency_key(call.headers)
+        now_ns = self._platform.clock.now_ns()
+        return await completed(self._taken(identity, call.headers, body, call.correlation_id, now_ns))
+
+    def submit_whole(self, request: Arrived) -> Begun:
+        """POST /orders."""
+        now_ns, headers = self._platform.clock.now_ns(), request.headers
+        identity = bearer(self._platform, request.raw, headers, now_ns)
+        body = whole_json(headers, request.body)
+        return self._taken(identity, headers, body, request.correlation_id, now_ns)
+
+    def _taken(
+        self, identity: Identity, headers: dict[bytes, bytes], body: bytes, correlation_id: str, now_ns: int
+    ) -> Begun:
+        """Hand a new order to the engine."""
+        key = idempotency_key(headers)
         stand_in = None if key is None else key_order_id(identity.subject, key)
         command, _ = read_new_order(body, account=own_account(identity), cl_ord_id=stand_in)
         require(identity, Permission.ORDERS_WRITE, command.account)
-        allow(platform, identity)
+        allow(self._platform, identity, 1, now_ns)
         if key is not None:
-            await self.bind(identity, key, command)
-        return await self.place(command, identity, call.correlation_id)
+            return self._bound(identity, key, command, correlation_id)
+        decided = self._platform.shard.offer(command, identity.subject, correlation_id)
+        return Waits(decided, partial(self._placed, command))
+
+    async def _bound(
+        self, identity: Identity, key: bytes, command: SubmitOrder, correlation_id: str
+    ) -> Reply:
+        await self.bind(identity, key, command)
+        return await self.place(command, identity, correlation_id)
 
     async def place(self, command: SubmitOrder, identity: Identity, correlation_id: str) -> Reply:
         """Have a new order decided; its answer when that is durable."""
-        outcome = await self._platform.shard.offer(command, identity.subject, correlation_id)
+        decided = self._platform.shard.offer(command, identity.subject, correlation_id)
+        return await completed(Waits(decided, partial(self._placed, command)))
+
+    def _placed(self, command: SubmitOrder, outcome: Outcome) -> Answer:
+        """The answer to a new order from its durable outcome."""
         found = new_order(command, outcome)
-        if isinstance(found, OrderView):
-            return order_reply(201, found)
-        return await self.again(found)
+        return order_reply(201, found) if isinstance(found, OrderView) else self.again(found)
 
     async def again(self, order_id: str) -> Reply:
         """The answer to the same new order once more.
@@ -187,23 +214,42 @@ class OrderEntry:
 
     async def get(self, call: Call, order_id: str) -> Reply:
         """GET /orders/{id}: the order, its children and executions."""
+        identity = identify(self._platform, call.scope)
+        return await completed(self._seen(identity, order_id, self._platform.clock.now_ns()))
+
+    def get_whole(self, request: Arrived, order_id: str) -> Answer:
+        """GET /orders/{id}."""
+        now_ns = self._platform.clock.now_ns()
+        return self._seen(bearer(self._platform, request.raw, request.headers, now_ns), order_id, now_ns)
+
+    def _seen(self, identity: Identity, order_id: str, now_ns: int) -> Answer:
+        """An order in full as it stands, once that is durable."""
         platform = self._platform
-        identity = identify(platform, call.scope)
-        allow(platform, identity)
+        allow(platform, identity, 1, now_ns)
         order = self.find(identity, order_id, Permission.ORDERS_READ)
         state = platform.state
         view, seq = detail_view(state, order, self._measured), state.seq
-        await platform.durable.wait(seq)
+        kept = view.routing_decision is not None and self._forgot(order)
+        if kept or view.status == OrderStatus.REJECTED or seq > platform.durable.seq:
+            return self._seen_later(view, seq, order)
+        return detail_reply(view)
+
+    async def _seen_later(self, view: OrderDetailView, seq: int, order: Order) -> Reply:
+        await self._platform.durable.wait(seq)
         if view.status == OrderStatus.REJECTED:
             view = msgspec.structs.replace(view, rejection=await self.rejection(order))
         decision = view.routing_decision
-        if decision is not None and platform.routes.forgot(order_id, order.created_ns < platform.started_ns):
+        if decision is not None and self._forgot(order):
             row = await self._row(order)
             if row is not None:
-                view = msgspec.structs.replace(
-                    view, routing_decision=kept_decision(row, decision.selected_venue)
-                )
-        return Reply(200, [JSON, (b"etag", etag(view.version))], encode(view))
+                kept = kept_decision(row, decision.selected_venue)
+                view = msgspec.structs.replace(view, routing_decision=kept)
+        return detail_reply(view)
+
+    def _forgot(self, order: Order) -> bool:
+        """Whether only the read tables still have what the router expected of the order."""
+        platform = self._platform
+        return platform.routes.forgot(order.order_id, order.created_ns < platform.started_ns)
 
     async def _row(self, order: Order) -> OrderRow | None:
         """The order's row once the read tables have what is durable now."""

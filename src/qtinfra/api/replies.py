@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from qtinfra.api.errors import Problem, Wrong, refusal
-from qtinfra.api.views import OrderView, encode, new_order_view
+from qtinfra.api.views import OrderDetailView, OrderView, encode, new_order_view
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.events import (
     AmendRefused,
@@ -55,18 +55,26 @@ def order_reply(status: int, view: OrderView) -> Reply:
     return Reply(status, headers, encode(view))
 
 
+def detail_reply(view: OrderDetailView) -> Reply:
+    """An order in full as the answer."""
+    return Reply(200, [JSON, (b"etag", etag(view.version))], encode(view))
+
+
 def new_order(command: SubmitOrder, outcome: Outcome) -> OrderView | str:
     """The new order, or the id of the one that the same request made before.
 
     Raises:
         Problem: it was refused; an order refused by a rule or by risk exists as REJECTED.
     """
+    events = outcome.events
+    if events and type(events[0]) is OrderAccepted and not outcome.answers:
+        return new_order_view(command, events[0], events)
     for answer in outcome.answers:
         return answer.order_id
-    for event in outcome.events:
+    for event in events:
         match event:
             case OrderAccepted():
-                return new_order_view(command, event, outcome.events)
+                return new_order_view(command, event, events)
             case OrderRejected():
                 raise rejected(event)
             case _:

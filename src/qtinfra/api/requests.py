@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from qtinfra.api.errors import Problem, refusal
@@ -28,8 +28,16 @@ def header_map(scope: Scope) -> dict[bytes, bytes]:
     Raises:
         Problem: 400 `duplicate_header`.
     """
-    raw = scope["headers"]
-    found: dict[bytes, bytes] = dict(raw)
+    return named_once(scope["headers"])
+
+
+def named_once(raw: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by lower-case name.
+
+    Raises:
+        Problem: 400 `duplicate_header`.
+    """
+    found = dict(raw)
     if len(found) != len(raw):
         names = [name for name, _ in raw]
         for name in ONCE:
@@ -45,17 +53,44 @@ def identify(platform: Platform, scope: Scope) -> Identity:
     Raises:
         AuthenticationError: the token is missing or not good.
     """
-    header = single_authorization(scope["headers"])
-    return platform.verifier.verify(header, platform.clock.now_ns() / _SECOND_NS)
+    return verified(platform, single_authorization(scope["headers"]), platform.clock.now_ns())
 
 
-def allow(platform: Platform, identity: Identity, cost: int = 1) -> None:
+def bearer(
+    platform: Platform, raw: Sequence[tuple[bytes, bytes]], headers: dict[bytes, bytes], now_ns: int
+) -> Identity:
+    """Who sends a request with these headers, names in lower case; `headers` are `raw` by name.
+
+    Raises:
+        AuthenticationError: the token is missing or not good.
+    """
+    one_each = len(headers) == len(raw)
+    return verified(
+        platform, headers.get(b"authorization") if one_each else single_authorization(raw), now_ns
+    )
+
+
+def verified(platform: Platform, authorization: bytes | None, now_ns: int) -> Identity:
+    """Who holds the token of an Authorization header.
+
+    Raises:
+        AuthenticationError: it is missing or not good.
+    """
+    return platform.verifier.verify(authorization, now_ns / _SECOND_NS)
+
+
+def allow(platform: Platform, identity: Identity, cost: int = 1, now_ns: int | None = None) -> None:
     """Spend from the identity's rate.
+
+    Args:
+        now_ns: the clock's answer, where it was just asked.
 
     Raises:
         Problem: 429 `rate_limited`.
     """
-    wait_s = platform.limiter.take(identity.subject, cost, platform.clock.now_ns())
+    wait_s = platform.limiter.take(
+        identity.subject, cost, platform.clock.now_ns() if now_ns is None else now_ns
+    )
     if wait_s is not None:
         limit = str(platform.settings.rate_limit)
         text = f"more than {limit} requests and orders in a second"
@@ -93,13 +128,11 @@ def own_account(identity: Identity) -> str | None:
     return accounts[0] if len(accounts) == 1 and accounts[0] != "*" else None
 
 
-async def read_json(
-    headers: dict[bytes, bytes], receive: Any, limit: int = MAX_BODY_BYTES, *, typed: bool = True
-) -> bytes:
-    """The body of a request that must be plain JSON, read no further than its limit.
+def require_plain(headers: dict[bytes, bytes], *, typed: bool = True) -> None:
+    """Refuse a body that is not plain JSON by what its headers say.
 
     Raises:
-        Problem: 415 for another content type or any content encoding; 413 above the limit.
+        Problem: 415 for another content type or any content encoding.
     """
     encoding = headers.get(b"content-encoding")
     if encoding is not None and encoding.strip().lower() not in (b"", b"identity"):
@@ -108,6 +141,30 @@ async def read_json(
     if typed and _JSON_TYPE.fullmatch(headers.get(b"content-type", b"")) is None:
         text = "the body must be application/json in UTF-8"
         raise refusal(415, "content_type", text, field="content-type", limit="application/json", close=True)
+
+
+def whole_json(headers: dict[bytes, bytes], body: bytes) -> bytes:
+    """A body that has arrived whole, as `read_json` gives it.
+
+    Raises:
+        Problem: as `read_json`.
+    """
+    if headers.get(b"content-type") != b"application/json" or b"content-encoding" in headers:
+        require_plain(headers)
+    if len(body) > MAX_BODY_BYTES:
+        raise _too_large(body, MAX_BODY_BYTES)
+    return body
+
+
+async def read_json(
+    headers: dict[bytes, bytes], receive: Any, limit: int = MAX_BODY_BYTES, *, typed: bool = True
+) -> bytes:
+    """The body of a request that must be plain JSON, read no further than its limit.
+
+    Raises:
+        Problem: 415 for another content type or any content encoding; 413 above the limit.
+    """
+    require_plain(headers, typed=typed)
     return await _read(receive, limit)
 
 

@@ -8,13 +8,13 @@ from decimal import Decimal
 
 import msgspec
 from msgspec import UNSET, UnsetType
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from qtinfra.api.terms import AlgoTermsView, PegView, RoutingTermsView, terms_view
 from qtinfra.bootstrap.routes import RouteScores
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO, canonical
-from qtinfra.core.events import AnyEvent, OrderAccepted, OrderRouted
+from qtinfra.core.events import AnyEvent, ChildOrder, OrderAccepted, OrderRouted
 from qtinfra.core.models import Child, ChildStatus, Order, OrderStatus
 from qtinfra.core.routing import PPM
 from qtinfra.core.routing_events import RouteScored
@@ -22,6 +22,8 @@ from qtinfra.engine.state import State
 from qtinfra.repository.rows import OrderRow
 
 _SECOND_NS = 1_000_000_000
+# Members by name: looking them up in their class costs more than the rest of a view.
+_VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 
 encode = msgspec.json.Encoder().encode
 
@@ -39,10 +41,10 @@ def rfc3339(ts_ns: int) -> str:
     if second != _Second.second:
         _Second.text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
         _Second.second = second
-    return f"{_Second.text}{rest // 1000:06d}Z"
+    return f"{_Second.text}{str(1_000_000 + rest // 1000)[1:]}Z"
 
 
-class RoutingDecision(msgspec.Struct, frozen=True):
+class RoutingDecision(msgspec.Struct, frozen=True, gc=False):
     """Where most of the order went.
 
     Attributes:
@@ -57,7 +59,7 @@ class RoutingDecision(msgspec.Struct, frozen=True):
     expected_fill_rate: float | None
 
 
-class OrderView(msgspec.Struct, frozen=True):
+class OrderView(msgspec.Struct, frozen=True, gc=False):
     """An order as POST, PUT, DELETE and lists answer it.
 
     From `stop_price` on there is only what the order has. `link` and `list_id` are of the list it came in.
@@ -136,7 +138,7 @@ class Rejection(msgspec.Struct, frozen=True):
     message: str
 
 
-class OrderDetailView(OrderView, frozen=True, kw_only=True):
+class OrderDetailView(OrderView, frozen=True, kw_only=True, gc=False):
     """An order with its orders at venues and its executions."""
 
     children: list[ChildView]
@@ -169,8 +171,13 @@ def routing_decision(venue: str, scored: tuple[int, int] | None) -> RoutingDecis
     """A decision from confidence and expected fill in parts of a million."""
     if scored is None:
         return RoutingDecision(venue, None, None)
-    confidence, expected = (round(part / PPM, 4) for part in scored)
-    return RoutingDecision(venue, confidence, expected)
+    return RoutingDecision(venue, four_places(scored[0]), four_places(scored[1]))
+
+
+def four_places(part_ppm: int) -> float:
+    """Parts of a million as `round` has them with four places; only a tie needs its arithmetic."""
+    places, rest = divmod(part_ppm, 100)
+    return round(part_ppm / PPM, 4) if rest == 50 else (places + (rest > 50)) / 10_000
 
 
 def kept_decision(row: OrderRow, venue: str) -> RoutingDecision:
@@ -183,21 +190,23 @@ def kept_decision(row: OrderRow, venue: str) -> RoutingDecision:
 
 def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequence[AnyEvent]) -> OrderView:
     """A new order as its own events made it, whatever has happened since."""
-    sent: list[tuple[str, Decimal]] = []
+    order_id, version, status = accepted.order_id, 0, _VALIDATED
+    children: tuple[ChildOrder, ...] = ()
     scored: tuple[int, int] | None = None
-    version = 0
-    status = OrderStatus.VALIDATED
     for event in events:
-        if getattr(event, "order_id", "") == accepted.order_id:
-            version += 1
-        if type(event) is OrderRouted and event.order_id == accepted.order_id:
-            status = OrderStatus.ROUTED
-            sent += [(child.venue, child.qty) for child in event.children]
-        elif type(event) is RouteScored and event.order_id == accepted.order_id:
+        if getattr(event, "order_id", "") != order_id:
+            continue
+        version += 1
+        if type(event) is OrderRouted:
+            status = _ROUTED
+            children += event.children
+        elif type(event) is RouteScored:
             scored = event.confidence_ppm, event.expected_fill_ppm
     created = rfc3339(accepted.ts_ns)
-    return OrderView(
-        accepted.order_id,
+    one = children[0].venue if len(children) == 1 else most_of((c.venue, c.qty) for c in children)
+    terms = accepted.special is not None or command.algo is not None
+    view = OrderView(
+        order_id,
         status,
         command.symbol,
         command.side,
@@ -205,7 +214,7 @@ def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequen
         command.price,
         command.order_type,
         created,
-        routing_decision(venue, scored) if (venue := most_of(sent)) else None,
+        routing_decision(one, scored) if one else None,
         command.cl_ord_id,
         command.account,
         command.tif,
@@ -217,8 +226,8 @@ def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequen
         None,
         created,
         version,
-        **terms_view(accepted.special, command.algo),
     )
+    return replace(view, **terms_view(accepted.special, command.algo)) if terms else view
 
 
 def order_view(state: State, order: Order, measured: Measured) -> OrderView:

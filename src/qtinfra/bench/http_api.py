@@ -2,6 +2,9 @@
 
 In the same run and in turns with it: a raw ASGI echo, which is what the server costs anyway, and a service
 that commits every order by itself. Rounds are medians. CPU time is that of the server's process.
+
+Each server has the first processor to itself while it is its turn; the load generator, the projector's
+process and the benchmark are on the others.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import msgspec
 
 from qtinfra.bench.harness import BenchResult, Progress, percentile, sized
 from qtinfra.bench.http_load import Found, Load
-from qtinfra.bench.http_servers import Generator, Server, run_load, serve
+from qtinfra.bench.http_servers import Generator, Server, apart, run_load, serve
 
 CONNECTIONS = 32
 BATCH = 500
@@ -132,8 +135,8 @@ def _rounds(scale: float) -> int:
 @contextmanager
 def _servers(*kinds: str) -> Iterator[tuple[Path, list[Server]]]:
     with TemporaryDirectory(prefix="qtinfra-http-") as name, ExitStack() as stack:
-        folder = Path(name)
-        yield folder, [stack.enter_context(serve(kind, folder)) for kind in kinds]
+        folder, cores = Path(name), stack.enter_context(apart())
+        yield folder, [stack.enter_context(serve(kind, folder, cores)) for kind in kinds]
 
 
 def _result(
@@ -149,7 +152,7 @@ def _result(
         p99_us=median(ours.p99_us),
         control=control,
         ratio=per_s / control,
-        note=note,
+        note=f"{note}; servers on a processor of their own",
         control_name=_ECHO,
         target=target,
         met=met,

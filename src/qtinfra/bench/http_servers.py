@@ -29,6 +29,41 @@ _PATIENCE_S = 60.0
 _ENVIRONMENT = {"QTINFRA_RATE_LIMIT": "1000000"}
 
 
+class Cores(msgspec.Struct, frozen=True):
+    """Which processors the server that is measured has, and which everything else: the load, the
+    projector's process and the benchmark itself. Servers take turns, so that all of them may have the same.
+    """
+
+    server: frozenset[int]
+    others: frozenset[int]
+
+
+@contextmanager
+def apart() -> Iterator[Cores]:
+    """Keep one processor for the servers, and this process and what it starts away from it, until the block
+    ends. Where there is only one, they share it.
+    """
+    before = os.sched_getaffinity(0)
+    first = frozenset({min(before)})
+    cores = Cores(first, frozenset(before) - first or first)
+    os.sched_setaffinity(0, cores.others)
+    try:
+        yield cores
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _keep_to(pid: int, cores: frozenset[int]) -> None:
+    """Let a process, all its threads, run on these processors only; what it starts later inherits that."""
+    for task in _tasks(pid):
+        os.sched_setaffinity(task, cores)
+
+
+def _tasks(pid: int) -> list[int]:
+    """The ids of a process's threads (proc(5))."""
+    return [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+
+
 class Server:
     """A running server."""
 
@@ -57,8 +92,22 @@ class Server:
 
     def children_cpu_s(self) -> float:
         """CPU seconds of its child processes: the projector's."""
-        listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        return sum(_cpu_s(int(pid)) for pid in listed)
+        return sum(_cpu_s(pid) for pid in self._children())
+
+    def spread(self, cores: Cores) -> None:
+        """Put the server on its processor, and its child processes on the others."""
+        _keep_to(self._process.pid, cores.server)
+        for pid in self._children():
+            _keep_to(pid, cores.others)
+
+    def processors(self) -> tuple[set[frozenset[int]], set[frozenset[int]]]:
+        """On which processors the threads of the server may run, and those of its child processes."""
+        own = {frozenset(os.sched_getaffinity(task)) for task in _tasks(self._process.pid)}
+        return own, {frozenset(os.sched_getaffinity(t)) for pid in self._children() for t in _tasks(pid)}
+
+    def _children(self) -> list[int]:
+        listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [int(pid) for pid in listed.split()]
 
     def memory_mb(self) -> float:
         """Resident memory of the server's process, 10**6 bytes."""
@@ -80,12 +129,13 @@ def _free_port() -> int:
 
 
 @contextmanager
-def serve(kind: str, folder: Path) -> Iterator[Server]:
+def serve(kind: str, folder: Path, cores: Cores | None = None) -> Iterator[Server]:
     """Run a server until the block ends.
 
     Args:
         kind: "qtinfra", "echo" or "commit".
         folder: for its files; a new one is made in it.
+        cores: where it runs; None leaves that to the system.
     """
     port, data = _free_port(), folder / kind
     data.mkdir()
@@ -100,6 +150,8 @@ def serve(kind: str, folder: Path) -> Iterator[Server]:
         server = Server(process, port)
         stack.callback(server.http.close)
         server.await_health()
+        if cores is not None:
+            server.spread(cores)
         yield server
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from qtinfra.core.ports import Head, Snapshot
 from qtinfra.core.reports import Alert
+from qtinfra.infra.heap import LongLivedHeap, prepare_heap
 from qtinfra.journal.codec import GENESIS
 from qtinfra.journal.sqlite import SqliteJournal
 from qtinfra.repository.progress import Progress
@@ -35,6 +36,9 @@ MAX_BACKOFF_S = 30.0
 
 #: How long the projector's waking is put off when nobody reads, seconds.
 LINGER_S = 0.02
+
+#: How much the projector gives way where it shares a processor with the order path (nice(2)).
+GIVES_WAY = 5
 
 _GROWN = b"\n"
 
@@ -59,10 +63,11 @@ def tail(journal_path: Path, tables_path: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server, which gets it too, closes our input
     projector = Projector(writing_engine(tables_path), Progress())
     journal = TailedJournal.open_readonly(journal_path, verify="tail")
+    heap = LongLivedHeap()
     try:
         growing = True
         while growing:
-            projector.catch_up(journal)
+            heap.note(projector.catch_up(journal))
             os.write(1, b"%d\n" % projector.checkpoint.seq)
             select.select([0], [], [])
             growing = bool(os.read(0, 65_536))
@@ -172,6 +177,8 @@ class Projection:
 def main(arguments: Sequence[str]) -> int:
     """Run the projector's process."""
     journal, tables = arguments
+    os.nice(GIVES_WAY)
+    prepare_heap()
     return tail(Path(journal), Path(tables))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from qtinfra.core.events import Entry
@@ -20,7 +21,8 @@ class RouteScores:
 
     def __init__(self, kept: int = KEPT_ROUTES) -> None:
         self._kept = kept
-        self._found: dict[str, tuple[int, int]] = {}
+        # Ordered, because a plain dict looks for its first key among all that were deleted before it.
+        self._found: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
     def note(self, entries: Sequence[Entry]) -> None:
         """Take from these records what they say about routes."""
@@ -46,7 +48,7 @@ class RouteScores:
 
     def _keep(self, event: RouteScored) -> None:
         found = self._found
-        found.pop(event.order_id, None)
-        if len(found) >= self._kept:
-            del found[next(iter(found))]
         found[event.order_id] = event.confidence_ppm, event.expected_fill_ppm
+        found.move_to_end(event.order_id)
+        if len(found) > self._kept:
+            found.popitem(last=False)

@@ -27,6 +27,7 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from qtinfra.api.connection import connections
     from qtinfra.api.main import create_app
     from qtinfra.infra.config import Settings
     from qtinfra.infra.process import prompt_threads
@@ -42,6 +43,7 @@ def serve(
     app = create_app(lambda: settings)
     config = uvicorn.Config(
         app,
+        http=connections(app),
         host=settings.host,
         port=settings.port,
         access_log=False,

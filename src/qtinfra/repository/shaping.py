@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from decimal import Decimal
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -22,10 +26,28 @@ def _text(value: object) -> str:
     return _JSON.encode(value).decode()
 
 
-def _named(record: Any) -> dict[str, Any]:
+_PLAIN = (str, int, bool, bytes, float, Decimal, NoneType)
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Whether a field of this type holds neither structs nor tuples."""
+    parts = get_args(annotation)
+    if parts:
+        return get_origin(annotation) in (Union, UnionType) and all(_is_plain(part) for part in parts)
+    return annotation in _PLAIN or (isinstance(annotation, type) and issubclass(annotation, Enum))
+
+
+@cache
+def _nested(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields of a kind of struct that may hold others, or tuples."""
+    return tuple(field.name for field in msgspec.structs.fields(kind) if not _is_plain(field.type))
+
+
+def _named(record: msgspec.Struct) -> dict[str, Any]:
     """A struct's fields by name, structs inside it likewise."""
     fields = msgspec.structs.asdict(record)
-    for name, value in fields.items():
+    for name in _nested(type(record)):
+        value = fields[name]
         if isinstance(value, tuple):
             fields[name] = [_named(part) if isinstance(part, msgspec.Struct) else part for part in value]
         elif isinstance(value, msgspec.Struct):

@@ -6,11 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import ReportKind, VenueCancel, VenueNewOrder, VenueReport
 from qtinfra.infra.clock import ManualClock
-from qtinfra.venues.simulated.local import LocalMarketView, LocalVenueGateway
+from qtinfra.venues.simulated.local import LocalMarketView, LocalVenueGateway, timer_s
 from qtinfra.venues.simulated.matching import Listing, MatchingVenue
 from qtinfra.venues.simulated.model import VenueSession
 
@@ -72,6 +74,14 @@ def test_nothing_arrives_before_the_delay_has_passed_each_way() -> None:
             assert len(heard) == count, moment
 
     play(scenario)
+
+
+@given(st.floats(1e-9, 10.0))
+def test_a_wait_is_whole_milliseconds_and_never_shorter_than_asked(delay_s: float) -> None:
+    waits_ms = timer_s(delay_s) * 1_000
+    assert waits_ms == pytest.approx(round(waits_ms))
+    assert round(waits_ms) >= 1
+    assert delay_s - 1e-9 <= timer_s(delay_s) < delay_s + 0.001 + 1e-9
 
 
 def test_execution_ids_carry_the_epoch_so_that_they_never_come_twice() -> None:

@@ -89,8 +89,8 @@ class Entry:
 
     async def _placed(self, frame: Frame, pending: Sequence[Pending], correlation_id: str) -> bytes:
         found = []
-        for sent, waits in zip(frame.items, pending, strict=True):
-            item = await self._batch.item(waits, correlation_id)
+        items = await self._batch.items(pending, correlation_id)
+        for sent, waits, item in zip(frame.items, pending, items, strict=True):
             cl_ord_id = waits[0].cl_ord_id if isinstance(waits, tuple) else echo(sent)[0]
             found.append(Outcome(item.status, cl_ord_id, order=item.order, problem=item.problem))
         return _answer(frame, found)

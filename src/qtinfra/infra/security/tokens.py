@@ -99,7 +99,7 @@ def single_authorization(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None
 
 
 def bearer_token(authorization: bytes | None) -> bytes:
-    """The token of an Authorization header: `Bearer`, one space, three base64url parts, nothing else.
+    """The token of an Authorization header: `Bearer`, one space, and the rest.
 
     Raises:
         AuthenticationError: codes `missing_token`, `token_too_large`, `invalid_token`.
@@ -110,10 +110,7 @@ def bearer_token(authorization: bytes | None) -> bytes:
         raise _refused("token_too_large", "size", f"a token has {MAX_TOKEN_BYTES} bytes at most")
     if not authorization.startswith(_SCHEME):
         raise _invalid("scheme", "the Authorization header must begin with 'Bearer' and one space")
-    token = authorization[len(_SCHEME) :]
-    if _COMPACT.fullmatch(token) is None:
-        raise _invalid("form", "a token is three base64url parts joined by dots")
-    return token
+    return authorization[len(_SCHEME) :]
 
 
 class TokenVerifier:
@@ -190,6 +187,8 @@ class TokenVerifier:
 
     def _check_signed(self, token: bytes, now_s: float) -> _Verified:
         """What does not change while a token lives: form, key, signature, issuer, audience."""
+        if _COMPACT.fullmatch(token) is None:
+            raise _invalid("form", "a token is three base64url parts joined by dots")
         head, body, _ = token.split(b".")
         header = _decoded(head, _Header, "header")
         if header.typ.lower() not in ACCESS_TOKEN_TYPES:

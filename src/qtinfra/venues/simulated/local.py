@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from math import ceil
 
 import msgspec
 from msgspec.structs import replace
@@ -25,6 +26,13 @@ _NS = 1_000_000_000
 MAX_EVENTS_PER_TURN = 64
 #: The market never sleeps longer than this: a clock that is slewed is looked at again.
 MAX_SLEEP_S = 1.0
+
+
+def timer_s(delay_s: float) -> float:
+    """A wait in whole milliseconds, upwards: the loop's timers count in them, and rounded down to nothing a
+    wait of some microseconds would keep the loop turning until it is over.
+    """
+    return ceil(delay_s * 1_000) / 1_000
 
 
 class VenueStats(msgspec.Struct):
@@ -126,8 +134,10 @@ class LocalVenueGateway:
         if self._timer is None and self._under_way and not self._closed:
             delay_s = (self._under_way[0][0] - now_ns) / _NS
             loop = asyncio.get_running_loop()
-            due = delay_s <= 0
-            self._timer = loop.call_soon(self._arrive) if due else loop.call_later(delay_s, self._arrive)
+            if delay_s <= 0:
+                self._timer = loop.call_soon(self._arrive)
+            else:
+                self._timer = loop.call_later(timer_s(delay_s), self._arrive)
 
     def _arrive(self) -> None:
         self._timer = None
@@ -198,7 +208,7 @@ async def run_market(
     while (next_ns := market.next_ns()) is not None:
         delay_s = (next_ns - clock.now_ns()) / _NS
         if delay_s > 0:
-            await asyncio.sleep(min(delay_s, MAX_SLEEP_S))
+            await asyncio.sleep(min(timer_s(delay_s), MAX_SLEEP_S))
             continue
         for _ in range(MAX_EVENTS_PER_TURN):
             for report in market.step():
