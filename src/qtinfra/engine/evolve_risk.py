@@ -90,13 +90,16 @@ def _shift(
     """Add changes of value to the account's cell in the symbol and to the sums above it."""
     units, buys, sells = cell.held, cell.buy, cell.sell
     if held:
-        units = cell.held = units + held
+        units = cell.held = units + held or ZERO
     if buy:
-        buys = cell.buy = buys + buy
+        buys = cell.buy = buys + buy or ZERO
     if sell:
-        sells = cell.sell = sells + sell
-    if_bought, if_sold = abs(units + buys), abs(units - sells)
-    gross = if_bought if if_bought >= if_sold else if_sold
+        sells = cell.sell = sells + sell or ZERO
+    if buys or sells:
+        if_bought, if_sold = abs(units + buys), abs(units - sells)
+        gross = if_bought if if_bought >= if_sold else if_sold
+    else:  # the same object where it can be: most cells have nothing open
+        gross = units if units >= ZERO else -units
     change = gross - cell.gross
     cell.gross = gross
     long, short, used = held + buy, sell - held, buy + sell + traded

@@ -2,8 +2,7 @@
 
 An order that has ended waits in `State.closing`, in the order of its end, until so many have ended after it;
 then the oldest are packed together. Only events decide that, never a clock. What has become live again
-meanwhile is passed over, and waits again after its next end. With each execution that is packed, its position
-packs a trade.
+meanwhile is passed over, and waits again after its next end.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ def pack_closed(state: State) -> None:
             return
         for order in ready:
             del state.closing[order.order_id]
-            if order.executions:
-                state.positions.pack(order.account, order.symbol, len(order.executions))
         tables.archive.add([tables.leave(order) for order in ready])
 
 
