@@ -15,10 +15,9 @@ from hashlib import sha256
 import msgspec
 
 from qtinfra.core.extended_models import Execution
-from qtinfra.core.ids import order_seq, venue_seq
 from qtinfra.core.models import Child, Order
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, SeqIndex, client_hash, venue_hash
+from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, client_key, id_key
 
 #: Level of zlib: what a higher one saves in memory it costs in time.
 _LEVEL = 1
@@ -71,19 +70,17 @@ class Archive:
         packing: the state's; changed here only.
     """
 
-    __slots__ = ("_block", "_index", "_read", "_seqs", "blocks", "packing")
+    __slots__ = ("_block", "_index", "_read", "blocks", "packing")
 
     def __init__(
         self,
         packing: Packing,
         blocks: Sequence[bytes] = (),
         index: Sequence[Part] = (),
-        seqs: Sequence[tuple[int, bytes]] = (),
     ) -> None:
         self.packing = packing
         self.blocks = list(blocks)
-        self._index = KeyIndex.load(index)
-        self._seqs = SeqIndex.load(seqs)
+        self._index = KeyIndex(index)
         self._read: dict[int, Row] = {}
         self._block: tuple[int, list[msgspec.Raw]] = (-1, [])
 
@@ -102,28 +99,27 @@ class Archive:
         written = _ENCODER.encode(rows)
         packing.digest = sha256(packing.digest + written).digest()
         self.blocks.append(zlib.compress(written, _LEVEL))
-        for row in rows:
-            self._note(row, number)
-            packing.last_ns = max(packing.last_ns, row.order.updated_ns)
-            number += 1
-        packing.rows = number
+        self._note(rows, number)
+        packing.last_ns = max(packing.last_ns, max(row.order.updated_ns for row in rows))
+        packing.rows = number + len(rows)
 
-    def _note(self, row: Row, number: int) -> None:
-        order = row.order
-        account = order.account
-        keys = [client_hash(account, cl_ord_id) for cl_ord_id in row.client_ids]
-        if order.executions:
-            keys += map(venue_hash, order.executions)
-        self._index.add(keys, number)
-        seqs = [order_seq(order.order_id)]
-        for child in row.children:
-            seqs.append(venue_seq(child.child_id))
-            if child.requests is not None:
-                seqs += map(venue_seq, child.requests)
-        put = self._seqs.put
-        for seq in seqs:
-            if seq is not None:
-                put(seq, number)
+    def _note(self, rows: list[Row], number: int) -> None:
+        """Index the rows, which are numbered from `number`."""
+        ids: list[str] = []
+        numbers: list[int] = []
+        for row in rows:
+            order, before = row.order, len(ids)
+            ids.append(order.order_id)
+            ids += order.children
+            ids += order.executions
+            for child in row.children:
+                if child.requests is not None:
+                    ids += child.requests
+            numbers += [number] * (len(ids) - before)
+            for cl_ord_id in row.client_ids:
+                self._index.add(client_key(order.account, cl_ord_id), number)
+            number += 1
+        self._index.add_ids(ids, numbers)
 
     def take(self, number: int) -> Row:
         """Unpack a row for good."""
@@ -162,26 +158,23 @@ class Archive:
     def __len__(self) -> int:
         return self.packing.rows - len(self.packing.gone)
 
-    def _at(self, seq: int | None) -> int | None:
-        """The packed row of the order that event `seq` belongs to."""
-        number = self._seqs.row(seq) if seq is not None else None
-        return None if number is None or number in self.packing.gone else number
-
     def of_order(self, order_id: str) -> int | None:
         """Number of the row of an order."""
-        number = self._at(order_seq(order_id))
-        return number if number is not None and self.row(number).order.order_id == order_id else None
+        for number in self._index.rows(id_key(order_id)):
+            if number not in self.packing.gone and self.row(number).order.order_id == order_id:
+                return number
+        return None
 
     def of_execution(self, key: str) -> int | None:
         """Number of the row that holds an execution."""
-        for number in self._index.rows(venue_hash(key)):
+        for number in self._index.rows(id_key(key)):
             if number not in self.packing.gone and key in self.row(number).order.executions:
                 return number
         return None
 
     def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
         """Number of the row of the order that a client id names."""
-        for number in self._index.rows(client_hash(account, cl_ord_id)):
+        for number in self._index.rows(client_key(account, cl_ord_id)):
             if number not in self.packing.gone:
                 row = self.row(number)
                 if row.order.account == account and cl_ord_id in row.client_ids:
@@ -190,11 +183,11 @@ class Archive:
 
     def of_venue_id(self, venue_id: str) -> tuple[int, Child] | None:
         """The child that a venue's client order id names, its own or a request's; its row's number first."""
-        number = self._at(venue_seq(venue_id))
-        if number is not None:
-            for child in self.row(number).children:
-                if venue_id == child.child_id or venue_id in (child.requests or ()):
-                    return number, child
+        for number in self._index.rows(id_key(venue_id)):
+            if number not in self.packing.gone:
+                for child in self.row(number).children:
+                    if venue_id == child.child_id or venue_id in (child.requests or ()):
+                        return number, child
         return None
 
     # --- the written form ---
@@ -204,9 +197,9 @@ class Archive:
         """Whether it holds the rows that the packing counts."""
         return len(self.blocks) * self.packing.block == self.packing.rows
 
-    def dump(self) -> tuple[list[bytes], list[Part], list[tuple[int, bytes]]]:
-        """Blocks and indexes; with the packing they make an equal archive."""
-        return self.blocks, self._index.dump(), self._seqs.dump()
+    def dump(self) -> tuple[list[bytes], list[Part]]:
+        """Blocks and index; with the packing they make an equal archive."""
+        return self.blocks, self._index.dump()
 
     def copy(self) -> Archive:
         """An equal archive that changes by itself; the blocks, which never change, are shared."""

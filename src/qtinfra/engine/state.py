@@ -207,7 +207,7 @@ class _Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
 _ENCODER = msgspec.msgpack.Encoder()
 _IMAGES = msgspec.msgpack.Decoder(_Image)
 _STATES = msgspec.msgpack.Decoder(State)
-_ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], list[Part], list[tuple[int, bytes]]])
+_ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], list[Part]])
 
 
 @cache
