@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from qtinfra.core.events import Entry
+from qtinfra.core.events import Entry, Happened
 from qtinfra.core.reports import ToVenue, VenueReport
 
 
@@ -60,6 +60,10 @@ class Journal(Protocol):
         Raises:
             JournalCorruptError: names the first sequence that does not verify.
         """
+        ...
+
+    def happened(self, after_seq: int = 0) -> Iterator[Happened | Entry]:
+        """As `read`, for whoever needs the events only: commands and books need not be decoded."""
         ...
 
     def last_entry(self) -> Entry | None:

@@ -14,24 +14,15 @@ from hashlib import sha256
 
 import msgspec
 
-from qtinfra.core.extended_models import Execution
-from qtinfra.core.models import Child, Order
+from qtinfra.core.models import Child
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, client_key, id_key
+from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, client_key
+from qtinfra.engine.rowform import Row, Short, restored, shortened
 
 #: Level of zlib: what a higher one saves in memory it costs in time.
 _LEVEL = 1
 #: Rows kept unpacked because they were read.
 _MAX_READ = 64
-
-
-class Row(msgspec.Struct, array_like=True, gc=False):
-    """One packed order; `client_ids` are those that name it, its own and its requests'."""
-
-    order: Order
-    children: list[Child]
-    executions: list[Execution]
-    client_ids: list[str]
 
 
 class Packing(msgspec.Struct):
@@ -47,7 +38,7 @@ class Packing(msgspec.Struct):
     """
 
     keep: int = 2_048
-    block: int = 32
+    block: int = 64
     rows: int = 0
     digest: bytes = bytes(32)
     gone: dict[int, bool] = {}
@@ -60,7 +51,7 @@ class Packing(msgspec.Struct):
 
 _ENCODER = msgspec.msgpack.Encoder()
 _ROWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_ROW = msgspec.msgpack.Decoder(Row)
+_ROW = msgspec.msgpack.Decoder(Short | Row)
 
 
 class Archive:
@@ -96,11 +87,11 @@ class Archive:
         number = packing.rows
         invariant(len(rows) == packing.block, "blocks are full", len(rows))
         invariant(number + len(rows) < MAX_ROWS, "rows can be numbered", number)
-        written = _ENCODER.encode(rows)
+        written = _ENCODER.encode([shortened(row) for row in rows])
         packing.digest = sha256(packing.digest + written).digest()
         self.blocks.append(zlib.compress(written, _LEVEL))
         self._note(rows, number)
-        packing.last_ns = max(packing.last_ns, max(row.order.updated_ns for row in rows))
+        packing.last_ns = max(packing.last_ns, *(row.order.updated_ns for row in rows))
         packing.rows = number + len(rows)
 
     def _note(self, rows: list[Row], number: int) -> None:
@@ -137,7 +128,7 @@ class Archive:
             block, place = divmod(number, self.packing.block)
             if self._block[0] != block:
                 self._block = (block, self._rows_of(block))
-            found = _ROW.decode(self._block[1][place])
+            found = restored(_ROW.decode(self._block[1][place]))
             if len(self._read) >= _MAX_READ:
                 del self._read[next(iter(self._read))]
             self._read[number] = found
@@ -152,7 +143,7 @@ class Archive:
         for block in range(len(self.blocks)):
             for data in self._rows_of(block):
                 if number not in gone:
-                    yield _ROW.decode(data)
+                    yield restored(_ROW.decode(data))
                 number += 1
 
     def __len__(self) -> int:
@@ -160,14 +151,14 @@ class Archive:
 
     def of_order(self, order_id: str) -> int | None:
         """Number of the row of an order."""
-        for number in self._index.rows(id_key(order_id)):
+        for number in self._index.rows_of(order_id):
             if number not in self.packing.gone and self.row(number).order.order_id == order_id:
                 return number
         return None
 
     def of_execution(self, key: str) -> int | None:
         """Number of the row that holds an execution."""
-        for number in self._index.rows(id_key(key)):
+        for number in self._index.rows_of(key):
             if number not in self.packing.gone and key in self.row(number).order.executions:
                 return number
         return None
@@ -183,7 +174,7 @@ class Archive:
 
     def of_venue_id(self, venue_id: str) -> tuple[int, Child] | None:
         """The child that a venue's client order id names, its own or a request's; its row's number first."""
-        for number in self._index.rows(id_key(venue_id)):
+        for number in self._index.rows_of(venue_id):
             if number not in self.packing.gone:
                 for child in self.row(number).children:
                     if venue_id == child.child_id or venue_id in (child.requests or ()):

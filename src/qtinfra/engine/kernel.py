@@ -12,7 +12,7 @@ import msgspec
 
 from qtinfra.core.commands import AnyCommand, Command, Inbound, RecordVenueReport, RecordVenueReports
 from qtinfra.core.decimals import EXACT, exact
-from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
+from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry, Happened
 from qtinfra.core.market import MarketView, RecordedMarket, RecordingMarket
 from qtinfra.core.reports import Effect
 from qtinfra.core.strategies.registry import Registry
@@ -224,7 +224,7 @@ def _concerned(state: State, command: Command) -> tuple[str, str]:
     return (known.order_id, "") if known is not None else ("", account)
 
 
-def replay(state: State, entry: Entry) -> None:
+def replay(state: State, entry: Entry | Happened) -> None:
     """Apply a journaled record to the state: evolve only, nothing is decided.
 
     Raises:

@@ -46,6 +46,7 @@ def may_pack(state: State, order: Order) -> bool:
         return False
     children = state.children
     for child_id in order.children:
-        if children[child_id].status in WORKING_CHILD:
+        status = children[child_id].status
+        if status in WORKING_CHILD:
             return False
     return True

@@ -39,7 +39,7 @@ def recover(journal: Journal, shard: int = 0) -> Recovery:
     start = state.seq
     heap = LongLivedHeap()
     records = last_ns = 0
-    for entry in journal.read(start):
+    for entry in journal.happened(start):
         try:
             replay(state, entry)
         except UNFIT as error:

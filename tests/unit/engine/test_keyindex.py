@@ -42,6 +42,8 @@ def test_a_hundred_thousand_ids_are_found_each_by_its_own_row_and_others_by_none
         assert list(index.rows(client_key("alpha", f"O{number}"))) == [number]
         assert list(index.rows(client_key("beta", f"O{number}"))) == []
         assert list(index.rows(id_key(f"0-1-{number}"))) == [number]
+        assert list(index.rows_of(f"0-1-{number}")) == [number]
+        assert list(index.rows_of(f"0-2-{number}")) == []
 
 
 @pytest.mark.parametrize("pattern", ["XNAS|S1|2024-01-08|E{}", "0-1-{}", "00000000-0001-8000-8000-{:012x}"])

@@ -17,7 +17,7 @@ from qtinfra.core.commands import (
     SetReference,
     SubmitOrder,
 )
-from qtinfra.core.events import AnyEvent, ChildAcked, CommandQuarantined, Entry, OrderAccepted
+from qtinfra.core.events import AnyEvent, ChildAcked, CommandQuarantined, Entry, Happened, OrderAccepted
 from qtinfra.core.exceptions import ExternalServiceError, JournalError, OutcomeUnknownError, OverloadedError
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import ChildStatus, Currency
@@ -78,6 +78,9 @@ class TestJournal:
 
     def read(self, after_seq: int = 0) -> Iterator[Entry]:
         return self.inner.read(after_seq)
+
+    def happened(self, after_seq: int = 0) -> Iterator[Happened | Entry]:
+        return self.inner.happened(after_seq)
 
     def last_entry(self) -> Entry | None:
         return self.inner.last_entry()
