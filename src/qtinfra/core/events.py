@@ -684,18 +684,3 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def last_seq(self) -> int:
         return self.seq + len(self.events) - 1
-
-
-class Happened(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An `Entry` read for what it caused: the command and what it saw are left as they are written."""
-
-    shard: int
-    epoch: int
-    seq: int
-    ts_ns: int
-    received_ns: int
-    actor: str
-    correlation_id: str
-    command: msgspec.Raw
-    market: msgspec.Raw
-    events: tuple[AnyEvent, ...]

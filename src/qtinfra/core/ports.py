@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from qtinfra.core.events import Entry, Happened
+from qtinfra.core.events import AnyEvent, Entry
 from qtinfra.core.reports import ToVenue, VenueReport
 
 
@@ -35,6 +35,21 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     seq: int
     chain_hash: bytes
     state: bytes
+
+
+class Happened(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An `Entry` read for what it caused: the command and what it saw are left as they are written."""
+
+    shard: int
+    epoch: int
+    seq: int
+    ts_ns: int
+    received_ns: int
+    actor: str
+    correlation_id: str
+    command: msgspec.Raw
+    market: msgspec.Raw
+    events: tuple[AnyEvent, ...]
 
 
 class Journal(Protocol):

@@ -12,8 +12,9 @@ import msgspec
 
 from qtinfra.core.commands import AnyCommand, Command, Inbound, RecordVenueReport, RecordVenueReports
 from qtinfra.core.decimals import EXACT, exact
-from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry, Happened
+from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
 from qtinfra.core.market import MarketView, RecordedMarket, RecordingMarket
+from qtinfra.core.ports import Happened
 from qtinfra.core.reports import Effect
 from qtinfra.core.strategies.registry import Registry
 from qtinfra.engine.decide import decide
@@ -231,11 +232,16 @@ def replay(state: State, entry: Entry | Happened) -> None:
         InvariantBrokenError: an event does not fit the state.
         ValueError: the record does not follow the state's sequence.
     """
+    with exact():
+        apply_record(state, entry)
+
+
+def apply_record(state: State, entry: Entry | Happened) -> None:
+    """As `replay`, for a caller with many records: it enters `core.decimals.exact()` once for all of them."""
     if entry.seq != state.seq + 1:
         raise ValueError(f"record {entry.seq} does not follow sequence {state.seq}")
-    with exact():
-        for event in entry.events:
-            evolve(state, event)
+    for event in entry.events:
+        evolve(state, event)
 
 
 def decide_again(kernel: Kernel, entry: Entry) -> Entry | None:

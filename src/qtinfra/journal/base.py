@@ -9,9 +9,9 @@ from typing import Literal
 
 import msgspec
 
-from qtinfra.core.events import Entry, Happened
+from qtinfra.core.events import Entry
 from qtinfra.core.exceptions import FencedError, JournalCorruptError, JournalError
-from qtinfra.core.ports import Head, Snapshot
+from qtinfra.core.ports import Happened, Head, Snapshot
 from qtinfra.journal.codec import (
     GENESIS,
     Chain,

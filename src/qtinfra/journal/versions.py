@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from qtinfra.core.events import Entry, Happened
+from qtinfra.core.events import Entry
 from qtinfra.core.exceptions import JournalError
+from qtinfra.core.ports import Happened
 
 #: Lifts one command or event, as a list whose first item is its tag, to the next version.
 Upcaster = Callable[[list[object]], list[object]]

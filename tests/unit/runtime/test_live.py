@@ -17,11 +17,11 @@ from qtinfra.core.commands import (
     SetReference,
     SubmitOrder,
 )
-from qtinfra.core.events import AnyEvent, ChildAcked, CommandQuarantined, Entry, Happened, OrderAccepted
+from qtinfra.core.events import AnyEvent, ChildAcked, CommandQuarantined, Entry, OrderAccepted
 from qtinfra.core.exceptions import ExternalServiceError, JournalError, OutcomeUnknownError, OverloadedError
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import ChildStatus, Currency
-from qtinfra.core.ports import Head, Snapshot
+from qtinfra.core.ports import Happened, Head, Snapshot
 from qtinfra.core.reports import (
     Alert,
     ExecutionReport,

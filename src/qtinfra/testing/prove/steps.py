@@ -13,8 +13,8 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from qtinfra.core.events import Entry, Happened
-from qtinfra.core.ports import Head, Snapshot
+from qtinfra.core.events import Entry
+from qtinfra.core.ports import Happened, Head, Snapshot
 from qtinfra.core.reports import Effect, VenueReport
 from qtinfra.journal.base import FrameJournal
 from qtinfra.journal.disk import RealAppendFile, RealDisk
