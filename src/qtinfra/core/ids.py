@@ -46,22 +46,3 @@ def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:
     high, pair = divmod(seq, 1296)
     text = _venue_prefix(shard, epoch, high) + (_PAIRS[pair] if high else base36(pair))
     return f"{text}-{base36(leg)}" if leg else text
-
-
-def order_seq(text: str) -> int | None:
-    """The sequence in an `order_id`; None for a text that cannot be one."""
-    if len(text) != 36 or text[14] != "8":
-        return None
-    try:
-        return int(text[15:18], 16) << 50 | int(text[19:23] + text[24:], 16) & 0x3_FFFF_FFFF_FFFF
-    except ValueError:
-        return None
-
-
-def venue_seq(text: str) -> int | None:
-    """The sequence in a `venue_cl_ord_id`; None for a text that cannot be one."""
-    parts = text.split("-", 3)
-    try:
-        return int(parts[2], 36) if len(parts) > 2 and parts[2].isalnum() else None
-    except ValueError:
-        return None

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from qtinfra.core.events import Entry
+from qtinfra.core.events import AnyEvent, Entry
 from qtinfra.core.reports import ToVenue, VenueReport
 
 
@@ -37,6 +37,21 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
     state: bytes
 
 
+class Happened(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An `Entry` read for what it caused: the command and what it saw are left as they are written."""
+
+    shard: int
+    epoch: int
+    seq: int
+    ts_ns: int
+    received_ns: int
+    actor: str
+    correlation_id: str
+    command: msgspec.Raw
+    market: msgspec.Raw
+    events: tuple[AnyEvent, ...]
+
+
 class Journal(Protocol):
     """Durable, ordered, append-only record of one shard, open for writing by one owner."""
 
@@ -60,6 +75,10 @@ class Journal(Protocol):
         Raises:
             JournalCorruptError: names the first sequence that does not verify.
         """
+        ...
+
+    def happened(self, after_seq: int = 0) -> Iterator[Happened | Entry]:
+        """As `read`, for whoever needs the events only: commands and books need not be decoded."""
         ...
 
     def last_entry(self) -> Entry | None:

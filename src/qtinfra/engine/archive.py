@@ -14,25 +14,15 @@ from hashlib import sha256
 
 import msgspec
 
-from qtinfra.core.extended_models import Execution
-from qtinfra.core.ids import order_seq, venue_seq
-from qtinfra.core.models import Child, Order
+from qtinfra.core.models import Child
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, SeqIndex, client_hash, venue_hash
+from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, client_key
+from qtinfra.engine.rowform import Row, Short, restored, shortened
 
 #: Level of zlib: what a higher one saves in memory it costs in time.
 _LEVEL = 1
 #: Rows kept unpacked because they were read.
 _MAX_READ = 64
-
-
-class Row(msgspec.Struct, array_like=True, gc=False):
-    """One packed order; `client_ids` are those that name it, its own and its requests'."""
-
-    order: Order
-    children: list[Child]
-    executions: list[Execution]
-    client_ids: list[str]
 
 
 class Packing(msgspec.Struct):
@@ -48,7 +38,7 @@ class Packing(msgspec.Struct):
     """
 
     keep: int = 2_048
-    block: int = 32
+    block: int = 64
     rows: int = 0
     digest: bytes = bytes(32)
     gone: dict[int, bool] = {}
@@ -61,7 +51,7 @@ class Packing(msgspec.Struct):
 
 _ENCODER = msgspec.msgpack.Encoder()
 _ROWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_ROW = msgspec.msgpack.Decoder(Row)
+_ROW = msgspec.msgpack.Decoder(Short | Row)
 
 
 class Archive:
@@ -71,19 +61,17 @@ class Archive:
         packing: the state's; changed here only.
     """
 
-    __slots__ = ("_block", "_index", "_read", "_seqs", "blocks", "packing")
+    __slots__ = ("_block", "_index", "_read", "blocks", "packing")
 
     def __init__(
         self,
         packing: Packing,
         blocks: Sequence[bytes] = (),
         index: Sequence[Part] = (),
-        seqs: Sequence[tuple[int, bytes]] = (),
     ) -> None:
         self.packing = packing
         self.blocks = list(blocks)
-        self._index = KeyIndex.load(index)
-        self._seqs = SeqIndex.load(seqs)
+        self._index = KeyIndex(index)
         self._read: dict[int, Row] = {}
         self._block: tuple[int, list[msgspec.Raw]] = (-1, [])
 
@@ -99,31 +87,30 @@ class Archive:
         number = packing.rows
         invariant(len(rows) == packing.block, "blocks are full", len(rows))
         invariant(number + len(rows) < MAX_ROWS, "rows can be numbered", number)
-        written = _ENCODER.encode(rows)
+        written = _ENCODER.encode([shortened(row) for row in rows])
         packing.digest = sha256(packing.digest + written).digest()
         self.blocks.append(zlib.compress(written, _LEVEL))
-        for row in rows:
-            self._note(row, number)
-            packing.last_ns = max(packing.last_ns, row.order.updated_ns)
-            number += 1
-        packing.rows = number
+        self._note(rows, number)
+        packing.last_ns = max(packing.last_ns, *(row.order.updated_ns for row in rows))
+        packing.rows = number + len(rows)
 
-    def _note(self, row: Row, number: int) -> None:
-        order = row.order
-        account = order.account
-        keys = [client_hash(account, cl_ord_id) for cl_ord_id in row.client_ids]
-        if order.executions:
-            keys += map(venue_hash, order.executions)
-        self._index.add(keys, number)
-        seqs = [order_seq(order.order_id)]
-        for child in row.children:
-            seqs.append(venue_seq(child.child_id))
-            if child.requests is not None:
-                seqs += map(venue_seq, child.requests)
-        put = self._seqs.put
-        for seq in seqs:
-            if seq is not None:
-                put(seq, number)
+    def _note(self, rows: list[Row], number: int) -> None:
+        """Index the rows, which are numbered from `number`."""
+        ids: list[str] = []
+        numbers: list[int] = []
+        for row in rows:
+            order, before = row.order, len(ids)
+            ids.append(order.order_id)
+            ids += order.children
+            ids += order.executions
+            for child in row.children:
+                if child.requests is not None:
+                    ids += child.requests
+            numbers += [number] * (len(ids) - before)
+            for cl_ord_id in row.client_ids:
+                self._index.add(client_key(order.account, cl_ord_id), number)
+            number += 1
+        self._index.add_ids(ids, numbers)
 
     def take(self, number: int) -> Row:
         """Unpack a row for good."""
@@ -141,7 +128,7 @@ class Archive:
             block, place = divmod(number, self.packing.block)
             if self._block[0] != block:
                 self._block = (block, self._rows_of(block))
-            found = _ROW.decode(self._block[1][place])
+            found = restored(_ROW.decode(self._block[1][place]))
             if len(self._read) >= _MAX_READ:
                 del self._read[next(iter(self._read))]
             self._read[number] = found
@@ -156,32 +143,29 @@ class Archive:
         for block in range(len(self.blocks)):
             for data in self._rows_of(block):
                 if number not in gone:
-                    yield _ROW.decode(data)
+                    yield restored(_ROW.decode(data))
                 number += 1
 
     def __len__(self) -> int:
         return self.packing.rows - len(self.packing.gone)
 
-    def _at(self, seq: int | None) -> int | None:
-        """The packed row of the order that event `seq` belongs to."""
-        number = self._seqs.row(seq) if seq is not None else None
-        return None if number is None or number in self.packing.gone else number
-
     def of_order(self, order_id: str) -> int | None:
         """Number of the row of an order."""
-        number = self._at(order_seq(order_id))
-        return number if number is not None and self.row(number).order.order_id == order_id else None
+        for number in self._index.rows_of(order_id):
+            if number not in self.packing.gone and self.row(number).order.order_id == order_id:
+                return number
+        return None
 
     def of_execution(self, key: str) -> int | None:
         """Number of the row that holds an execution."""
-        for number in self._index.rows(venue_hash(key)):
+        for number in self._index.rows_of(key):
             if number not in self.packing.gone and key in self.row(number).order.executions:
                 return number
         return None
 
     def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
         """Number of the row of the order that a client id names."""
-        for number in self._index.rows(client_hash(account, cl_ord_id)):
+        for number in self._index.rows(client_key(account, cl_ord_id)):
             if number not in self.packing.gone:
                 row = self.row(number)
                 if row.order.account == account and cl_ord_id in row.client_ids:
@@ -190,11 +174,11 @@ class Archive:
 
     def of_venue_id(self, venue_id: str) -> tuple[int, Child] | None:
         """The child that a venue's client order id names, its own or a request's; its row's number first."""
-        number = self._at(venue_seq(venue_id))
-        if number is not None:
-            for child in self.row(number).children:
-                if venue_id == child.child_id or venue_id in (child.requests or ()):
-                    return number, child
+        for number in self._index.rows_of(venue_id):
+            if number not in self.packing.gone:
+                for child in self.row(number).children:
+                    if venue_id == child.child_id or venue_id in (child.requests or ()):
+                        return number, child
         return None
 
     # --- the written form ---
@@ -204,9 +188,9 @@ class Archive:
         """Whether it holds the rows that the packing counts."""
         return len(self.blocks) * self.packing.block == self.packing.rows
 
-    def dump(self) -> tuple[list[bytes], list[Part], list[tuple[int, bytes]]]:
-        """Blocks and indexes; with the packing they make an equal archive."""
-        return self.blocks, self._index.dump(), self._seqs.dump()
+    def dump(self) -> tuple[list[bytes], list[Part]]:
+        """Blocks and index; with the packing they make an equal archive."""
+        return self.blocks, self._index.dump()
 
     def copy(self) -> Archive:
         """An equal archive that changes by itself; the blocks, which never change, are shared."""

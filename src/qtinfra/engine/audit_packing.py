@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qtinfra.engine.archive import Row
 from qtinfra.engine.packing import may_pack
+from qtinfra.engine.rowform import Row
 from qtinfra.engine.state import State
 
 

@@ -95,14 +95,14 @@ def _shift(
         opened: what is open more on the side that `buying` names.
     """
     if held:
-        cell.held += held
+        cell.held = cell.held + held or ZERO
     if not opened:
         long, short = held, -held
     elif buying:
-        cell.buy += opened
+        cell.buy = cell.buy + opened or ZERO
         long, short = (held + opened, -held) if held else (opened, ZERO)
     else:
-        cell.sell += opened
+        cell.sell = cell.sell + opened or ZERO
         long, short = (held, opened - held) if held else (ZERO, opened)
     used = opened + traded if traded else opened
     change = _regross(cell)
@@ -122,8 +122,11 @@ def _shift(
 def _regross(cell: Cell) -> Decimal:
     """The largest absolute value that the position may take now, noted; how it has changed."""
     held = cell.held
-    if_bought, if_sold = abs(held + cell.buy), abs(held - cell.sell)
-    gross = if_bought if if_bought >= if_sold else if_sold
+    if cell.buy or cell.sell:
+        if_bought, if_sold = abs(held + cell.buy), abs(held - cell.sell)
+        gross = if_bought if if_bought >= if_sold else if_sold
+    else:  # the same object where it can be: most cells have nothing open
+        gross = held if held >= ZERO else -held
     change = gross - cell.gross
     cell.gross = gross
     return change

@@ -2,13 +2,12 @@
 
 An order that has ended waits in `State.closing`, in the order of its end, until so many have ended after it;
 then the oldest are packed together. Only events decide that, never a clock. What has become live again
-meanwhile is passed over, and waits again after its next end. With each execution that is packed, its position
-packs a trade.
+meanwhile is passed over, and waits again after its next end.
 """
 
 from __future__ import annotations
 
-from qtinfra.core.models import Order
+from qtinfra.core.models import WORKING_CHILD, Order
 from qtinfra.engine.state import State
 
 
@@ -32,8 +31,6 @@ def pack_closed(state: State) -> None:
             return
         for order in ready:
             del state.closing[order.order_id]
-            if order.executions:
-                state.positions.pack(order.account, order.symbol, len(order.executions))
         tables.archive.add([tables.leave(order) for order in ready])
 
 
@@ -41,10 +38,15 @@ def may_pack(state: State, order: Order) -> bool:
     """Whether nothing is open of the order: it has ended, no venue may execute any of it, nothing pends, and
     it is not frozen after a fault.
     """
-    if (order.closed is None and not order.filled) or order.unknown_children:
+    if (order.closed is None and order.cum_qty < order.qty) or order.unknown_children:
         return False
     if order.pending_cancel is not None or order.pending_replace is not None:
         return False
     if order.order_id in state.open_orders or order.order_id in state.frozen:
         return False
-    return not any(state.children[child_id].working for child_id in order.children)
+    children = state.children
+    for child_id in order.children:
+        status = children[child_id].status
+        if status in WORKING_CHILD:
+            return False
+    return True

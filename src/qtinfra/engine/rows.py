@@ -12,7 +12,8 @@ from typing import Any, TypeVar, overload
 
 from qtinfra.core.extended_models import Execution
 from qtinfra.core.models import Child, Order
-from qtinfra.engine.archive import Archive, Row
+from qtinfra.engine.archive import Archive
+from qtinfra.engine.rowform import Row
 
 V = TypeVar("V")
 D = TypeVar("D")
@@ -81,17 +82,20 @@ class Tables:
             for amend in order.amends:
                 asked += (amend.cl_ord_id, amend.orig_cl_ord_id)
             asked = list(dict.fromkeys(asked))
-        client_ids = [name for name in asked if names.get(name) == order_id]
-        for name in client_ids:
-            del names[name]
-        venue_ids, children = self.venue_ids, []
+        client_ids = []
+        for name in asked:
+            if names.get(name) == order_id:
+                del names[name]
+                client_ids.append(name)
+        venue_ids, children, pop = self.venue_ids, [], self.children.pop
         for child_id in order.children:
             del venue_ids[child_id]
-            child = self.children.pop(child_id)
-            for venue_id in child.requests or ():
-                del venue_ids[venue_id]
+            child = pop(child_id)
+            if child.requests is not None:
+                for venue_id in child.requests:
+                    del venue_ids[venue_id]
             children.append(child)
-        executions = [self.executions.pop(key) for key in order.executions]
+        executions = list(map(self.executions.pop, order.executions))
         del self.orders[order_id]
         return Row(order, children, executions, client_ids)
 

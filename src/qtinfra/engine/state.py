@@ -27,11 +27,12 @@ from qtinfra.core.extended_models import (
 from qtinfra.core.models import Child, Order, Origin
 from qtinfra.core.special import Link, SpecialTerms
 from qtinfra.engine.algo_state import AlgoState
-from qtinfra.engine.archive import Archive, Packing, Row
+from qtinfra.engine.archive import Archive, Packing
 from qtinfra.engine.book_state import BookState
 from qtinfra.engine.keyindex import Part
 from qtinfra.engine.risk_state import RiskState
 from qtinfra.engine.routing_state import RoutingState
+from qtinfra.engine.rowform import Row, Short
 from qtinfra.engine.rows import Table, Tables
 from qtinfra.positions.base_pnl import PnlLedger
 from qtinfra.positions.book import PositionBook
@@ -207,13 +208,13 @@ class _Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
 _ENCODER = msgspec.msgpack.Encoder()
 _IMAGES = msgspec.msgpack.Decoder(_Image)
 _STATES = msgspec.msgpack.Decoder(State)
-_ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], list[Part], list[tuple[int, bytes]]])
+_ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], list[Part]])
 
 
 @cache
 def state_version() -> str:
     """The version of a state's written form: of the rules, and of every field's name, type and default."""
-    schema = msgspec.json.encode(msgspec.json.schema_components((State, Row)), order="sorted")
+    schema = msgspec.json.encode(msgspec.json.schema_components((State, Row, Short)), order="sorted")
     return f"{_RULES}-{hashlib.sha256(schema).hexdigest()[:16]}"
 
 

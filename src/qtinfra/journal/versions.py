@@ -16,6 +16,7 @@ import msgspec
 
 from qtinfra.core.events import Entry
 from qtinfra.core.exceptions import JournalError
+from qtinfra.core.ports import Happened
 
 #: Lifts one command or event, as a list whose first item is its tag, to the next version.
 Upcaster = Callable[[list[object]], list[object]]
@@ -28,6 +29,7 @@ _COMMAND = 7
 _EVENTS = 9
 _MAX_STEPS = 64
 _DECODER = msgspec.msgpack.Decoder(Entry)
+_EVENTS_ONLY = msgspec.msgpack.Decoder(Happened)
 
 
 def decode_entry(data: bytes, upcasters: Upcasters = UPCASTERS) -> Entry:
@@ -38,6 +40,20 @@ def decode_entry(data: bytes, upcasters: Upcasters = UPCASTERS) -> Entry:
     """
     try:
         return _DECODER.decode(data)
+    except msgspec.ValidationError:
+        return _decode_old(data, upcasters)
+    except msgspec.DecodeError as error:
+        raise _unreadable(str(error)) from error
+
+
+def decode_happened(data: bytes, upcasters: Upcasters = UPCASTERS) -> Happened | Entry:
+    """As `decode_entry`, the events only, unless some of them are of an older version.
+
+    Raises:
+        JournalError: as `decode_entry`.
+    """
+    try:
+        return _EVENTS_ONLY.decode(data)
     except msgspec.ValidationError:
         return _decode_old(data, upcasters)
     except msgspec.DecodeError as error:

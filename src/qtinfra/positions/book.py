@@ -6,7 +6,7 @@ caller enters. What a position is and what is read from it stands in `positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import (
     ROUND_05UP,
     ROUND_HALF_EVEN,
@@ -20,7 +20,7 @@ from decimal import (
 
 import msgspec
 
-from qtinfra.core.decimals import AVERAGE_PLACES, PRECISION, ZERO, average, canonical, quotient
+from qtinfra.core.decimals import AVERAGE_PLACES, ONE, PRECISION, ZERO, average, canonical, quotient
 from qtinfra.positions.position import (
     CostMethod,
     Lot,
@@ -29,13 +29,16 @@ from qtinfra.positions.position import (
     Position,
     Scaling,
     Trade,
+    add_lot,
+    clear_lots,
     cost_price,
     has_traded,
-    pack_trades,
-    packed_trades,
+    list_trades,
+    next_lot,
+    note_trade,
     pnl,
     realised,
-    unpack_trades,
+    unpacked_trades,
     unrealised,
     violations,
 )
@@ -67,8 +70,6 @@ _quantize = Context(prec=PRECISION, rounding=ROUND_HALF_EVEN, traps=[InvalidOper
 _QUANTUM = Decimal(1).scaleb(-AVERAGE_PLACES)
 #: How the keys of trades begin that stand for cash in lieu of a fraction.
 IN_LIEU = "in lieu|"
-# Consumed lots are cut off the front of the list once there are this many and they are half of it.
-_COMPACT_AFTER = 1
 
 
 class FoldedTradeError(ValueError):
@@ -122,7 +123,7 @@ class PositionBook(msgspec.Struct, gc=False):
         position = symbols.get(symbol)
         if position is None:
             position = symbols[symbol] = Position()
-        position.trades.append(Trade(key, signed_qty, px, fee, multiplier, trade_date))
+        note_trade(position, key, signed_qty, px, fee, multiplier, trade_date)
         _book(position, signed_qty, px, fee, multiplier)
 
     def load(
@@ -173,18 +174,7 @@ class PositionBook(msgspec.Struct, gc=False):
     def holds(self, account: str, symbol: str, key: str) -> bool:
         """Whether a bust or correction of the trade can be booked: it is listed."""
         position = self.get(account, symbol)
-        if position is None:
-            return False
-        return _index(position, key) is not None or any(t.key == key for t in packed_trades(position))
-
-    def pack(self, account: str, symbol: str, count: int) -> None:
-        """Keep so many of the oldest listed trades as bytes, until one is busted or corrected.
-
-        Of a long list, as a bust leaves it, a part more, so that it gets short again. No figure changes.
-        """
-        position = self.get(account, symbol)
-        if position is not None:
-            pack_trades(position, count + len(position.trades) // 64)
+        return position is not None and _index(position.trades, key) is not None
 
     def bust(self, account: str, symbol: str, key: str) -> None:
         """Take an execution back, its fee included: the position becomes what it would be without it.
@@ -195,11 +185,11 @@ class PositionBook(msgspec.Struct, gc=False):
             FoldedTradeError: the trade is not listed in a position whose older trades were folded.
             ValueError: names a key that is unknown or busted already.
         """
-        position, index = self._locate(account, symbol, key)
-        del position.trades[index]
+        position, trades, index = self._locate(account, symbol, key)
+        del trades[index]
         _shift_scalings(position, index)
-        if position.trades or position.opening is not None:
-            _rebuild(position)
+        if trades or position.opening is not None:
+            _rebuild(position, trades)
         else:
             self._remove(account, symbol)
 
@@ -228,12 +218,12 @@ class PositionBook(msgspec.Struct, gc=False):
         if not qty:
             self.bust(account, symbol, key)
             return
-        position, index = self._locate(account, symbol, key)
-        trade = position.trades[index]
+        position, trades, index = self._locate(account, symbol, key)
+        trade = trades[index]
         signed_qty = qty if trade.qty > ZERO else -qty
         due = trade.fee if fee is None else fee
-        position.trades[index] = msgspec.structs.replace(trade, qty=signed_qty, px=px, fee=due)
-        _rebuild(position)
+        trades[index] = msgspec.structs.replace(trade, qty=signed_qty, px=px, fee=due)
+        _rebuild(position, trades)
 
     def set_fee(self, account: str, symbol: str, key: str, fee: Decimal) -> None:
         """Give an execution another fee: when one of its order is busted, the others may owe another share.
@@ -242,9 +232,9 @@ class PositionBook(msgspec.Struct, gc=False):
             FoldedTradeError: the trade is not listed in a position whose older trades were folded.
             ValueError: names a key that is unknown or busted already.
         """
-        position, index = self._locate(account, symbol, key)
-        trade = position.trades[index]
-        position.trades[index] = msgspec.structs.replace(trade, fee=fee)
+        position, trades, index = self._locate(account, symbol, key)
+        trade = trades[index]
+        trades[index] = msgspec.structs.replace(trade, fee=fee)
         position.fees += fee - trade.fee
 
     def scale(
@@ -267,15 +257,17 @@ class PositionBook(msgspec.Struct, gc=False):
         position = self.get(account, symbol)
         if position is None:
             return
-        unpack_trades(position)
-        count = len(position.trades)
-        after = _begin_of(position.trades, ex_date) if ex_date else count
-        position.scalings.append(Scaling(after, ratio_num, ratio_den))
+        trades = unpacked_trades(position)
+        list_trades(position, trades)
+        count = len(trades)
+        after = _begin_of(trades, ex_date) if ex_date else count
+        scalings = [*(position.scalings or ()), Scaling(after, ratio_num, ratio_den)]
+        scalings.sort(key=lambda scaling: scaling.after)
+        position.scalings = scalings
         if after == count:
             _scale(position, ratio_num, ratio_den)
         else:
-            position.scalings.sort(key=lambda scaling: scaling.after)
-            _rebuild(position)
+            _rebuild(position, trades)
         _absorb_scalings(position)
 
     def held_before(self, account: str, symbol: str, trade_date: str) -> Decimal:
@@ -283,7 +275,7 @@ class PositionBook(msgspec.Struct, gc=False):
         position = self.get(account, symbol)
         if position is None:
             return ZERO
-        trades = packed_trades(position) + position.trades
+        trades = position.trades
         later = trades[_begin_of(trades, trade_date) :]
         return canonical(position.qty - sum((trade.qty for trade in later), ZERO))
 
@@ -298,13 +290,15 @@ class PositionBook(msgspec.Struct, gc=False):
             for symbol, position in symbols.items():
                 yield (account, symbol), position
 
-    def _locate(self, account: str, symbol: str, key: str) -> tuple[Position, int]:
+    def _locate(self, account: str, symbol: str, key: str) -> tuple[Position, list[Trade], int]:
+        """The position, its trades, which are in its list from now on, and which one it is."""
         position = self.get(account, symbol)
         if position is not None:
-            unpack_trades(position)
-            index = _index(position, key)
+            trades = unpacked_trades(position)
+            index = _index(trades, key)
             if index is not None:
-                return position, index
+                list_trades(position, trades)
+                return position, trades, index
             if position.opening is not None and position.opening.folded_before:
                 raise FoldedTradeError(account, symbol, key, position.opening.folded_before)
         raise ValueError(f"no trade {key!r} in {symbol} of {account}: unknown, or busted already")
@@ -323,9 +317,8 @@ def _begin_of(trades: list[Trade], trade_date: str) -> int:
     return len(trades)
 
 
-def _index(position: Position, key: str) -> int | None:
+def _index(trades: list[Trade], key: str) -> int | None:
     """Where the trade stands in the list; the latest are looked at first."""
-    trades = position.trades
     for index in range(len(trades) - 1, -1, -1):
         if trades[index].key == key:
             return index
@@ -333,8 +326,8 @@ def _index(position: Position, key: str) -> int | None:
 
 
 def _book(position: Position, qty: Decimal, px: Decimal, fee: Decimal, multiplier: Decimal) -> None:
-    """Let one trade change the figures of the position; its list of trades is the caller's."""
-    unit_cost = px * multiplier
+    """Let one trade change the figures of the position; keeping the trade is the caller's."""
+    unit_cost = px if multiplier is ONE else px * multiplier
     value = qty * unit_cost
     held = position.qty
     position.multiplier = multiplier
@@ -347,9 +340,10 @@ def _book(position: Position, qty: Decimal, px: Decimal, fee: Decimal, multiplie
         position.bought_qty += qty
         position.bought_value += value
     if not held or (held > ZERO) is buys:
-        position.cost += value
-        position.fifo_cost += value
-        position.lots.append(Lot(qty, unit_cost))
+        cost, fifo_cost = position.cost, position.fifo_cost
+        position.cost = cost + value
+        position.fifo_cost = position.cost if fifo_cost is cost else fifo_cost + value
+        add_lot(position, Lot(qty, unit_cost))
     else:
         _close(position, held, qty, unit_cost)
 
@@ -365,45 +359,45 @@ def _close(position: Position, held: Decimal, qty: Decimal, unit_cost: Decimal) 
         position.cost -= _quantize(_divide(_multiply(position.cost, closed), held), _QUANTUM)
         position.fifo_cost -= _consume(position, closed, held > ZERO)
         return
-    position.first_lot = 0
-    position.lots.clear()
+    clear_lots(position)
     if rest:
         position.cost = position.fifo_cost = rest * unit_cost
-        position.lots.append(Lot(rest, unit_cost))
+        position.oldest = Lot(rest, unit_cost)
     else:
         position.cost = position.fifo_cost = ZERO
 
 
 def _consume(position: Position, qty: Decimal, long: bool) -> Decimal:
     """Take `qty` (signed like the lots, less than all of them) from the oldest lots; the cost taken out."""
-    lots, index, taken = position.lots, position.first_lot, ZERO
-    while qty:
-        lot = lots[index]
+    lot, taken = position.oldest, ZERO
+    while lot is not None:
         there = lot.qty
         if there > qty if long else there < qty:
             lot.qty = there - qty
-            taken += qty * lot.unit_cost
-            break
+            return taken + qty * lot.unit_cost
         qty -= there
         taken += there * lot.unit_cost
         if lot.residue:
             taken += lot.residue
-        index += 1
-    if index >= _COMPACT_AFTER and index * 2 >= len(lots):
-        del lots[:index]
-        index = 0
-    position.first_lot = index
+        lot = next_lot(position)
+        if not qty:
+            break
     return taken
 
 
 def _scale(position: Position, num: Decimal, den: Decimal) -> None:
     """Scale the quantities; costs and cash stay. A position scaled down to nothing realises its cost."""
-    position.lots = _scaled_lots(position.open_lots, num, den)
-    position.first_lot = 0
+    _set_lots(position, _scaled_lots(position.open_lots, num, den))
     position.qty = canonical(quotient(position.qty * num, den))
     position.bought_qty = canonical(quotient(position.bought_qty * num, den))
     if not position.qty:
         position.cost = position.fifo_cost = ZERO
+
+
+def _set_lots(position: Position, lots: Iterable[Lot]) -> None:
+    clear_lots(position)
+    for lot in lots:
+        add_lot(position, lot)
 
 
 def _scaled_lots(lots: list[Lot], num: Decimal, den: Decimal) -> list[Lot]:
@@ -433,7 +427,7 @@ def _lot(qty: Decimal, cost: Decimal) -> Lot:
 
 def _shift_scalings(position: Position, removed: int) -> None:
     """Let the corporate actions follow when a trade leaves the list."""
-    for scaling in position.scalings:
+    for scaling in position.scalings or ():
         if scaling.after > removed:
             scaling.after -= 1
     _absorb_scalings(position)
@@ -441,26 +435,28 @@ def _shift_scalings(position: Position, removed: int) -> None:
 
 def _absorb_scalings(position: Position) -> None:
     """A corporate action before every listed trade goes into the opening; without one it does nothing."""
-    if position.scalings and not position.scalings[0].after:
-        early = [scaling for scaling in position.scalings if not scaling.after]
+    scalings = position.scalings
+    if scalings and not scalings[0].after:
+        early = [scaling for scaling in scalings if not scaling.after]
         if position.opening is not None:
             before = _opened(position.opening)
             for scaling in early:
                 _scale(before, scaling.num, scaling.den)
             position.opening = _opening(before, position.opening.folded_before)
-        position.scalings = position.scalings[len(early) :]
+        position.scalings = scalings[len(early) :] or None
 
 
-def _rebuild(position: Position) -> None:
-    """Compute the position again from its opening, trades and corporate actions, in their order."""
-    fresh = _replayed(position.opening, position.trades, position.scalings)
-    fresh.trades, fresh.scalings = position.trades, position.scalings
+def _rebuild(position: Position, trades: list[Trade]) -> None:
+    """Compute the position again from its opening, these trades and the corporate actions, in their order."""
+    fresh = _replayed(position.opening, trades, position.scalings or [])
+    list_trades(fresh, trades)
+    fresh.scalings = position.scalings
     for name in position.__struct_fields__:
         setattr(position, name, getattr(fresh, name))
 
 
 def _replayed(opening: Opening | None, trades: list[Trade], scalings: list[Scaling]) -> Position:
-    """The figures after the trades and corporate actions; its own lists of them are empty."""
+    """The figures after the trades and corporate actions; it holds none of them itself."""
     fresh = Position() if opening is None else _opened(opening)
     done = 0
     for scaling in scalings:
@@ -497,7 +493,7 @@ def _loaded(qty: Decimal, cost: Decimal, multiplier: Decimal) -> Opening:
 
 def _opened(opening: Opening) -> Position:
     """A position that begins with an opening, no trade booked yet."""
-    return Position(
+    position = Position(
         multiplier=opening.multiplier,
         qty=opening.qty,
         cash=opening.cash,
@@ -506,9 +502,10 @@ def _opened(opening: Opening) -> Position:
         bought_qty=opening.bought_qty,
         bought_value=opening.bought_value,
         fees=opening.fees,
-        lots=[Lot(*lot) for lot in opening.lots],
         opening=opening,
     )
+    _set_lots(position, (Lot(*lot) for lot in opening.lots))
+    return position
 
 
 def _opening(position: Position, folded_before: str) -> Opening:
@@ -529,8 +526,7 @@ def _opening(position: Position, folded_before: str) -> Opening:
 
 def _fold(position: Position, trade_date: str) -> int:
     """Put the leading trades from before the date into the opening; how many they were."""
-    unpack_trades(position)
-    trades, scalings = position.trades, position.scalings
+    trades, scalings = position.trades, position.scalings or []
     count = next((i for i, trade in enumerate(trades) if trade.trade_date >= trade_date), len(trades))
     if not count:
         return 0
@@ -538,6 +534,7 @@ def _fold(position: Position, trade_date: str) -> int:
     before = _replayed(position.opening, trades[:count], early)
     earlier = "" if position.opening is None else position.opening.folded_before
     position.opening = _opening(before, max(trade_date, earlier))
-    position.trades = trades[count:]
-    position.scalings = [Scaling(s.after - count, s.num, s.den) for s in scalings[len(early) :]]
+    list_trades(position, trades[count:])
+    later = [Scaling(s.after - count, s.num, s.den) for s in scalings[len(early) :]]
+    position.scalings = later or None
     return count

@@ -88,8 +88,8 @@ class Position(msgspec.Struct, gc=False):
     A quantity loaded at the start of day counts as bought (short: sold) at its cost, so that it has earned
     nothing yet; `cash`, `bought_qty` and what follows from them contain it.
 
-    A quantity loaded at the start of day counts as bought (short: sold) at its cost, so that it has earned
-    nothing yet; `cash`, `bought_qty` and what follows from them contain it.
+    Most of the memory of a large shard is in its positions, so what the next trade does not need is kept as
+    bytes: the trades (`packed`), and the open lots behind the oldest (`later`).
 
     Attributes:
         multiplier: currency value of a price move of 1 per unit, of the latest trade.
@@ -99,11 +99,13 @@ class Position(msgspec.Struct, gc=False):
         fifo_cost: open cost under first in, first out, signed like `qty`.
         bought_qty, bought_value: totals of the buys; those of the sells follow from them.
         fees: total fees, positive when paid.
-        lots: open lots, the oldest at index `first_lot`; what stands before it is used up.
-        trades: in the order of their arrival, busted and folded ones left out; the oldest may be packed.
+        oldest: the oldest open lot; None when there is none.
+        later: the open lots after it, the oldest at byte `later_at`; what stands before is used up.
+        packed: the oldest trades, one after the other; `packed_count` is how many, `packed_multiplier` and
+            `packed_date` are those of the last one.
+        listed: the trades after them, while a bust or a corporate action has them in a list; else None.
         scalings: the corporate actions between the trades.
         opening: what stood before the first trade; None for a position that began with it.
-        packed: the oldest trades as MessagePack, one after the other; `packed_count` is how many.
     """
 
     multiplier: Decimal = ONE
@@ -114,13 +116,16 @@ class Position(msgspec.Struct, gc=False):
     bought_qty: Decimal = ZERO
     bought_value: Decimal = ZERO
     fees: Decimal = ZERO
-    first_lot: int = 0
-    lots: list[Lot] = []
-    trades: list[Trade] = []
-    scalings: list[Scaling] = []
-    opening: Opening | None = None
+    oldest: Lot | None = None
+    later: bytearray | None = None
+    later_at: int = 0
     packed: bytearray | None = None
     packed_count: int = 0
+    packed_multiplier: Decimal = ONE
+    packed_date: str = ""
+    listed: list[Trade] | None = None
+    scalings: list[Scaling] | None = None
+    opening: Opening | None = None
 
     @property
     def sold_qty(self) -> Decimal:
@@ -150,52 +155,180 @@ class Position(msgspec.Struct, gc=False):
     @property
     def open_lots(self) -> list[Lot]:
         """The open lots, the oldest first."""
-        return self.lots[self.first_lot :]
+        return [] if self.oldest is None else [self.oldest, *_later_lots(self)]
+
+    @property
+    def trades(self) -> list[Trade]:
+        """Every trade, in the order of their arrival; busted and folded ones left out."""
+        return packed_trades(self) + (self.listed or [])
 
 
 def has_traded(position: Position) -> bool:
     """Whether it has trades, folded ones included: its start-of-day quantity then stands."""
-    if position.trades or position.packed_count or position.opening is None:
+    if position.listed or position.packed_count or position.opening is None:
         return True
     return bool(position.opening.folded_before)
 
 
+# --- trades as bytes -------------------------------------------------------------------------------------
+
+
+class _Packed(msgspec.Struct, array_like=True, gc=False):
+    """A trade as it is written: without what it has in common with the one before."""
+
+    key: str
+    qty: Decimal
+    px: Decimal
+    fee: Decimal
+    multiplier: Decimal | None = None
+    trade_date: str = ""
+
+
 _ENCODER = msgspec.msgpack.Encoder()
-_TRADES = msgspec.msgpack.Decoder(list[Trade])
+_encode = _ENCODER.encode
+_TRADES = msgspec.msgpack.Decoder(list[_Packed])
+_LOT = msgspec.msgpack.Decoder(Lot)
 #: A MessagePack array whose length follows in four bytes.
 _ARRAY = b"\xdd"
+#: Bytes that say how long a written lot is.
+_LENGTH = 2
 
 
-def pack_trades(position: Position, count: int) -> None:
-    """Keep the oldest `count` trades of the list, or all there are, as bytes. No figure changes.
+def note_trade(
+    position: Position,
+    key: str,
+    qty: Decimal,
+    px: Decimal,
+    fee: Decimal,
+    multiplier: Decimal,
+    trade_date: str,
+) -> None:
+    """Keep one more trade. No figure changes.
 
-    Corporate actions count the trades before them, so a position that lists any keeps its trades as they are.
+    It is written to the bytes at once, unless trades are in the list: then the oldest few of those are. A
+    position that lists corporate actions, which count the trades before them, keeps all of its trades there.
     """
-    if position.scalings:
+    listed = position.listed
+    if listed is None and position.scalings is None:
+        _pack(position, key, qty, px, fee, multiplier, trade_date)
         return
-    trades = position.trades
-    count = min(count, len(trades))
+    if listed is None:
+        listed = position.listed = []
+    listed.append(Trade(key, qty, px, fee, multiplier, trade_date))
+    pack_trades(position, 1 + len(listed) // 64)
+
+
+def _pack(
+    position: Position,
+    key: str,
+    qty: Decimal,
+    px: Decimal,
+    fee: Decimal,
+    multiplier: Decimal,
+    trade_date: str,
+) -> None:
     packed = position.packed
     if packed is None:
         packed = position.packed = bytearray()
-    for trade in trades[:count]:
-        _ENCODER.encode_into(trade, packed, -1)
-    del trades[:count]
-    position.packed_count += count
+    if trade_date == position.packed_date and multiplier == position.packed_multiplier:
+        packed += _encode((key, qty, px, fee))
+    else:
+        position.packed_date, position.packed_multiplier = trade_date, multiplier
+        packed += _encode((key, qty, px, fee, multiplier, trade_date))
+    position.packed_count += 1
+
+
+def pack_trades(position: Position, count: int) -> None:
+    """Write the oldest `count` trades of the list, or all there are, to the bytes. No figure changes."""
+    listed = position.listed
+    if listed is None or position.scalings is not None:
+        return
+    for trade in listed[:count]:
+        _pack(position, trade.key, trade.qty, trade.px, trade.fee, trade.multiplier, trade.trade_date)
+    del listed[:count]
+    if not listed:
+        position.listed = None
 
 
 def packed_trades(position: Position) -> list[Trade]:
     """The trades that are packed, in the order of their arrival."""
     if not position.packed_count or position.packed is None:
         return []
-    return _TRADES.decode(_ARRAY + position.packed_count.to_bytes(4, "big") + position.packed)
+    written = _TRADES.decode(_ARRAY + position.packed_count.to_bytes(4, "big") + position.packed)
+    multiplier, trade_date, trades = ONE, "", []
+    for item in written:
+        if item.multiplier is not None:
+            multiplier, trade_date = item.multiplier, item.trade_date
+        trades.append(Trade(item.key, item.qty, item.px, item.fee, multiplier, trade_date))
+    return trades
 
 
-def unpack_trades(position: Position) -> None:
-    """Have every trade in the list again."""
-    if position.packed_count:
-        position.trades = packed_trades(position) + position.trades
-        position.packed, position.packed_count = None, 0
+def unpacked_trades(position: Position) -> list[Trade]:
+    """Every trade: the position's own list if none is packed, else a new one."""
+    if position.listed is not None and not position.packed_count:
+        return position.listed
+    return position.trades
+
+
+def list_trades(position: Position, trades: list[Trade]) -> None:
+    """Let these be the trades, all in the list."""
+    position.listed = trades or None
+    position.packed, position.packed_count = None, 0
+    position.packed_multiplier, position.packed_date = ONE, ""
+
+
+# --- lots as bytes ---------------------------------------------------------------------------------------
+
+
+def add_lot(position: Position, lot: Lot) -> None:
+    """Put a lot behind those that are open."""
+    if position.oldest is None:
+        position.oldest = lot
+        return
+    later = position.later
+    if later is None:
+        later = position.later = bytearray()
+    written = _encode((lot.qty, lot.unit_cost, lot.residue) if lot.residue else (lot.qty, lot.unit_cost))
+    later += len(written).to_bytes(_LENGTH, "big")
+    later += written
+
+
+def next_lot(position: Position) -> Lot:
+    """The oldest lot is used up: the one after it, which is the oldest now.
+
+    Raises:
+        ValueError: there is none.
+    """
+    later, at = position.later, position.later_at
+    if later is None:
+        raise ValueError("more is closed than the lots hold")
+    begin = at + _LENGTH
+    end = begin + int.from_bytes(later[at:begin], "big")
+    lot = position.oldest = _LOT.decode(later[begin:end])
+    if end == len(later):
+        position.later, position.later_at = None, 0
+    elif end * 2 >= len(later):
+        del later[:end]
+        position.later_at = 0
+    else:
+        position.later_at = end
+    return lot
+
+
+def clear_lots(position: Position) -> None:
+    """No lot is open any more."""
+    position.oldest = position.later = None
+    position.later_at = 0
+
+
+def _later_lots(position: Position) -> list[Lot]:
+    later, at = position.later, position.later_at
+    found: list[Lot] = []
+    while later is not None and at < len(later):
+        begin = at + _LENGTH
+        at = begin + int.from_bytes(later[at:begin], "big")
+        found.append(_LOT.decode(later[begin:at]))
+    return found
 
 
 # --- reading ---------------------------------------------------------------------------------------------

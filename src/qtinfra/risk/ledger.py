@@ -20,6 +20,8 @@ DRIFT_SLOTS = 64
 
 #: What makes two orders the same flow: account, symbol, side, quantity, limit price.
 FlowKey = tuple[str, str, OrderSide, Decimal, Decimal | None]
+#: When they came (ns); mostly one did.
+Stamps = int | list[int]
 
 
 class Cell(msgspec.Struct, gc=False):
@@ -145,8 +147,8 @@ def window_add(stamps: list[int], ts_ns: int, window_ns: int) -> None:
 class Flow(msgspec.Struct, gc=False):
     """When equal orders came. A generation that has become a window old moves back, and then out."""
 
-    current: dict[FlowKey, list[int]] = {}
-    previous: dict[FlowKey, list[int]] = {}
+    current: dict[FlowKey, Stamps] = {}
+    previous: dict[FlowKey, Stamps] = {}
     begun_ns: int = 0
 
     def seen(self, key: FlowKey, since_ns: int) -> int:
@@ -155,7 +157,7 @@ class Flow(msgspec.Struct, gc=False):
         for generation in (self.current, self.previous):
             stamps = generation.get(key)
             if stamps is not None:
-                for stamp in stamps:
+                for stamp in (stamps,) if isinstance(stamps, int) else stamps:
                     count += stamp > since_ns
         return count
 
@@ -167,7 +169,9 @@ class Flow(msgspec.Struct, gc=False):
             self.begun_ns = ts_ns
         stamps = self.current.get(key)
         if stamps is None:
-            self.current[key] = [ts_ns]
+            self.current[key] = ts_ns
+        elif isinstance(stamps, int):
+            self.current[key] = [stamps, ts_ns]
         else:
             stamps.append(ts_ns)
 

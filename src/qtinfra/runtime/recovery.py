@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from qtinfra.core.decimals import exact
 from qtinfra.core.exceptions import JournalCorruptError
 from qtinfra.core.ports import Journal, Snapshot
 from qtinfra.engine.invariants import InvariantBrokenError
-from qtinfra.engine.kernel import replay
+from qtinfra.engine.kernel import apply_record
 from qtinfra.engine.state import State, decode_state, encode_state
 from qtinfra.infra.heap import LongLivedHeap
 
@@ -39,15 +40,16 @@ def recover(journal: Journal, shard: int = 0) -> Recovery:
     start = state.seq
     heap = LongLivedHeap()
     records = last_ns = 0
-    for entry in journal.read(start):
-        try:
-            replay(state, entry)
-        except UNFIT as error:
-            text = f"record {entry.seq} does not apply to the state before it: {error!r}"
-            raise JournalCorruptError(text, first_bad_seq=entry.seq) from error
-        last_ns = entry.ts_ns
-        records += 1
-        heap.note(1)
+    with exact():
+        for entry in journal.happened(start):
+            try:
+                apply_record(state, entry)
+            except UNFIT as error:
+                text = f"record {entry.seq} does not apply to the state before it: {error!r}"
+                raise JournalCorruptError(text, first_bad_seq=entry.seq) from error
+            last_ns = entry.ts_ns
+            records += 1
+            heap.note(1)
     if not records and (last := journal.last_entry()) is not None:
         last_ns = last.ts_ns
     return Recovery(state, start, records, last_ns)

@@ -182,6 +182,17 @@ class JournalContract:
         for at in (0, 1, 2, 3, 100, len(written) - 2, len(written) - 1):
             assert list(journal.read(written[at].last_seq)) == written[at + 1 :]
 
+    def test_what_happened_is_read_with_equal_events_and_the_rest_as_it_is_written(
+        self, journal: FrameJournal
+    ) -> None:
+        written = fill(journal, frames=20, per_frame=3)
+        for at in (0, 1, len(written) - 2):
+            happened = list(journal.happened(written[at].last_seq))
+            assert [entry.events for entry in happened] == [entry.events for entry in written[at + 1 :]]
+            assert [encode_entry(entry) for entry in happened] == [
+                encode_entry(entry) for entry in written[at + 1 :]
+            ]
+
     def test_reading_after_a_sequence_where_no_record_ends_is_refused(self, journal: FrameJournal) -> None:
         written = fill(journal, frames=4)
         inside = next(entry for entry in written if entry.last_seq > entry.seq)

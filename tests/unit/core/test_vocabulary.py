@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import TickBand
-from qtinfra.core.ids import base36, order_id, order_seq, venue_cl_ord_id, venue_seq
+from qtinfra.core.ids import base36, order_id, venue_cl_ord_id
 from qtinfra.core.models import (
     TRANSITIONS,
     Capacity,
@@ -105,34 +105,6 @@ def test_ids_of_different_places_differ(places: list[tuple[int, int, int]]) -> N
 @given(st.lists(numbers, min_size=2, max_size=20, unique=True))
 def test_order_ids_of_one_epoch_sort_by_sequence(seqs: list[int]) -> None:
     assert [order_id(3, 9, seq) for seq in sorted(seqs)] == sorted(order_id(3, 9, seq) for seq in seqs)
-
-
-@given(st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integers(1, 2**62 - 1), st.integers(0, 99))
-def test_the_sequence_can_be_read_from_an_order_id_and_from_a_venue_id(
-    shard: int, epoch: int, seq: int, leg: int
-) -> None:
-    assert order_seq(order_id(shard, epoch, seq)) == seq
-    assert venue_seq(venue_cl_ord_id(shard, epoch, seq, leg)) == seq
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "NONE",
-        "A-1",
-        "--",
-        "0-1-",
-        "0-1-!",
-        "0-1- 5",
-        "0-1-+5",
-        "0-1-1_0",
-        "x" * 36,
-    ],
-)
-def test_a_text_that_is_no_id_of_ours_has_no_sequence(text: str) -> None:
-    assert order_seq(text) is None
-    assert venue_seq(text) is None
 
 
 def test_venue_ids_are_short_base_36_and_differ_by_leg() -> None:

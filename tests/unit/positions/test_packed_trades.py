@@ -1,4 +1,4 @@
-"""Trades that are kept as bytes count like those in the list, and can be busted and corrected like them."""
+"""Trades and lots that are kept as bytes count like those in the list; trades can be busted and corrected."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtinfra.core.decimals import ONE, ZERO, exact
-from qtinfra.positions.book import PositionBook
+from qtinfra.positions.book import PositionBook, Trade
+from qtinfra.positions.position import list_trades
 
 pytestmark = pytest.mark.unit
 
@@ -21,7 +22,7 @@ steps = st.lists(
         st.tuples(st.just("fee"), st.integers(0, 50), st.integers(0, 3)),
         st.tuples(st.just("scale"), st.integers(1, 3), st.integers(1, 3)),
         st.tuples(st.just("fold"), st.integers(0, 2), st.just(0)),
-        st.tuples(st.just("pack"), st.integers(1, 4), st.just(0)),
+        st.tuples(st.just("list"), st.just(0), st.just(0)),
     ),
     max_size=40,
 )
@@ -68,16 +69,17 @@ def seen(book: PositionBook) -> object:
 
 @settings(deadline=None)
 @given(steps)
-def test_a_book_whose_trades_are_packed_now_and_then_is_like_one_whose_never_are(
+def test_a_book_whose_trades_are_in_the_list_now_and_then_is_like_one_that_has_them_as_bytes(
     script: list[tuple[str, int, int]],
 ) -> None:
-    packed, plain = PositionBook(), PositionBook()
+    changing, plain = PositionBook(), PositionBook()
     for number, step in enumerate(script):
-        if step[0] == "pack":
-            packed.pack("A", "S", step[1])
-        else:
-            assert take(packed, number, step) == take(plain, number, step)
-        assert seen(packed) == seen(plain)
+        position = changing.get("A", "S")
+        if step[0] != "list":
+            assert take(changing, number, step) == take(plain, number, step)
+        elif position is not None:
+            list_trades(position, position.trades)
+        assert seen(changing) == seen(plain)
 
 
 def traded(count: int) -> PositionBook:
@@ -87,52 +89,79 @@ def traded(count: int) -> PositionBook:
     return book
 
 
-def listed(book: PositionBook) -> tuple[int, int]:
-    """How many trades are in the list, how many packed."""
+def kept(book: PositionBook) -> tuple[int, int]:
+    """How many trades are in the list, how many are bytes."""
     position = book.get("A", "S")
     assert position is not None
-    return len(position.trades), position.packed_count
+    return len(position.listed or ()), position.packed_count
 
 
-def test_packing_moves_the_oldest_and_a_bust_has_them_back_in_the_list() -> None:
+def test_trades_are_bytes_from_the_start_and_a_bust_has_them_in_the_list() -> None:
     book = traded(10)
-    book.pack("A", "S", 4)
-    assert listed(book) == (6, 4)
-    book.pack("A", "S", 99)
-    assert listed(book) == (0, 10)
+    assert kept(book) == (0, 10)
     book.bust("A", "S", "T3")
-    assert listed(book) == (9, 0)
+    assert kept(book) == (9, 0)
 
 
-def test_the_trades_come_back_in_the_order_of_their_arrival() -> None:
-    book, plain = PositionBook(), PositionBook()
-    for number, (qty, px) in enumerate([(2, 10), (2, 20), (-3, 30), (4, 40), (-1, 50)]):
-        for each in (book, plain):
-            each.apply("A", "S", f"T{number}", Decimal(qty), Decimal(px), ZERO, DAYS[0], ONE)
-        book.pack("A", "S", 1 if number % 2 else 0)
-    book.bust("A", "S", "T3")
-    plain.bust("A", "S", "T3")
-    assert book == plain
+def test_a_bust_that_is_refused_leaves_the_bytes_as_they_are() -> None:
+    book = traded(10)
+    with pytest.raises(ValueError, match="no trade 'T10' in S of A"):
+        book.bust("A", "S", "T10")
+    assert kept(book) == (0, 10)
+
+
+def test_the_trades_come_back_in_the_order_of_their_arrival_with_all_that_they_were() -> None:
+    book = PositionBook()
+    made = [
+        Trade("T0", Decimal(2), Decimal("10.50"), ZERO, ONE, DAYS[0]),
+        Trade("T1", Decimal(2), Decimal(20), Decimal("0.3"), ONE, DAYS[0]),
+        Trade("T2", Decimal(-3), Decimal(30), ZERO, Decimal(10), DAYS[0]),
+        Trade("T3", Decimal(4), Decimal(-40), ZERO, Decimal(10), DAYS[1]),
+        Trade("T4", Decimal(-1), Decimal(50), Decimal("-0.1"), ONE, DAYS[0]),
+    ]
+    for item in made:
+        book.apply("A", "S", item.key, item.qty, item.px, item.fee, item.trade_date, item.multiplier)
     position = book.get("A", "S")
     assert position is not None
-    assert [trade.key for trade in position.trades] == ["T0", "T1", "T2", "T4"]
+    assert position.trades == made
+    book.bust("A", "S", "T3")
+    del made[3]
+    assert position.trades == made
+    assert book.holds("A", "S", "T4")
+    assert not book.holds("A", "S", "T3")
 
 
-def test_a_long_list_gets_short_again() -> None:
+def test_a_list_that_a_bust_left_gets_short_again() -> None:
     book = traded(1_000)
-    for _ in range(300):
-        book.pack("A", "S", 1)
-    assert listed(book)[0] < 64
+    book.bust("A", "S", "T0")
+    for number in range(600):
+        book.apply("A", "S", f"N{number}", ONE, ONE, ZERO, DAYS[0], ONE)
+    assert kept(book)[0] < 64
+    assert sum(kept(book)) == 1_599
 
 
-def test_a_position_that_lists_a_corporate_action_keeps_its_trades_as_they_are() -> None:
+def test_a_position_that_lists_a_corporate_action_keeps_its_trades_in_the_list() -> None:
     book = traded(3)
     book.scale("A", "S", Decimal(2), ONE)
-    book.pack("A", "S", 3)
-    assert listed(book) == (3, 0)
+    assert kept(book) == (3, 0)
+    book.apply("A", "S", "T3", ONE, ONE, ZERO, DAYS[0], ONE)
+    assert kept(book) == (4, 0)
 
 
-def test_a_position_that_does_not_exist_has_nothing_to_pack() -> None:
+def test_lots_that_wait_behind_the_oldest_keep_cost_and_residue() -> None:
     book = PositionBook()
-    book.pack("A", "S", 1)
-    assert book.accounts == {}
+    book.load("A", "S", Decimal(3), Decimal("3.33333333"), ONE, Decimal(10))
+    for px in ("1.10", "2.20", "3.30"):
+        book.apply("A", "S", f"B{px}", Decimal(5), Decimal(px), ZERO, DAYS[0], ONE)
+    book.scale("A", "S", Decimal(7), Decimal(3))
+    position = book.get("A", "S")
+    assert position is not None
+    lots = position.open_lots
+    assert len(lots) == 4
+    assert sum(lot.cost for lot in lots) == position.fifo_cost == Decimal("43.0")
+    assert any(lot.residue for lot in lots[1:])
+    for number, lot in enumerate(lots[:-1]):
+        before = position.fifo_cost
+        book.apply("A", "S", f"S{number}", -lot.qty, ONE, ZERO, DAYS[0], ONE)
+        assert position.fifo_cost == before - lot.cost
+    assert position.open_lots == lots[-1:]

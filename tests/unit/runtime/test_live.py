@@ -21,7 +21,7 @@ from qtinfra.core.events import AnyEvent, ChildAcked, CommandQuarantined, Entry,
 from qtinfra.core.exceptions import ExternalServiceError, JournalError, OutcomeUnknownError, OverloadedError
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import ChildStatus, Currency
-from qtinfra.core.ports import Head, Snapshot
+from qtinfra.core.ports import Happened, Head, Snapshot
 from qtinfra.core.reports import (
     Alert,
     ExecutionReport,
@@ -79,6 +79,9 @@ class TestJournal:
 
     def read(self, after_seq: int = 0) -> Iterator[Entry]:
         return self.inner.read(after_seq)
+
+    def happened(self, after_seq: int = 0) -> Iterator[Happened | Entry]:
+        return self.inner.happened(after_seq)
 
     def last_entry(self) -> Entry | None:
         return self.inner.last_entry()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from qtinfra.core.events import Entry
-from qtinfra.core.ports import Head, Snapshot
+from qtinfra.core.ports import Happened, Head, Snapshot
 from qtinfra.core.reports import Effect, VenueReport
 from qtinfra.journal.base import FrameJournal
 from qtinfra.journal.disk import RealAppendFile, RealDisk
@@ -95,6 +95,11 @@ class _SteppedJournal(FrameJournal):
 
     def read(self, after_seq: int = 0) -> Iterator[Entry]:
         for entry in super().read(after_seq):
+            STEPS.passed("replaying")
+            yield entry
+
+    def happened(self, after_seq: int = 0) -> Iterator[Happened | Entry]:
+        for entry in super().happened(after_seq):
             STEPS.passed("replaying")
             yield entry
 

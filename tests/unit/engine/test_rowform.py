@@ -1,0 +1,120 @@
+"""The short form of a packed order says all there is to say of it, or is not used."""
+
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import msgspec
+import pytest
+
+from qtinfra.core.extended_models import Liquidity
+from qtinfra.core.models import Amend
+from qtinfra.engine.archive import Packing
+from qtinfra.engine.kernel import Kernel, replay
+from qtinfra.engine.rowform import Row, Short, restored, shortened
+from qtinfra.engine.state import State
+from tests.support.builders import Desk
+
+pytestmark = pytest.mark.unit
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_WRITTEN = msgspec.msgpack.Decoder(Short | Row)
+#: What a child and an execution say of their order, and an order of its children: fixed when they are made.
+_TIES = {
+    "Child": {"child_id", "order_id", "symbol", "side"},
+    "Execution": {"key", "order_id", "child_id"},
+    "Order": {"order_id", "symbol", "side", "children", "executions"},
+}
+
+
+def filled_rows() -> list[Row]:
+    """Rows of plain orders, filled at once and in parts."""
+    desk = Desk(checked=False)
+    desk.kernel = Kernel(State(packing=Packing(keep=0, block=1)))
+    for entry in desk.entries:
+        replay(desk.state, entry)
+    for name, parts in (("X", ("100",)), ("Y", ("30", "70")), ("Z", ("0.50", "99.5"))):
+        desk.working(name)
+        for part in parts:
+            desk.fill(desk.child(name), part, "50.10", liquidity=Liquidity.REMOVED)
+    return list(desk.state.tables.archive.all_rows())
+
+
+def written(row: Row) -> bytes:
+    return _ENCODE(shortened(row))
+
+
+def is_short(row: Row) -> bool:
+    return isinstance(_WRITTEN.decode(written(row)), Short)
+
+
+def test_a_plain_filled_order_takes_the_short_form_and_comes_back_as_it_was() -> None:
+    rows = filled_rows()
+    assert [row.order.cl_ord_id for row in rows] == ["X", "Y", "Z"]
+    for row in rows:
+        assert is_short(row)
+        assert _ENCODE(restored(_WRITTEN.decode(written(row)))) == _ENCODE(row)
+        assert len(written(row)) < 0.7 * len(_ENCODE(row))
+
+
+def others(value: Any) -> list[Any]:
+    """Other values that a field may have, numbers written in another way among them."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, Enum):
+        return [member for member in type(value) if member is not value]
+    if isinstance(value, Decimal):
+        return [value + 1, -value, Decimal(f"{value}.0") if "." not in str(value) else Decimal(f"{value}0")]
+    if isinstance(value, int):
+        return [value + 1]
+    if isinstance(value, str):
+        return [value + "x"]
+    return []
+
+
+def test_whatever_else_is_true_of_an_order_is_kept_to_the_last_digit() -> None:
+    tried = 0
+    for row in filled_rows():
+        plain = _ENCODE(row)
+        for part in (row.order, *row.children, *row.executions):
+            for name in part.__struct_fields__:
+                value = getattr(part, name)
+                if name in _TIES[type(part).__name__]:
+                    continue
+                for other in others(value):
+                    setattr(part, name, other)
+                    tried += 1
+                    assert _ENCODE(restored(_WRITTEN.decode(written(row)))) == _ENCODE(row), (name, other)
+                setattr(part, name, value)
+        assert _ENCODE(row) == plain
+    assert tried > 300
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("amends", [Amend("C", "X", cancel=True)]),
+        ("refused_venues", ["XNYS"]),
+        ("price", None),
+        ("submitted_price", None),
+    ],
+)
+def test_an_order_with_a_history_is_written_in_full(name: str, value: object) -> None:
+    row = filled_rows()[0]
+    setattr(row.order, name, value)
+    assert not is_short(row)
+    assert _ENCODE(restored(_WRITTEN.decode(written(row)))) == _ENCODE(row)
+
+
+def test_an_order_that_other_client_ids_name_too_is_written_in_full() -> None:
+    row = filled_rows()[0]
+    row.client_ids.append("Y")
+    assert not is_short(row)
+    assert restored(_WRITTEN.decode(written(row))) == row
+
+
+def test_a_child_that_has_had_requests_is_written_in_full() -> None:
+    row = filled_rows()[0]
+    row.children[0].requests = ["0-1-zz"]
+    assert not is_short(row)
+    assert restored(_WRITTEN.decode(written(row))) == row
