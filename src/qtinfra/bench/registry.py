@@ -23,6 +23,7 @@ from qtinfra.bench.lab import bench_lab
 from qtinfra.bench.orders import bench_end_to_end, bench_paced_10k
 from qtinfra.bench.recovery import bench_recovery_cold, bench_recovery_snapshot
 from qtinfra.bench.routing import bench_routing
+from qtinfra.infra.build import compiled_modules
 
 Bench = Callable[[float, Progress], BenchResult]
 
@@ -71,7 +72,15 @@ def run(names: Sequence[str], *, scale: float = 1.0, progress: Progress = _silen
     unknown = [name for name in chosen if name not in BENCHES]
     if unknown:
         raise KeyError(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHES)}")
-    return [BENCHES[name](scale, progress) for name in chosen]
+    compiled = len(compiled_modules())
+    return [_of_build(BENCHES[name](scale, progress), compiled) for name in chosen]
+
+
+def _of_build(result: BenchResult, compiled: int) -> BenchResult:
+    """The result, which says how many modules ran compiled, if any."""
+    if not compiled:
+        return result
+    return msgspec.structs.replace(result, note=f"{result.note}; {compiled} modules compiled")
 
 
 _COLUMNS = ("name", "ops/s", "CPU us/op", "p50 us", "p99 us", "control/s", "ratio", "target", "met")

@@ -13,6 +13,7 @@ from qtinfra import __version__
 from qtinfra.cli import live, serving, tca
 from qtinfra.cli.output import console, note, print_json, progress
 from qtinfra.cli.projecting import projector_app
+from qtinfra.infra.build import compiled_modules
 
 if TYPE_CHECKING:
     from qtinfra.bootstrap import SimulateOutcome
@@ -72,7 +73,8 @@ JournalFile = Annotated[
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"qtinfra {__version__}")
+        compiled = len(compiled_modules())
+        print(f"qtinfra {__version__}" + (f" ({compiled} modules compiled)" if compiled else ""))
         raise typer.Exit
 
 
