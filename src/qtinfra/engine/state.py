@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from decimal import Decimal
 from functools import cache, cached_property
+from typing import Any
 
 import msgspec
 
@@ -214,8 +215,20 @@ _ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], list[Part]])
 @cache
 def state_version() -> str:
     """The version of a state's written form: of the rules, and of every field's name, type and default."""
-    schema = msgspec.json.encode(msgspec.json.schema_components((State, Row, Short)), order="sorted")
-    return f"{_RULES}-{hashlib.sha256(schema).hexdigest()[:16]}"
+    schema = _undescribed(msgspec.json.schema_components((State, Row, Short)))
+    written = msgspec.json.encode(schema, order="sorted")
+    return f"{_RULES}-{hashlib.sha256(written).hexdigest()[:16]}"
+
+
+def _undescribed(schema: Any) -> Any:
+    """A schema without what docstrings say: they change nothing that is written."""
+    if isinstance(schema, dict):
+        return {
+            key: _undescribed(value)
+            for key, value in schema.items()
+            if key != "description" or not isinstance(value, str)
+        }
+    return [_undescribed(item) for item in schema] if isinstance(schema, list | tuple) else schema
 
 
 def encode_state(state: State) -> bytes:

@@ -172,5 +172,5 @@ def is_of(snapshot: Snapshot, state: State) -> bool:
 
 def _packed(state: State) -> tuple[object, ...]:
     """What the state's hash has no more than a digest of: packed orders, and what they are found by."""
-    blocks, index, seqs = state.tables.archive.dump()
-    return [zlib.decompress(block) for block in blocks], index, seqs
+    blocks, index = state.tables.archive.dump()
+    return [zlib.decompress(block) for block in blocks], index

@@ -321,6 +321,21 @@ def test_a_state_of_another_version_is_refused() -> None:
         decode_state(written.replace(version, other))
 
 
+def test_a_version_is_of_what_is_written_and_not_of_what_docstrings_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = state_version()
+    state_version.cache_clear()
+    try:
+        monkeypatch.setattr(State, "__doc__", "Said in other words.")
+        assert state_version() == before
+        state_version.cache_clear()
+        monkeypatch.setattr(Packing, "__annotations__", Packing.__annotations__ | {"rows": str})
+        assert state_version() != before
+    finally:
+        state_version.cache_clear()
+
+
 def test_a_state_without_all_of_its_rows_is_refused() -> None:
     desk = played(0, 1)
     desk.state.tables.archive.blocks.pop()

@@ -130,8 +130,8 @@ def _ids_from_memory(original: Any) -> Any:
     numbers: dict[int, Any] = {}
 
     def order_id(decision: Decision) -> str:
-        number = next(numbers.setdefault(decision._epoch, count(1)))
-        return made_id(decision._shard, 1, number)
+        number = next(numbers.setdefault(decision.state.epoch, count(1)))
+        return made_id(decision.state.shard, 1, number)
 
     return order_id
 
