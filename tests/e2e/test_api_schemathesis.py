@@ -127,7 +127,7 @@ def _lead_order(order: dict[str, Any], server: Server, draw: st.DataObject) -> N
         if order["order_type"] == "MARKET":
             order.pop("price", None)
         if draw.draw(st.integers(0, 3), label="plain"):  # most terms do not go together
-            for name in (*(field.name for field in SPECIAL), "algo"):
+            for name in (*(field.name for field in SPECIAL), "algo", "routing"):
                 order.pop(name, None)
     real = {
         "symbol": st.sampled_from(_symbols(server.api)),

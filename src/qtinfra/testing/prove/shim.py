@@ -191,13 +191,15 @@ class FaultyLives:
 
     def _judge(self, fault: Fault, heard: list[Reply], first: int) -> None:
         """The process lives: either nothing has struck, or it must have stopped as it should."""
-        last = next((r for r in heard if r.kind in ("stopped", "failed")), None)
+        last = _end(heard)
         if last is None:
-            echo = self._echo(heard)
-            if _count(echo, "faults"):
-                self.fired[fault.kind] += 1
-                self._wrong(f"{fault}: the disk gave an error and the shard goes on")
-            self.not_reached += not _count(echo, "faults")
+            if not _count(self._echo(heard), "faults"):
+                self.not_reached += 1
+                return
+            last = self._end_after_fault(heard)
+        if last is None:
+            self.fired[fault.kind] += 1
+            self._wrong(f"{fault}: the disk gave an error and the shard goes on")
             return
         if not _count(last, "faults"):
             self._wrong(f"{fault}: the engine stopped without an error of the disk: {last.text}")
@@ -209,6 +211,13 @@ class FaultyLives:
         if last.kind == "stopped":
             self._echo(heard)
             self._judge_answers(fault, heard, first)
+
+    def _end_after_fault(self, heard: list[Reply]) -> Reply | None:
+        """The end of a shard whose disk has struck; it may say so a moment later than the disk counts it."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while _end(heard) is None and time.monotonic() < deadline:
+            heard += self.lives.listen(0.003) or []
+        return _end(heard)
 
     def _echo(self, heard: list[Reply]) -> Reply | None:
         """Wait until everything that was sent has been dealt with."""
@@ -232,6 +241,11 @@ class FaultyLives:
 
     def _wrong(self, text: str) -> None:
         self.found.append(Disagreement("state", text))
+
+
+def _end(heard: list[Reply]) -> Reply | None:
+    """The reply that says that the shard has stopped, or did not start."""
+    return next((reply for reply in heard if reply.kind in ("stopped", "failed")), None)
 
 
 def _count(reply: Reply | None, name: str) -> int:
