@@ -138,7 +138,7 @@ def nothing(*_: object) -> None:
 
 BROKEN: dict[str, tuple[str, Callable[..., object]]] = {
     "order to fill": ("qtinfra.core.models.average", lambda notional, quantity: Decimal(0)),
-    "refused order": ("qtinfra.core.extended_models.Instrument.tick_at", lambda instrument, price: Decimal("0.001")),
+    "refused order": ("qtinfra.core.extended_models.Instrument.tick_at", lambda *_: Decimal("0.001")),
     "exact average": ("qtinfra.core.models.average", lambda notional, quantity: notional // quantity),
     "bust": ("qtinfra.positions.book.PositionBook.bust", nothing),
     "late cancel": ("simple_verify.CXL_TOO_LATE", nothing),
