@@ -11,6 +11,7 @@ STORAGE ?= 100
 OUT ?= build/prove.json
 
 BIN := .venv/bin
+RUN := .venv/.run
 STAMP := .venv/.installed
 SOURCES := $(shell find src -name '*.py')
 COMPILED_BIN := .venv-compiled/bin
@@ -29,18 +30,22 @@ help: ## List the targets
 
 venv: $(STAMP) ## Create .venv and install the locked dependencies and qtinfra into it
 
-$(STAMP): requirements-dev.txt pyproject.toml
+$(RUN): requirements-run.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "qtinfra needs Python 3.11 or newer, and '$(PYTHON)' is not: try 'make PYTHON=python3.11 ...'" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-run.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(STAMP) ## Run a trading session on the synthetic market (ARGS="..." is passed on)
+$(STAMP): $(RUN) requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+demo: $(RUN) ## Run a trading session on the synthetic market (ARGS="..." is passed on)
 	$(BIN)/qtinfra demo $(ARGS)
 
-serve: $(STAMP) ## Serve the REST API on a simulated market (ARGS="--port 8080")
+serve: $(RUN) ## Serve the REST API on a simulated market (ARGS="--port 8080")
 	$(BIN)/qtinfra serve $(ARGS)
 
 test: $(STAMP) ## Run all tests; the summary counts what was skipped and why (ARGS="...")
@@ -99,6 +104,8 @@ lock: ## Resolve the dependencies again and rewrite the hashed requirements file
 	$(LOCK_BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) pyproject.toml --output-file requirements.txt
 	$(LOCK) pyproject.toml --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(LOCK) pyproject.toml --extra analytics --group build --constraint requirements-dev.txt \
+		--output-file requirements-run.txt
 	$(LOCK) --group compile --constraint requirements-dev.txt --output-file requirements-compile.txt
 
 clean: ## Remove everything that the other targets made, .venv included
