@@ -34,9 +34,7 @@ def place_within(terms: PlacementTerms, queues: Sequence[Queue]) -> Placement:
     return Placement(max(0.0, terms.quantity - sum(limits)), limits)
 
 
-def _between(
-    more: tuple[float, ...], fewer: tuple[float, ...], quantity: float
-) -> tuple[float, ...]:
+def _between(more: tuple[float, ...], fewer: tuple[float, ...], quantity: float) -> tuple[float, ...]:
     """The mixture of two placements that sums to the quantity, the one summing to more, the other not.
 
     Two neighbouring values of mu may lie whole shares apart where an outflow hardly ever reaches the end of
