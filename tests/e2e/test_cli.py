@@ -391,3 +391,12 @@ def test_simulate_on_recorded_quotes_and_trades_proves_its_journal() -> None:
 def test_simulate_refuses_an_option_of_another_feed() -> None:
     done = qtinfra("simulate", "--feed", "synthetic", "--quotes", __file__, status=2)
     assert "--quotes" in complaint(done)
+
+
+def test_serve_with_a_market_that_no_calendar_knows_exits_2_with_the_setting_and_leaves_no_data(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    said = qtinfra("serve", "--port", "0", "--data-dir", data, status=2, env={"QTINFRA_CALENDAR": "ZZZZ"})
+    assert said.stderr.splitlines()[-1].endswith("QTINFRA_CALENDAR: no calendar for ZZZZ")
+    assert not data.exists()

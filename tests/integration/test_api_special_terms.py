@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from qtinfra.client import Client
+from qtinfra.client import Client, RoutingTerms
 from qtinfra.client import new_order as order_of
 from qtinfra.client.errors import RefusedError
 from qtinfra.core.calendar import CUTOFFS, TradingSession, VenueCalendar
@@ -278,6 +278,11 @@ def test_the_client_sends_terms_and_lists(server: tuple[Running, Api]) -> None:
             "AAPL", "BUY", 100, price="190", order_type="PEGGED", peg=Peg.PRIMARY, peg_offset="-0.05"
         )
         assert pegged.peg is not None and pegged.peg.offset == Decimal("-0.05")
+        posted = client.submit("AAPL", "BUY", 100, price="190", account_id="ACC-1", routing_strategy="POST")
+        assert posted.routing == RoutingTerms("POST", Decimal("0.5"))
+        with pytest.raises(RefusedError) as refused:
+            client.submit("AAPL", "BUY", 100, price="190", account_id="ACC-1", routing_strategy="NOWHERE")
+        assert refused.value.error_code == "bad_routing"
         legs = [
             order_of("AAPL", "BUY", 100, price="190", account_id="ACC-1"),
             order_of("AAPL", "BUY", 100, order_type="STOP", stop_price="900", account_id="ACC-1"),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from qtinfra.core.commands import CancelOrder
 from qtinfra.core.models import Origin
 from qtinfra.journal.sqlite import SqliteJournal
 from tests.integration.test_api_stream import Sleeper
+from tests.support.requirements import REPO_ROOT
 from tests.support.server import PATIENCE_S, Api, Running, new_order, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("stream")]
@@ -369,3 +371,15 @@ def test_both_clients_send_lists_over_the_stream(api: Api) -> None:
         with pytest.raises(RefusedError):
             stream.submit_list("OCO", pair("9999.999"))
     assert asyncio.run(asynchronously()) != found.list_id
+
+
+def test_the_example_of_the_cookbook_leaves_nothing_behind_but_what_came_by_request(api: Api) -> None:
+    page = (REPO_ROOT / "docs" / "cookbook" / "client.md").read_text("utf-8")
+    part = page.split("## Cancel on disconnect")[1]
+    (block,) = re.findall(r"```python\n(.*?)```", part, re.DOTALL)
+    assert block.count("http://127.0.0.1:8000") == 1
+    names: dict[str, Any] = {"token": api.token("trader")}
+    exec(block.replace(":8000", f":{api.port}"), names)
+    for order in (names["sent"].order, *names["listed"].orders):
+        api.until(f"/orders/{order.id}", "CANCELLED")
+    assert api.call("GET", f"/orders/{names['kept'].id}").json()["status"] == "ROUTED"

@@ -27,6 +27,7 @@ from qtinfra.client import (
     PreconditionError,
     RefusedError,
     RetryPolicy,
+    RoutingTerms,
     TransportError,
 )
 from qtinfra.core.extended_models import KillScope
@@ -303,7 +304,15 @@ def test_the_asynchronous_client_does_the_same(server: Running) -> None:
         async with AsyncClient(server.url, server.token("trader")) as client:
             orders = await asyncio.gather(
                 *(
-                    client.submit("KO", "BUY", 100, price="60", client_order_id=f"async-{n}")
+                    client.submit(
+                        "KO",
+                        "BUY",
+                        100,
+                        price="60",
+                        client_order_id=f"async-{n}",
+                        routing_strategy="PLACEMENT",
+                        urgency="0.9",
+                    )
                     for n in range(20)
                 )
             )
@@ -311,6 +320,7 @@ def test_the_asynchronous_client_does_the_same(server: Running) -> None:
             return orders[0], [order async for order in client.list(limit=7)]
 
     first, listed = asyncio.run(session())
+    assert first.routing == RoutingTerms("PLACEMENT", Decimal("0.9"))
     found = {order.client_order_id for order in listed}
     assert {f"async-{n}" for n in range(20)} <= found
     assert first.id in {order.id for order in listed}
@@ -371,6 +381,13 @@ def test_a_person_submits_an_order_with_special_terms(run: Run) -> None:
     peg = ("orders", "submit", "KO", "buy", "100", "--type", "pegged", "--peg", "primary")
     status, out, _ = run(*peg, "--peg-offset", "-0.01", "--json")
     assert (status, json.loads(out)["peg"]) == (0, {"type": "PRIMARY", "offset": "-0.01"})
+    routed = ("orders", "submit", "KO", "buy", "100", "--price", "60.5", "--routing-strategy", "placement")
+    status, out, _ = run(*routed, "--urgency", "0.25", "--json")
+    assert (status, json.loads(out)["routing"]) == (0, {"strategy": "PLACEMENT", "urgency": "0.25"})
+    status, out, _ = run(
+        "orders", "submit", "KO", "buy", "100", "--price", "60.5", "--urgency", "1", "--json"
+    )
+    assert (status, json.loads(out)["code"]) == (1, "missing_field")
     status, out, _ = run("orders", "submit", "KO", "buy", "100", "--type", "stop", "--json")
     assert (status, json.loads(out)["code"]) == (1, "stop_px_required")
 

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,7 +20,9 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
+from qtinfra.bootstrap.sessions import Evidence
 from qtinfra.core.models import OrderStatus
+from qtinfra.journal.anchor import AnchorFile
 from qtinfra.journal.reserve import reserve_path
 from qtinfra.journal.sqlite import SqliteJournal
 from qtinfra.testing.prove import shim
@@ -110,6 +113,19 @@ def alerts(api: Api) -> Iterator[str]:
                     return
 
 
+def until_alerted(api: Api, kind: str) -> None:
+    """Return once the server keeps an alert of this kind."""
+    deadline = time.monotonic() + PATIENCE_S
+    while kind not in set(alerts(api)):
+        assert time.monotonic() < deadline, f"no alert {kind}"
+        time.sleep(0.05)
+
+
+def last_anchored(journal: Path) -> int:
+    anchors = AnchorFile(Evidence.of(journal).anchors).read()
+    return anchors[-1].seq if anchors else 0
+
+
 def status_of(api: Api, order: dict[str, Any]) -> str:
     answer = api.call("GET", f"/orders/{order['id']}")
     assert answer.status_code == 200, answer.text
@@ -160,6 +176,43 @@ def test_fm_06_on_a_full_disk_cancels_and_kills_go_on_and_after_a_restart_with_s
         listed = api.call("GET", "/orders", params={"status": "CANCELLED", "limit": "100"})
         assert {order["id"] for order in cancelled} <= {row["id"] for row in listed.json()["items"]}
         assert "disk_full" not in set(alerts(api))
+
+
+def test_fm_06_signed_heads_and_read_tables_wait_for_space_with_one_alert_each_and_go_on_by_themselves(
+    disk: Disk, journal: Path
+) -> None:
+    others = {**disk.environment, "FSFAULT_PATH": f"{journal}."}  # all but the journal stand on that disk
+    with server_process(disk.data, **others) as (process, api):
+        resting = [api.order().json() for _ in range(ORDERS)]
+        disk.full()
+        assert api.order().is_success
+        until_alerted(api, "anchor_failed")
+        until_alerted(api, "projector_died")
+        anchored = last_anchored(journal)
+        for order in resting[:CANCELS]:
+            assert api.call("DELETE", f"/orders/{order['id']}").is_success
+        time.sleep(3.0)  # three intervals of the heads, and the projector's second and third start
+        told = Counter(alerts(api))
+        assert (told["anchor_failed"], told["projector_died"], told["task_failed"]) == (1, 1, 0)
+        assert last_anchored(journal) == anchored
+
+        disk.free()
+        deadline = time.monotonic() + PATIENCE_S
+        listed: set[str] = set()
+        while (
+            not {order["id"] for order in resting[:CANCELS]} <= listed or last_anchored(journal) <= anchored
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+            answer = api.call("GET", "/orders", params={"status": "CANCELLED", "limit": "100"})
+            listed = {row["id"] for row in answer.json()["items"]} if answer.is_success else set()
+        told = Counter(alerts(api))
+        assert (told["anchor_failed"], told["projector_died"], told["task_failed"]) == (1, 1, 0)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert b"Traceback" not in said, said.decode()
+    assert said.count(b"cannot anchor") == said.count(b"the projector ended") == 1, said.decode()
 
 
 # Appends one frame of one cancel each on a disk that fills after the first; says how many and leaves.

@@ -11,7 +11,8 @@ from decimal import Decimal
 
 import msgspec
 
-from qtinfra.core.decimals import exact
+from qtinfra.api.views import written
+from qtinfra.core.decimals import canonical, exact
 from qtinfra.core.routing import Activity
 from qtinfra.engine.routing_analytics import (
     ActivityAnalytics,
@@ -179,8 +180,8 @@ def _venue(
         mic,
         status,
         stats.sent_orders if everything else None,
-        stats.sent_qty if everything else None,
-        stats.filled_qty if everything else None,
+        canonical(stats.sent_qty) if everything else None,
+        canonical(stats.filled_qty) if everything else None,
         stats.fills if everything else None,
         stats.rejected if everything else None,
         min(1.0, round(float(stats.filled_qty / stats.sent_qty), 4)) if sent else None,
@@ -193,9 +194,9 @@ def _scores(venue: VenueAnalytics, everything: bool) -> ScoredVenue:
     shown = everything or venue.answers >= MIN_ORDERS_MEASURED
     return ScoredVenue(
         venue.rank,
-        venue.take_fee,
-        venue.make_fee,
-        venue.penalty_ticks if shown else None,
+        canonical(venue.take_fee),
+        canonical(venue.make_fee),
+        written(venue.penalty_ticks) if shown else None,
         [_activity(item, everything) for item in venue.activities],
         LatencyView(
             venue.answers if everything else None,
@@ -228,12 +229,12 @@ def _activity(item: ActivityAnalytics, everything: bool) -> ActivityView:
 
 def _costs(costs: CostBreakdown, everything: bool, shown: bool) -> CostsView:
     return CostsView(
-        costs.notional if everything else None,
-        costs.open_notional if everything else None,
-        costs.fees if everything else None,
-        costs.rebates if everything else None,
-        costs.slippage if everything else None,
-        costs.net_bps if shown else None,
+        canonical(costs.notional) if everything else None,
+        canonical(costs.open_notional) if everything else None,
+        canonical(costs.fees) if everything else None,
+        canonical(costs.rebates) if everything else None,
+        canonical(costs.slippage) if everything else None,
+        written(costs.net_bps) if shown else None,
     )
 
 

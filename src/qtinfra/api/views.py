@@ -44,6 +44,11 @@ def rfc3339(ts_ns: int) -> str:
     return f"{_Second.text}{str(1_000_000 + rest // 1000)[1:]}Z"
 
 
+def written(value: Decimal | None) -> Decimal | None:
+    """A number in its one form, `core.decimals.canonical`; None stays."""
+    return None if value is None else canonical(value)
+
+
 class RoutingDecision(msgspec.Struct, frozen=True, gc=False):
     """Where most of the order went.
 

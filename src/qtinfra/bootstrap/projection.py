@@ -4,20 +4,24 @@
 
 It shares no interpreter with the order path, which would otherwise wait for it. A line on its standard input
 says that the journal has grown; a line on its standard output says up to which sequence the tables are. When
-its standard input ends it projects what is left and goes.
+its standard input ends it projects what is left and goes. When storage refuses, its last line is `!` with the
+reason, and its exit status `REFUSED`; the server starts another one after ever longer pauses.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from qtinfra.core.exceptions import DatabaseError
 from qtinfra.core.ports import Head, Snapshot
 from qtinfra.core.reports import Alert
 from qtinfra.infra.heap import LongLivedHeap, prepare_heap
@@ -28,11 +32,17 @@ from qtinfra.repository.projector import Projector
 from qtinfra.repository.readmodel import ReadModel
 from qtinfra.repository.tables import writing_engine
 
+LOG = logging.getLogger("qtinfra.projection")
+
 #: How long the process may take to project the rest and go, seconds.
 STOP_S = 10.0
 #: A projector that has died is started again after this many seconds, doubled each time.
 FIRST_BACKOFF_S = 0.5
 MAX_BACKOFF_S = 30.0
+#: An outage is over when the tables were complete and the projector has lived so long since, seconds.
+STEADY_S = 30.0
+#: Exit status of a projector whose storage refused, EX_IOERR of sysexits.h.
+REFUSED = 74
 
 #: How long the projector's waking is put off when nobody reads, seconds.
 LINGER_S = 0.02
@@ -41,6 +51,8 @@ LINGER_S = 0.02
 GIVES_WAY = 5
 
 _GROWN = b"\n"
+_SORRY = b"!"
+_REASON_BYTES = 400
 
 
 class TailedJournal(SqliteJournal):
@@ -81,13 +93,33 @@ def tail(journal_path: Path, tables_path: Path) -> int:
     return 0
 
 
+class Outages:
+    """Deaths of projectors: those that follow one another closely are one outage."""
+
+    def __init__(self) -> None:
+        self._pause_s = 0.0
+
+    def died(self, steady_s: float) -> tuple[bool, float]:
+        """A projector has died.
+
+        Args:
+            steady_s: how long it had lived since the tables were complete, seconds; 0 when they never were.
+
+        Returns:
+            Whether this death begins an outage, and how many seconds to wait before the next start.
+        """
+        begins = self._pause_s == 0 or steady_s >= STEADY_S
+        self._pause_s = FIRST_BACKOFF_S if begins else min(2 * self._pause_s, MAX_BACKOFF_S)
+        return begins, self._pause_s
+
+
 class Projection:
     """The projector's process, and the read model on what it writes.
 
     Args:
         tables: the read tables' file; it may be deleted while the server is down, and is made again.
         journal: the journal's file.
-        on_alert: told when the projector dies.
+        on_alert: told of the first death of each outage, `projector_died`.
     """
 
     def __init__(self, tables: Path, journal: Path, on_alert: Callable[[Alert], None]) -> None:
@@ -133,27 +165,35 @@ class Projection:
         Args:
             durable: the journal's durable head now.
         """
-        backoff_s = FIRST_BACKOFF_S
+        outages = Outages()
         while not self._closing:
             pipe = asyncio.subprocess.PIPE
             self._process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe)
-            if await self._listen(self._process, durable):
-                backoff_s = FIRST_BACKOFF_S
+            steady_s, reason = await self._listen(self._process, durable)
             status = await self._process.wait()
             if not self._closing:
-                self._on_alert(Alert("projector_died", str(status), f"started again in {backoff_s} s"))
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+                begins, pause_s = outages.died(steady_s)
+                if begins:
+                    LOG.warning("the projector ended with status %d: %s", status, reason)
+                    again = f"{reason}; started again in {pause_s} s, then after up to {MAX_BACKOFF_S} s"
+                    self._on_alert(Alert("projector_died", str(status), again))
+                await asyncio.sleep(pause_s)
 
-    async def _listen(self, process: asyncio.subprocess.Process, durable: Callable[[], Head]) -> bool:
-        """Follow how far it is until it ends; whether it ever answered."""
-        answered = False
+    async def _listen(
+        self, process: asyncio.subprocess.Process, durable: Callable[[], Head]
+    ) -> tuple[float, str]:
+        """Follow it until it ends: for how many seconds the tables had been complete, and its reason."""
+        now, complete_s, reason = asyncio.get_running_loop().time, None, "it gave no reason"
         while process.stdout is not None and (line := await process.stdout.readline()):
-            answered = True
+            if line.startswith(_SORRY):
+                reason = line[len(_SORRY) :].decode(errors="replace").strip()
+                continue
             self.progress.advance(int(line))
             self._told = False
             self.grown(durable())
-        return answered
+            if complete_s is None and self.progress.seq >= durable().seq:
+                complete_s = now()
+        return (0.0 if complete_s is None else now() - complete_s), reason
 
     async def close(self) -> None:
         """Let the projector finish, and close the tables."""
@@ -179,7 +219,13 @@ def main(arguments: Sequence[str]) -> int:
     journal, tables = arguments
     os.nice(GIVES_WAY)
     prepare_heap()
-    return tail(Path(journal), Path(tables))
+    try:
+        return tail(Path(journal), Path(tables))
+    except DatabaseError as error:
+        reason = " ".join(error.message.split()).encode()[:_REASON_BYTES]
+        with suppress(BrokenPipeError):
+            os.write(1, _SORRY + reason + b"\n")
+        return REFUSED
 
 
 if __name__ == "__main__":

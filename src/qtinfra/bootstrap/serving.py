@@ -12,8 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from decimal import Decimal
 from functools import partial
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
+from qtinfra.bootstrap.anchoring import Anchoring, anchorer_of
 from qtinfra.bootstrap.days import Sessions, TradingDays, carried_on
 from qtinfra.bootstrap.projection import Projection
 from qtinfra.bootstrap.routes import RouteScores
@@ -53,7 +52,6 @@ from qtinfra.infra.security.keys import KeyRing
 from qtinfra.infra.security.login import DevLogin
 from qtinfra.infra.security.ratelimit import RateLimiter
 from qtinfra.infra.security.tokens import TokenVerifier
-from qtinfra.journal.anchor import Anchorer, AnchorFile, KeyFile
 from qtinfra.journal.sqlite import SqliteJournal
 from qtinfra.marketdata.calendars import CalendarUnavailableError
 from qtinfra.repository.idempotency import IdempotencyKeys
@@ -70,8 +68,6 @@ from qtinfra.venues.simulated.flow import (
 from qtinfra.venues.simulated.local import LocalMarketView, LocalVenueGateway
 
 _SECOND_NS = 1_000_000_000
-#: A head is anchored after so many events, or when a second has passed with any.
-ANCHOR_EVERY_EVENTS = 20_000
 #: The server begins after so many seconds at the latest, whether or not there are read tables by then.
 PROJECTOR_START_S = 10.0
 #: Alerts that are kept for a person to look at; older ones go first.
@@ -227,11 +223,13 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     """Recover what the data directory holds and serve it until the block ends.
 
     Raises:
+        CalendarUnavailableError: the setting `calendar` names none; the data directory is as it was.
         JournalCorruptError: a record does not verify; names its sequence.
         JournalError: the journal cannot be used, or another process holds it.
         SecurityError: the access settings do not fit the environment.
     """
     clock = clock or SystemClock()
+    sessions = _sessions(settings.calendar, clock.now_ns())
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     files = Evidence.of(settings.data_dir / "journal.sqlite")
     async with AsyncExitStack() as stack:
@@ -244,7 +242,6 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         on_alert = partial(_alert, alerts, taps)
         tables = files.journal.with_name(f"{files.journal.name}.tables.sqlite")
         projection = Projection(tables, files.journal, on_alert)
-        sessions = Sessions(settings.calendar, clock.now_ns())
         platform = _platform(settings, clock, journal, projection, alerts, taps, sessions)
         stack.callback(platform.idempotency.close)
         stack.callback(platform.revoked.close)
@@ -255,12 +252,10 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         await _connect(platform, journal.epoch)
         platform.days = _days(platform, sessions, on_alert)
         await platform.days.catch_up()
-        anchorer = Anchorer(
-            journal, AnchorFile(files.anchors), _key(files), ANCHOR_EVERY_EVENTS, every_ns=_SECOND_NS
-        )
-        stack.push_async_callback(_anchor_end, anchorer, journal, clock)
+        anchoring = Anchoring(anchorer_of(files, journal), lambda: journal.head, clock, on_alert)
+        stack.push_async_callback(anchoring.end)
         days = platform.days
-        for work in (_anchor(anchorer, platform, journal), days.run(), days.play(), _watch(platform)):
+        for work in (anchoring.run(), days.run(), days.play(), _watch(platform)):
             task = asyncio.create_task(work)
             task.add_done_callback(partial(_report_failure, on_alert))
             stack.push_async_callback(_cancelled, task)
@@ -270,6 +265,16 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         with suppress(TimeoutError):
             await projection.progress.wait_for(1, PROJECTOR_START_S)
         yield platform
+
+
+def _sessions(mic: str, now_ns: int) -> Sessions:
+    """The sessions that the setting `calendar` asks for; a refusal names the setting."""
+    try:
+        return Sessions(mic, now_ns)
+    except CalendarUnavailableError as error:
+        context = {"field": "calendar", "rule": error.error_code, "limit": "a known MIC", "value": mic}
+        text = f"QTINFRA_CALENDAR: {error.message}"
+        raise CalendarUnavailableError(text, code=error.error_code, context=context) from error
 
 
 def _platform(
@@ -410,23 +415,6 @@ def _held_by(state: State, mic: str) -> list[str]:
             if child.venue == mic and (child.venue_order_id or child.cum):
                 held.append(child.cl_ord_id)
     return held
-
-
-def _key(files: Evidence) -> KeyFile:
-    key = KeyFile.load_or_create(files.key)
-    files.public_key.write_bytes(key.public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return key
-
-
-async def _anchor(anchorer: Anchorer, platform: Platform, journal: SqliteJournal) -> None:
-    """Sign the journal's head as it grows, off the loop's thread."""
-    while True:
-        await asyncio.sleep(1.0)
-        await asyncio.to_thread(anchorer.maybe_anchor, journal.head, platform.clock.now_ns())
-
-
-async def _anchor_end(anchorer: Anchorer, journal: SqliteJournal, clock: Clock) -> None:
-    await asyncio.to_thread(anchorer.maybe_anchor, journal.head, clock.now_ns() + _SECOND_NS)
 
 
 async def _watch(platform: Platform) -> None:

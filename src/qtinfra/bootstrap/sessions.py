@@ -6,8 +6,9 @@ Each function here puts together one thing that a person can ask for and runs it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -253,20 +254,17 @@ def simulate_lobster(
         OSError: a file cannot be read.
     """
     market = LobsterMarket.from_files(messages, seed_messages, seed_book)
-    with _place(journal) as files:
-        with recording(files, "simulate") as recorder:
-            session = run_recorded_session(
-                market,
-                recorder.journal,
-                epoch=recorder.journal.epoch,
-                orders=orders,
-                seed=seed,
-                batch=batch,
-                official_bbo=str(official_bbo) if official_bbo is not None else None,
-                progress=progress,
-                on_durable=recorder.on_durable,
-            )
-        return SimulateOutcome(session, _verified(files))
+    bbo = str(official_bbo) if official_bbo is not None else None
+    run = partial(
+        run_recorded_session,
+        market,
+        orders=orders,
+        seed=seed,
+        batch=batch,
+        official_bbo=bbo,
+        progress=progress,
+    )
+    return _simulated(journal, run)
 
 
 def simulate_nbbo(
@@ -286,19 +284,8 @@ def simulate_nbbo(
         OSError: a file cannot be read.
     """
     market = NbboMarket.from_files(quotes, trades)
-    with _place(journal) as files:
-        with recording(files, "simulate") as recorder:
-            session = run_nbbo_session(
-                market,
-                recorder.journal,
-                epoch=recorder.journal.epoch,
-                orders=orders,
-                seed=seed,
-                batch=batch,
-                progress=progress,
-                on_durable=recorder.on_durable,
-            )
-        return SimulateOutcome(session, _verified(files))
+    run = partial(run_nbbo_session, market, orders=orders, seed=seed, batch=batch, progress=progress)
+    return _simulated(journal, run)
 
 
 def simulate_synthetic(
@@ -324,22 +311,27 @@ def simulate_synthetic(
             found.append(routing_analytics(state))
 
     market = synthetic_market(seed, symbols, OPEN_NS + minutes * 60 * SECOND_NS)
+    run = partial(
+        run_synthetic_session,
+        market,
+        orders=orders,
+        seed=seed,
+        minutes=minutes,
+        batch=batch,
+        progress=progress,
+        routing=RoutingPolicy() if scored else None,
+        on_end=on_end,
+    )
+    outcome = _simulated(journal, run)
+    return msgspec.structs.replace(outcome, routing=found[0] if found else None)
+
+
+def _simulated(journal: Path | None, run: Callable[..., SessionResult]) -> SimulateOutcome:
+    """Run a session, which takes journal, epoch and `on_durable` besides, and verify what it wrote."""
     with _place(journal) as files:
         with recording(files, "simulate") as recorder:
-            session = run_synthetic_session(
-                market,
-                recorder.journal,
-                epoch=recorder.journal.epoch,
-                orders=orders,
-                seed=seed,
-                minutes=minutes,
-                batch=batch,
-                progress=progress,
-                on_durable=recorder.on_durable,
-                routing=RoutingPolicy() if scored else None,
-                on_end=on_end,
-            )
-        return SimulateOutcome(session, _verified(files), found[0] if found else None)
+            session = run(recorder.journal, epoch=recorder.journal.epoch, on_durable=recorder.on_durable)
+        return SimulateOutcome(session, _verified(files))
 
 
 def demo(directory: Path | None, *, orders: int, seed: int, watch: Watch | None = None) -> DemoOutcome:

@@ -20,7 +20,7 @@ from qtinfra.infra.heap import prepare_heap
 
 FAILED, WRONG_INPUT, CORRUPT, INTERRUPTED = 1, 2, 78, 130
 
-_WRONG_INPUT_CODES = ("recorded_data", "security_error", "not_a_journal")
+_WRONG_INPUT_CODES = ("recorded_data", "security_error", "not_a_journal", "unknown_calendar")
 _CORRUPT_CODES = ("anchor_unreadable",)
 
 #: click's base of all complaints about what was typed; typer brings its own click and exports only a part.

@@ -169,6 +169,10 @@ def submit(
     locate: Annotated[str, _term("ID", "Short sale: where the shares come from.")] = "",
     self_match: Annotated[str, _term("ID", "Orders of one id never trade with each other.")] = "",
     min_quantity: Annotated[str, _term("QUANTITY", "Least quantity of an execution.")] = "",
+    routing_strategy: Annotated[
+        str, _term("NAME", "How it is routed: SWEEP, PLACEMENT, DARK_FIRST, POST or an installed one.")
+    ] = "",
+    urgency: Annotated[str, _term("PART", "0 to 1: taking against posting, with a routing strategy.")] = "",
     url: Url = DEFAULT_URL,
     token: Token = "",
     as_json: JsonFlag = False,
@@ -183,6 +187,8 @@ def submit(
         expire_at=expires,
         locate_id=locate,
         self_match_id=self_match,
+        routing_strategy=routing_strategy.upper(),
+        urgency=urgency,
     )
     with _talking(url, token) as client:
         order = client.submit(

@@ -34,6 +34,7 @@ from qtinfra.client.models import (
     Revocation,
     RouteLeg,
     RoutePreview,
+    RoutingTerms,
     Venue,
 )
 from qtinfra.client.retries import RetryPolicy
@@ -74,6 +75,7 @@ __all__ = [
     "Revocation",
     "RouteLeg",
     "RoutePreview",
+    "RoutingTerms",
     "ServerFailedError",
     "Stream",
     "SubmissionUnknownError",

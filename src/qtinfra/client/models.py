@@ -39,6 +39,13 @@ class PegTerms(msgspec.Struct, frozen=True):
     offset: Decimal = Decimal(0)
 
 
+class RoutingTerms(msgspec.Struct, frozen=True):
+    """How an order asked to be routed; urgency is 0 to 1."""
+
+    strategy: str
+    urgency: Decimal
+
+
 class Order(msgspec.Struct, frozen=True):
     """An order as the server sees it. `version` is for `replace` and `cancel`.
 
@@ -72,6 +79,7 @@ class Order(msgspec.Struct, frozen=True):
     self_match_id: str = ""
     do_not_reduce: bool = False
     do_not_increase: bool = False
+    routing: RoutingTerms | None = None
     link: Link | None = None
     list_id: str = ""
 

@@ -41,15 +41,25 @@ class SpecialTerms(Terms, total=False):
         locate_id: where the shares of a short sale come from.
         self_match_id: orders of one id never trade with each other.
         do_not_reduce, do_not_increase: exempt from what dividends and splits do to open orders.
+        routing_strategy: SWEEP, PLACEMENT, DARK_FIRST, POST or one that the server has installed; as the
+            account's orders are routed when left out.
+        urgency: 0 to 1, for strategies that weigh taking against posting; the server's 0.5 when left out.
     """
 
     locate_id: str
     self_match_id: str
     do_not_reduce: bool
     do_not_increase: bool
+    routing_strategy: str
+    urgency: Number
 
 
 _NUMBERS = ("stop_price", "trail_amount", "display_quantity")
+#: Members that are objects of a name and a number: each keyword with its name in there.
+_OBJECTS = (
+    ("peg", ("peg", "type"), ("peg_offset", "offset")),
+    ("routing", ("routing_strategy", "strategy"), ("urgency", "urgency")),
+)
 _AS_THEY_ARE = ("locate_id", "self_match_id", "do_not_reduce", "do_not_increase")
 
 
@@ -60,20 +70,20 @@ def terms_body(terms: Mapping[str, Any], number: Callable[[str, object], str]) -
         number: an exact number by its field as the wire writes it.
 
     Raises:
-        RefusedError: a field that no order has, an offset without a peg, a number that is not exact, a time
-            without zone; names the field.
+        RefusedError: a field that no order has, an offset without a peg, urgency without a strategy, a
+            number that is not exact, a time without zone; names the field.
     """
     unknown = terms.keys() - SpecialTerms.__annotations__.keys()
     if unknown:
         raise _refused("unknown_field", min(unknown), f"{min(unknown)} is not a field of an order")
     body: dict[str, object] = {name: number(name, terms[name]) for name in _NUMBERS if name in terms}
-    if "peg" in terms:
-        peg = {"type": str(terms["peg"])}
-        if "peg_offset" in terms:
-            peg["offset"] = number("peg_offset", terms["peg_offset"])
-        body["peg"] = peg
-    elif "peg_offset" in terms:
-        raise _refused("missing_field", "peg", "an offset needs what it is measured from: peg")
+    for member, (first, name), (second, value) in _OBJECTS:
+        if first in terms:
+            body[member] = {name: str(terms[first])}
+            if second in terms:
+                body[member] = {name: str(terms[first]), value: number(second, terms[second])}
+        elif second in terms:
+            raise _refused("missing_field", first, f"{second} counts with {first} only")
     if "expire_at" in terms:
         body["expire_at"] = moment("expire_at", terms["expire_at"])
     return body | {name: terms[name] for name in _AS_THEY_ARE if name in terms}

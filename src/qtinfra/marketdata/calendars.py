@@ -17,7 +17,7 @@ _LIBRARY = "exchange_calendars"
 
 
 class CalendarUnavailableError(ExternalServiceError):
-    """No calendar: the library is not installed, or does not know the venue."""
+    """No calendar: the library is not installed, or does not know the venue (`unknown_calendar`)."""
 
     code = "calendar_unavailable"
     retryable = False
@@ -48,7 +48,8 @@ def build_calendar(mic: str, first: date, last: date) -> VenueCalendar:
     except errors.NoSessionsError:
         sessions = ()
     except errors.InvalidCalendarName as fault:
-        raise CalendarUnavailableError(f"no calendar for {mic}", context={"mic": mic}) from fault
+        text = f"no calendar for {mic}"
+        raise CalendarUnavailableError(text, code="unknown_calendar", context={"mic": mic}) from fault
     return VenueCalendar(
         mic,
         first.isoformat(),

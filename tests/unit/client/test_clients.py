@@ -109,7 +109,7 @@ def test_special_terms_go_out_under_the_documented_names() -> None:
         client.submit(
             "AAPL", "BUY", 1, stop_price=Decimal("9.50"), trail_amount=1, display_quantity="10",
             peg="MARKET", peg_offset=Decimal("-0.01"), expire_at=end, locate_id="L-1", self_match_id="A",
-            do_not_reduce=True,
+            do_not_reduce=True, routing_strategy="PLACEMENT", urgency=Decimal("0.80"),
         )  # fmt: skip
         plain = {"symbol", "side", "quantity", "order_type", "time_in_force", "client_order_id"}
         assert {name: value for name, value in server.sent.items() if name not in plain} == {
@@ -121,6 +121,7 @@ def test_special_terms_go_out_under_the_documented_names() -> None:
             "locate_id": "L-1",
             "self_match_id": "A",
             "do_not_reduce": True,
+            "routing": {"strategy": "PLACEMENT", "urgency": "0.80"},
         }
         client.replace("o-1", stop_price="9.6", client_order_id="c-2")
         assert server.sent == {"client_order_id": "c-2", "stop_price": "9.6"}
@@ -131,6 +132,8 @@ def test_special_terms_go_out_under_the_documented_names() -> None:
     [
         ({"stop_price": 1.5}, "stop_price"),
         ({"peg_offset": "1"}, "peg"),
+        ({"urgency": "1"}, "routing_strategy"),
+        ({"routing_strategy": "POST", "urgency": 0.5}, "urgency"),
         ({"expire_at": datetime(2026, 7, 8)}, "expire_at"),  # noqa: DTZ001
         ({"stop_px": "1"}, "stop_px"),
     ],
@@ -388,4 +391,4 @@ def owner(node: ast.Attribute) -> str:
 def test_the_cookbook_names_every_error() -> None:
     names = {name for name in qtinfra.client.__all__ if name.endswith("Error") and name != "ApiError"}
     assert sorted(name for name in names if f"`{name}`" not in COOKBOOK) == []
-    assert len(blocks()) == 5
+    assert len(blocks()) == 7

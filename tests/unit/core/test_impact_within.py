@@ -40,6 +40,18 @@ def test_for_one_venue_it_is_the_closed_form(half: float, under: float, queue: Q
     assert found.limits == pytest.approx(known.limits, abs=1e-6)
 
 
+def test_what_is_worth_posting_is_posted_to_the_last_share() -> None:
+    """737 and 887 shares ahead of an outflow of 50 on average: 1 - F is 1e-7 and below, a float's last digit
+    moves F^-1 by 1e-5 shares and more, and all 500 are posted, with mu the same on both."""
+    terms = PlacementTerms(500.0, 0.0625, 0.003, 0.0, 0.001953125, 0.001953125)
+    found = [Queue(ahead, 0.0, Exponential(50.0)) for ahead in (737.0, 887.0)]
+    best = place_within(terms, found)
+    assert best.market <= 1e-9
+    # equal rebates: exp(-(737 + a) / 50) = exp(-(887 + b) / 50) with a + b = 500, so that a = 325, b = 175
+    assert best.limits == pytest.approx((325.0, 175.0), abs=0.05)
+    assert cost(terms, found, best.market, best.limits) <= cost(terms, found, 0.0, (325.0, 175.0)) + 1e-12
+
+
 @given(amounts, amounts, st.lists(queues, min_size=2, max_size=4), st.data())
 def test_no_other_split_of_the_quantity_costs_less(
     half: float, under: float, found: list[Queue], data: st.DataObject

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from qtinfra.api.deps import Caller, answer
 from qtinfra.api.docs import listing
 from qtinfra.api.terms import terms_view
-from qtinfra.api.views import ExecutionView, OrderView, kept_decision, rfc3339
+from qtinfra.api.views import ExecutionView, OrderView, kept_decision, rfc3339, written
 from qtinfra.core.security.permissions import Permission
 from qtinfra.repository.base import Page
 from qtinfra.repository.orders import EXECUTION_FIELDS, ORDER_FIELDS, POSITION_FIELDS
@@ -241,8 +241,8 @@ def listed_position(row: PositionRow, mark: Decimal | None) -> PositionView:
         row.avg_cost,
         row.realised,
         row.fees,
-        mark,
-        unrealised,
+        written(mark),
+        written(unrealised),
         rfc3339(row.updated_ns),
     )
 

@@ -14,6 +14,7 @@ from qtinfra.api.deps import Caller, answer
 from qtinfra.api.docs import answers, body, ref
 from qtinfra.api.replies import raise_refused
 from qtinfra.core.commands import AnyCommand, EngageKillSwitch, GrantLocate, ReleaseKillSwitch, SetLimit
+from qtinfra.core.decimals import canonical
 from qtinfra.core.events import AnyEvent, CancelRequested, OrderCancelled
 from qtinfra.core.extended_models import ANY, KillScope, LimitRule, Locate
 from qtinfra.core.security.permissions import Permission
@@ -237,7 +238,7 @@ async def locates(request: Request) -> Response:
     caller = Caller(request)
     scope = caller.scope(Permission.RISK_READ)
     seen = (
-        LocateView(name, use.account, use.symbol, use.qty, use.left, use.source, use.trade_date)
+        LocateView(name, use.account, use.symbol, use.qty, canonical(use.left), use.source, use.trade_date)
         for name, use in reversed(caller.platform.state.risk.locates.items())
         if scope.covers(use.account)
     )

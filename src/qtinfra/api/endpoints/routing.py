@@ -16,8 +16,9 @@ from qtinfra.api.order_entry import OrderEntry
 from qtinfra.api.replies import raise_refused, rejected
 from qtinfra.api.requests import own_account
 from qtinfra.api.routing_views import analytics_view
-from qtinfra.api.views import RoutingDecision, most_of, routing_decision
+from qtinfra.api.views import RoutingDecision, most_of, routing_decision, written
 from qtinfra.core.commands import SubmitOrder
+from qtinfra.core.decimals import canonical
 from qtinfra.core.events import AnyEvent, DuplicateRefused, OrderRejected, OrderRouted
 from qtinfra.core.market import ConsolidatedBook, Level
 from qtinfra.core.routing_events import RouteScored
@@ -161,11 +162,13 @@ def _plan(command: SubmitOrder, events: Sequence[AnyEvent], book: ConsolidatedBo
     ]
     venue = most_of((leg.venue, leg.quantity) for leg in legs)
     decision = routing_decision(venue, scored) if venue else None
-    return RouteView(command.symbol, command.side, command.qty, bid, ask, reason, legs, quotes, decision)
+    return RouteView(
+        command.symbol, command.side, command.qty, written(bid), written(ask), reason, legs, quotes, decision
+    )
 
 
 def _levels(levels: Sequence[Level]) -> list[LevelView]:
-    return [LevelView(price, size) for price, size in levels]
+    return [LevelView(canonical(price), canonical(size)) for price, size in levels]
 
 
 @router.get("/routing/analytics", responses=answers(ref("AnalyticsView")))

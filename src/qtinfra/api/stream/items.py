@@ -14,7 +14,7 @@ import msgspec
 
 from qtinfra.api.endpoints.reads import OrderExecution, PositionView
 from qtinfra.api.stream.protocol import Topic, encode
-from qtinfra.api.views import Measured, order_view, rfc3339
+from qtinfra.api.views import Measured, order_view, rfc3339, written
 from qtinfra.core.algo_events import AlgoEvent
 from qtinfra.core.decimals import canonical, exact
 from qtinfra.core.events import Entry
@@ -156,7 +156,7 @@ def _positions(state: State, touched: Touched, mid: Mid) -> Iterator[Item]:
         position = state.positions.get(account, symbol)
         if position is None:
             continue
-        mark: Decimal | None = mid(symbol)
+        mark = mid(symbol)
         qty, cost = canonical(position.qty), canonical(position.avg_cost)
         unrealised = None if mark is None else (qty * mark - qty * cost) * position.multiplier
         view = PositionView(
@@ -167,8 +167,8 @@ def _positions(state: State, touched: Touched, mid: Mid) -> Iterator[Item]:
             cost,
             canonical(position.realised),
             canonical(position.fees),
-            mark,
-            unrealised,
+            written(mark),
+            written(unrealised),
             rfc3339(updated_ns),
         )
         yield item(Topic.POSITIONS, f"{account}/{symbol}", account, symbol, seq, view)
@@ -199,9 +199,9 @@ def book_item(book: ConsolidatedBook, seq: int) -> Item:
     live = [quote for quote in book.quotes if quote.live]
     view = BookView(
         book.symbol,
-        bid,
-        ask,
-        book.mid(),
+        written(bid),
+        written(ask),
+        written(book.mid()),
         _levels([level for quote in live for level in quote.bids], highest_first=True),
         _levels([level for quote in live for level in quote.asks], highest_first=False),
     )
@@ -213,7 +213,7 @@ def _levels(levels: Iterable[Level], *, highest_first: bool) -> list[LevelView]:
     for price, qty in levels:
         joined[price] = joined.get(price, Decimal(0)) + qty
     best = sorted(joined, reverse=highest_first)[:BOOK_LEVELS]
-    return [LevelView(price, joined[price]) for price in best]
+    return [LevelView(canonical(price), canonical(joined[price])) for price in best]
 
 
 def alert_item(alert: Alert, seq: int) -> Item:

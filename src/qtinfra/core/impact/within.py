@@ -30,8 +30,19 @@ def place_within(terms: PlacementTerms, queues: Sequence[Queue]) -> Placement:
                 low = middle
             else:
                 high = middle
-        limits = _posted(terms, queues, high)
+        limits = _between(_posted(terms, queues, low), _posted(terms, queues, high), terms.quantity)
     return Placement(max(0.0, terms.quantity - sum(limits)), limits)
+
+
+def _between(more: tuple[float, ...], fewer: tuple[float, ...], quantity: float) -> tuple[float, ...]:
+    """The mixture of two placements that sums to the quantity, the one summing to more, the other not.
+
+    Two neighbouring values of mu may lie whole shares apart where an outflow hardly ever reaches the end of
+    the queue. Their rest would be taken, although a posted share is worth mu more.
+    """
+    above, below = sum(more), sum(fewer)
+    part = (quantity - below) / (above - below)
+    return tuple(few + part * (many - few) for many, few in zip(more, fewer, strict=True))
 
 
 def _most(queues: Sequence[Queue]) -> float:
