@@ -151,4 +151,6 @@ def test_the_view_shows_one_book_until_a_venue_displays_something_else() -> None
     view = LocalMarketView(Market(session))
     before = view.book("AAPL")
     assert view.book("AAPL") is before
+    session.submit(limit("A", OrderSide.BUY), 1)
+    assert view.book("AAPL") is before
     assert view.book("OTHER") is None

@@ -142,17 +142,29 @@ class _Side:
 class OrderBook:
     """Price-display-time priority for one symbol.
 
-    Trades print at the resting order's price. `version` grows with every change; `trades` and `traded_units`
-    count what has matched; `prevented` lists the self-matches that the last `add` or `amend` did not make.
+    Trades print at the resting order's price. `version` grows with every change, `others` with those that
+    concern more than our own resting orders; `trades` and `traded_units` count what has matched; `prevented`
+    lists the self-matches that the last `add` or `amend` did not make.
     """
 
-    __slots__ = ("_asks", "_bids", "_orders", "last_price", "prevented", "traded_units", "trades", "version")
+    __slots__ = (
+        "_asks",
+        "_bids",
+        "_orders",
+        "last_price",
+        "others",
+        "prevented",
+        "traded_units",
+        "trades",
+        "version",
+    )
 
     def __init__(self) -> None:
         self._bids = _Side()
         self._asks = _Side()
         self._orders: dict[int, BookOrder] = {}
         self.version = 0
+        self.others = 0
         self.trades = 0
         self.traded_units = 0
         self.last_price: int | None = None
@@ -180,6 +192,7 @@ class OrderBook:
         if keys and keys[-1] >= floor:
             if order.minimum and self._tradable(order, other, floor) < order.minimum:
                 return trades
+            self.others += 1
             self._match(order, other, floor, trades)
         elif order.minimum:
             return trades
@@ -444,6 +457,7 @@ class OrderBook:
 
     def _shrink(self, order: BookOrder, units: int) -> None:
         """Take units off a resting order, from its reserve first; at least one stays."""
+        self.others += not order.own
         level = order.level
         if level is None:
             raise KeyError(order.order_id)
@@ -461,6 +475,8 @@ class OrderBook:
         if level is None:
             level = side.levels[key] = Level(price, order.hidden)
             insort(side.keys, key)
+        if not order.own:
+            self.others += 1
         if order.display:
             order.reserve = max(0, order.leaves - order.display)
             level.reserve += order.reserve
@@ -483,6 +499,7 @@ class OrderBook:
         order.level = level
 
     def _unlink(self, order: BookOrder, level: Level) -> None:
+        self.others += not order.own
         before, behind = order.before, order.behind
         if before is None:
             level.head = behind

@@ -178,17 +178,23 @@ class LocalMarketView:
     """`core.market.MarketView` of venues in this process: what they display at this moment."""
 
     def __init__(self, market: SimulatedMarket) -> None:
-        self._sessions = [market.sessions[mic] for mic in sorted(market.sessions)]
-        self._known: dict[str, tuple[list[VenueQuote], ConsolidatedBook]] = {}
+        self._models = [market.sessions[mic].model for mic in sorted(market.sessions)]
+        self._known: dict[str, tuple[list[VenueQuote | None], ConsolidatedBook]] = {}
 
     def book(self, symbol: str) -> ConsolidatedBook | None:
-        quotes = [q for s in self._sessions if (q := s.model.quote(symbol, 0)) is not None]
+        """The consolidated book now: the same object as long as no venue's quote is another one."""
+        quotes = [model.quote(symbol, 0) for model in self._models]
         known = self._known.get(symbol)
-        if known is not None and all(a is b for a, b in zip(known[0], quotes, strict=True)):
-            return known[1]
-        if not quotes:
+        if known is not None:
+            for before, quote in zip(known[0], quotes, strict=True):
+                if before is not quote:
+                    break
+            else:
+                return known[1]
+        shown = tuple([quote for quote in quotes if quote is not None])
+        if not shown:
             return None
-        book = ConsolidatedBook(symbol, tuple(quotes))
+        book = ConsolidatedBook(symbol, shown)
         self._known[symbol] = (quotes, book)
         return book
 

@@ -119,7 +119,11 @@ class MatchingVenue:
         raise TypeError(f"not a message to a venue: {type(message).__name__}")
 
     def quote(self, symbol: str, now_ns: int) -> VenueQuote | None:
-        """The five best levels without our own orders; `ts_ns` is when the book last changed."""
+        """The five best levels without our own orders.
+
+        `ts_ns` is when the book last changed, or up to a tenth of a second (`CONFIRMED_EVERY_NS`) before that
+        if what is displayed has not changed since: a quote that stands stays one object.
+        """
         del now_ns  # the book is as of the last message
         market = self._markets.get(symbol)
         return market.quote(self._mic) if market is not None else None
