@@ -25,7 +25,13 @@ from qtinfra.core.commands import (
     TimerKind,
 )
 from qtinfra.core.events import Entry
-from qtinfra.core.exceptions import ExternalServiceError, JournalError, OutcomeUnknownError, OverloadedError
+from qtinfra.core.exceptions import (
+    ExternalServiceError,
+    JournalError,
+    OutcomeUnknownError,
+    OverloadedError,
+    QtInfraError,
+)
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.market import NO_MARKET, MarketView
 from qtinfra.core.ports import Clock, Head, Journal, VenueGateway
@@ -47,12 +53,13 @@ from qtinfra.runtime.algo_timer import AlgoTimer
 from qtinfra.runtime.disk_thread import DiskThread
 from qtinfra.runtime.inbox import Inbox, joined
 from qtinfra.runtime.loop import Frame, ShardLoop
+from qtinfra.runtime.offered import Offered
 from qtinfra.runtime.recovery import UNFIT
 from qtinfra.runtime.snapshots import Replica, SnapshotPolicy
 from qtinfra.runtime.timers import NOTED as EXPIRY_NOTED
 from qtinfra.runtime.timers import ExpiryTimer
 
-Waiter = asyncio.Future[Outcome] | None
+Waiter = asyncio.Future[Outcome] | Offered | None
 
 _REPLIES = frozenset((ExecutionReport, OrderCancelReject))
 ClientSink = Callable[[ExecutionReport | OrderCancelReject], None]
@@ -188,13 +195,37 @@ class LiveShard:
 
     def offer(self, command: AnyCommand, actor: str, correlation_id: str = "") -> asyncio.Future[Outcome]:
         """Like `submit`, without waiting: the order of calls is the order of commands in their lane."""
-        if self._over:
-            raise OutcomeUnknownError("the shard has stopped", context={"reason": str(self.stopped)})
-        if type(command) in _NEW_FLOW and self._disk_full():
-            raise OverloadedError("the disk is full: cancels only", code="disk_full")
+        refusal = self._refusal(type(command) in _NEW_FLOW)
+        if refusal is not None:
+            raise refusal
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._put(command, actor, waiter, correlation_id)
         return waiter
+
+    def offer_all(self, commands: Sequence[SubmitOrder], actor: str, correlation_id: str = "") -> Offered:
+        """Hand over new orders that are answered together. Those that there is no room for are refused, each
+        as it would have been alone; the others are decided in their order, one after the other.
+        """
+        refusal = self._refusal(new_flow=True)
+        if refusal is not None:
+            return Offered(len(commands), 0, refusal)
+        taken = min(len(commands), self._inbox.room)
+        if taken < len(commands):
+            refusal = self._inbox.overloaded()
+        offered, now_ns = Offered(len(commands), taken, refusal), self._clock.now_ns()
+        self._inbox.put_orders(
+            [Inbound(command, actor, correlation_id, now_ns) for command in commands[:taken]], offered
+        )
+        self._wake.set()
+        return offered
+
+    def _refusal(self, new_flow: bool) -> QtInfraError | None:
+        """Why nothing, or no new order, can be handed over now."""
+        if self._over:
+            return OutcomeUnknownError("the shard has stopped", context={"reason": str(self.stopped)})
+        if new_flow and self._disk_full():
+            return OverloadedError("the disk is full: cancels only", code="disk_full")
+        return None
 
     def report(self, report: VenueReport) -> None:
         """A venue's report; the callback for gateways. Never refused.
@@ -330,9 +361,14 @@ class LiveShard:
     def _release(self, frame: Frame[Waiter]) -> None:
         self._loop.release(frame, self._send)
         self._heap.note(len(frame.results))
+        popleft = self._taken.popleft
         for outcome, _ in frame.results:
-            waiter = self._taken.popleft()
-            if waiter is not None and not waiter.done():
+            waiter = popleft()
+            if waiter is None:
+                continue
+            if isinstance(waiter, Offered):
+                waiter.note(outcome)
+            elif not waiter.done():
                 waiter.set_result(outcome)
         self._set_timers(frame)
         if frame.entries:
@@ -372,7 +408,9 @@ class LiveShard:
         self._algos.cancel()
         rest = [waiter for _, waiter in self._inbox.take(len(self._inbox))]
         for waiter in [*self._taken, *rest]:
-            if waiter is not None and not waiter.done():
+            if isinstance(waiter, Offered):
+                waiter.note(OutcomeUnknownError(f"the shard stopped: {error}"))
+            elif waiter is not None and not waiter.done():
                 waiter.set_exception(OutcomeUnknownError(f"the shard stopped: {error}"))
         self._taken.clear()
         self._on_alert(Alert("shard_stopped", str(self.state.shard), str(error)))
