@@ -221,6 +221,10 @@ class Inbox(Generic[T]):
         else:
             self._orders.extend([((inbound, token), None) for inbound in inbounds])
 
+    def put_reports(self, inbounds: Sequence[Inbound], token: T) -> None:
+        """Queue venue reports, which are never refused, all under one token."""
+        self._reports.extend([(inbound, token) for inbound in inbounds])
+
     def _put_control(self, inbound: Inbound, token: T) -> None:
         command = inbound.command
         waiting = len(self._fast) + self._cancels_behind

@@ -236,6 +236,14 @@ class LiveShard:
         if not self._over:
             self._put(RecordVenueReport(report), f"venue:{report.venue}", None)
 
+    def report_all(self, reports: Sequence[VenueReport]) -> None:
+        """Reports of one venue that came together, in their order; as `report` of each."""
+        if not self._over and reports:
+            actor, now_ns = f"venue:{reports[0].venue}", self._clock.now_ns()
+            inbounds = [Inbound(RecordVenueReport(report), actor, "", now_ns) for report in reports]
+            self._inbox.put_reports(inbounds, None)
+            self._wake.set()
+
     def venue_status(self, venue: str, status: VenueStatus, reason: str) -> None:
         """A venue's link changed; the callback for gateways. The next owner starts with all disconnected."""
         if not self._over:

@@ -28,7 +28,7 @@ def venue() -> VenueSession:
 
 def gateway(session: VenueSession, heard: list[VenueReport], **more: Any) -> LocalVenueGateway:
     options: dict[str, Any] = {"epoch": 7, "clock": ManualClock(), "latency_ns": 0, **more}
-    return LocalVenueGateway(session, on_report=heard.append, **options)
+    return LocalVenueGateway(session, on_reports=heard.extend, **options)
 
 
 def limit(cl_ord_id: str, side: OrderSide, price: str = "10.00") -> VenueNewOrder:

@@ -181,7 +181,8 @@ class OrderBook:
             ValueError: the id rests already, or quantity or price is not positive; nothing changed.
         """
         price = order.price
-        self._check_new(order)
+        if order.order_id in self._orders or order.leaves <= 0 or (price is not None and price <= 0):
+            raise _not_new(order)
         other = self._asks if order.buy else self._bids
         floor = _NO_LIMIT if price is None else _key(not order.buy, price, True)
         keys = other.keys
@@ -206,11 +207,13 @@ class OrderBook:
         Raises:
             ValueError: as `add`, or it has no limit price; nothing changed.
         """
-        self._check_new(order)
-        if order.price is None:
+        price = order.price
+        if order.order_id in self._orders or order.leaves <= 0 or (price is not None and price <= 0):
+            raise _not_new(order)
+        if price is None:
             raise ValueError(f"an order without a price cannot rest: {order.order_id}")
         self.version += 1
-        self._rest(order, order.price)
+        self._rest(order, price)
 
     def execute(self, order_id: int, units: int) -> None:
         """Trade units of a resting order, as in an auction; the rest keeps its place.
@@ -360,11 +363,6 @@ class OrderBook:
 
     # --- mechanics --------------------------------------------------------------------------------------
 
-    def _check_new(self, order: BookOrder) -> None:
-        price = order.price
-        if order.order_id in self._orders or order.leaves <= 0 or (price is not None and price <= 0):
-            raise ValueError(f"id in use, or quantity or price not positive: {order.order_id}")
-
     def _match(self, taker: BookOrder, other: _Side, floor: int, trades: list[Trade]) -> None:
         keys, levels, leaves, traded = other.keys, other.levels, taker.leaves, 0
         while leaves and keys and keys[-1] >= floor:
@@ -470,10 +468,13 @@ class OrderBook:
             level.own -= units - hidden
 
     def _rest(self, order: BookOrder, price: int) -> None:
-        side, key = self._bids if order.buy else self._asks, _key(order.buy, price, order.hidden)
+        buy, dark = order.buy, order.hidden
+        side, key = (self._bids, 2 * price) if buy else (self._asks, -2 * price)  # as `_key` has it
+        if not dark:
+            key += 1
         level = side.levels.get(key)
         if level is None:
-            level = side.levels[key] = Level(price, order.hidden)
+            level = side.levels[key] = Level(price, dark)
             insort(side.keys, key)
         if not order.own:
             self.others += 1
@@ -519,6 +520,10 @@ class OrderBook:
         order.before = order.behind = order.level = None
         if level.head is None:
             (self._bids if order.buy else self._asks).drop(_key(order.buy, level.price, level.dark))
+
+
+def _not_new(order: BookOrder) -> ValueError:
+    return ValueError(f"id in use, or quantity or price not positive: {order.order_id}")
 
 
 def _queue(level: Level) -> Iterator[tuple[str, int, int, int]]:

@@ -41,7 +41,7 @@ from qtinfra.venues.simulated.orders import (
     VenueOrder,
 )
 from qtinfra.venues.simulated.selfmatch import SmpMode
-from qtinfra.venues.simulated.terms import RESTING, Terms, on_auction, read_terms
+from qtinfra.venues.simulated.terms import RESTING, Terms, is_plain, on_auction, plain_entry, read_terms
 
 # Members by name: looking them up in their class costs more than comparing them.
 _KIND_REJECT = ReportKind.REJECT
@@ -337,6 +337,8 @@ class MatchingVenue:
         if db.used(cl_ord_id):
             return [db.say(_KIND_REJECT, cl_ord_id, now_ns, reason=reasons.DUPLICATE_CL_ORD_ID)]
         market = self._markets.get(message.symbol)
+        if market is not None and self._open and not (market.halted or market.call) and is_plain(message):
+            return self._new_plain(message, market, now_ns)
         terms = self._terms(message, market, now_ns)
         if not isinstance(terms, Terms) or market is None:
             db.enter(message, None, None)
@@ -344,6 +346,23 @@ class MatchingVenue:
         own = db.enter(message, terms.entry, market.grid)
         reports = [db.say(_KIND_ACK, cl_ord_id, now_ns, own)]
         reports += self._place(own, market, terms, now_ns)
+        return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
+
+    def _new_plain(self, message: VenueNewOrder, market: Market, now_ns: int) -> list[VenueReport]:
+        """As `_new`, of a limit order without instructions while the symbol trades continuously."""
+        db, grid, book = self._db, market.grid, market.book
+        entry = plain_entry(message, grid, db.next_number, self._smp_mode)
+        if isinstance(entry, str):
+            db.enter(message, None, None)
+            return [db.say(_KIND_REJECT, message.cl_ord_id, now_ns, reason=entry)]
+        own = db.enter(message, entry, grid)
+        reports = [db.acked(own, now_ns)]
+        market.changed_ns = now_ns
+        trades, level = book.add(entry), entry.level
+        if trades or book.prevented or level is None:
+            reports += self._settle(own, market, trades, now_ns)
+        elif (ahead := level.units - entry.leaves) > 0:
+            own.queue_ahead = grid.quantity(ahead)
         return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
 
     def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:
