@@ -195,7 +195,7 @@ class Inbox(Generic[T]):
         if kind in _NEVER_REFUSED:
             self._reports.append((inbound, token))
         elif kind in _ORDER_LANE:
-            if self.room <= 0:
+            if len(self._orders) - self._cancels_behind >= self._capacity:
                 raise self.overloaded()
             if kind is not SubmitOrder:
                 self._index()

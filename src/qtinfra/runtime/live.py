@@ -74,6 +74,10 @@ _TIMED = EXPIRY_NOTED | ALGO_NOTED
 SLICE = 64
 
 
+def _disk_is_full() -> OverloadedError:
+    return OverloadedError("the disk is full: cancels only", code="disk_full")
+
+
 def _ignore(_: object) -> None:
     """A sink for what nobody listens to."""
 
@@ -195,9 +199,10 @@ class LiveShard:
 
     def offer(self, command: AnyCommand, actor: str, correlation_id: str = "") -> asyncio.Future[Outcome]:
         """Like `submit`, without waiting: the order of calls is the order of commands in their lane."""
-        refusal = self._refusal(type(command) in _NEW_FLOW)
-        if refusal is not None:
-            raise refusal
+        if self._closing or self.stopped is not None:
+            raise self._stopped()
+        if type(command) in _NEW_FLOW and self._disk_full():
+            raise _disk_is_full()
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._put(command, actor, waiter, correlation_id)
         return waiter
@@ -206,9 +211,9 @@ class LiveShard:
         """Hand over new orders that are answered together. Those that there is no room for are refused, each
         as it would have been alone; the others are decided in their order, one after the other.
         """
-        refusal = self._refusal(new_flow=True)
-        if refusal is not None:
-            return Offered(len(commands), 0, refusal)
+        refusal: QtInfraError | None = None
+        if self._over or self._disk_full():
+            return Offered(len(commands), 0, self._stopped() if self._over else _disk_is_full())
         taken = min(len(commands), self._inbox.room)
         if taken < len(commands):
             refusal = self._inbox.overloaded()
@@ -219,13 +224,8 @@ class LiveShard:
         self._wake.set()
         return offered
 
-    def _refusal(self, new_flow: bool) -> QtInfraError | None:
-        """Why nothing, or no new order, can be handed over now."""
-        if self._over:
-            return OutcomeUnknownError("the shard has stopped", context={"reason": str(self.stopped)})
-        if new_flow and self._disk_full():
-            return OverloadedError("the disk is full: cancels only", code="disk_full")
-        return None
+    def _stopped(self) -> OutcomeUnknownError:
+        return OutcomeUnknownError("the shard has stopped", context={"reason": str(self.stopped)})
 
     def report(self, report: VenueReport) -> None:
         """A venue's report; the callback for gateways. Never refused.

@@ -19,7 +19,7 @@ from qtinfra.core.decimals import ZERO
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.ports import Clock
 from qtinfra.core.reports import ReportKind, ToVenue, VenueNewOrder, VenueReport
-from qtinfra.venues.simulated.model import SimulatedMarket, VenueSession
+from qtinfra.venues.simulated.model import SimulatedMarket, VenueModel, VenueSession
 
 _NS = 1_000_000_000
 # Members by name: looking them up in their class costs more than comparing them.
@@ -185,23 +185,23 @@ class LocalMarketView:
 
     def __init__(self, market: SimulatedMarket) -> None:
         self._models = [market.sessions[mic].model for mic in sorted(market.sessions)]
-        self._known: dict[str, tuple[list[VenueQuote | None], ConsolidatedBook]] = {}
+        self._known: dict[str, tuple[list[tuple[VenueModel, VenueQuote | None]], ConsolidatedBook]] = {}
 
     def book(self, symbol: str) -> ConsolidatedBook | None:
         """The consolidated book now: the same object as long as no venue's quote is another one."""
-        quotes = [model.quote(symbol, 0) for model in self._models]
         known = self._known.get(symbol)
         if known is not None:
-            for before, quote in zip(known[0], quotes, strict=True):
-                if before is not quote:
+            for model, quote in known[0]:
+                if model.quote(symbol, 0) is not quote:
                     break
             else:
                 return known[1]
-        shown = tuple([quote for quote in quotes if quote is not None])
-        if not shown:
+        shown = [(model, model.quote(symbol, 0)) for model in self._models]
+        quotes = tuple([quote for _, quote in shown if quote is not None])
+        if not quotes:
             return None
-        book = ConsolidatedBook(symbol, shown)
-        self._known[symbol] = (quotes, book)
+        book = ConsolidatedBook(symbol, quotes)
+        self._known[symbol] = (shown, book)
         return book
 
 

@@ -126,7 +126,11 @@ class MatchingVenue:
         """
         del now_ns  # the book is as of the last message
         market = self._markets.get(symbol)
-        return market.quote(self._mic) if market is not None else None
+        if market is None:
+            return None
+        if market.quoted is not None and market.quoted_version == market.book.version:
+            return market.quoted
+        return market.quote(self._mic)
 
     def printed(self, symbol: str) -> tuple[Decimal, Decimal | None]:
         """Volume traded in the symbol, auctions included, and the last price."""
@@ -359,7 +363,10 @@ class MatchingVenue:
         reports = [db.acked(own, now_ns)]
         market.changed_ns = now_ns
         trades, level = book.add(entry), entry.level
-        if trades or book.prevented or level is None:
+        if len(trades) == 1 and trades[0].maker > 0 and not (entry.leaves or book.prevented):
+            units, px = trades[0].units, grid.price(trades[0].price)
+            reports.append(db.fill(own, units, px, _LIQUIDITY_REMOVED, now_ns))
+        elif trades or book.prevented or level is None:
             reports += self._settle(own, market, trades, now_ns)
         elif (ahead := level.units - entry.leaves) > 0:
             own.queue_ahead = grid.quantity(ahead)
