@@ -8,7 +8,6 @@ The orders are decided one after the other; none is held back because another wa
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +27,7 @@ from qtinfra.core.models import OrderStatus
 from qtinfra.core.security.identity import Identity
 from qtinfra.core.security.permissions import Permission
 from qtinfra.core.validation.wire import read_new_order
-from qtinfra.engine.kernel import Outcome
+from qtinfra.runtime.offered import Offered, Result
 
 MAX_ORDERS = 1_000
 MAX_BATCH_BYTES = 1024 * 1024
@@ -52,7 +51,21 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 _decode = msgspec.json.Decoder(_Envelope).decode
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 
-Pending = tuple[SubmitOrder, "asyncio.Future[Outcome]"] | Problem
+
+class Pending(msgspec.Struct, frozen=True):
+    """Orders of one request on their way.
+
+    Attributes:
+        read: each order as it was read, or why it was refused at once.
+        offered: those that were read, handed over.
+    """
+
+    read: Sequence[SubmitOrder | Problem]
+    offered: Offered
+
+    def taken(self) -> list[SubmitOrder]:
+        """The orders that the engine took."""
+        return [one for one in self.read if not isinstance(one, Problem)][: self.offered.taken]
 
 
 class BatchEntry:
@@ -74,61 +87,63 @@ class BatchEntry:
         body = await read_json(call.headers, call.receive, MAX_BATCH_BYTES)
         parts = split(body)
         allow(platform, identity, len(parts))
-        pending = [self.offer(part, identity, call.correlation_id) for part in parts]
+        pending = self.offer(parts, identity, call.correlation_id)
         items = await self.items(pending, call.correlation_id)
         return Reply(200, [JSON], encode({"results": items}))
 
-    def offer(self, part: Raw | bytes, identity: Identity, correlation_id: str) -> Pending:
-        """Hand one order to the engine, or say why not."""
-        try:
-            command, _ = read_new_order(bytes(part), account=own_account(identity))
-            require(identity, Permission.ORDERS_WRITE, command.account)
-            return command, self._platform.shard.offer(command, identity.subject, correlation_id)
-        except Problem as problem:
-            return problem
-        except QtInfraError as error:
-            return problem_of(error)
+    def offer(self, parts: Sequence[Raw | bytes], identity: Identity, correlation_id: str) -> Pending:
+        """Hand orders to the engine in their order, but for those that are refused at once."""
+        account, accounts = own_account(identity), set[str]()
+        read: list[SubmitOrder | Problem] = []
+        for part in parts:
+            try:
+                command, _ = read_new_order(bytes(part), account=account)
+                if command.account not in accounts:
+                    require(identity, Permission.ORDERS_WRITE, command.account)
+                    accounts.add(command.account)
+                read.append(command)
+            except Problem as problem:
+                read.append(problem)
+            except QtInfraError as error:
+                read.append(problem_of(error))
+        commands = [one for one in read if type(one) is SubmitOrder]
+        return Pending(read, self._platform.shard.offer_all(commands, identity.subject, correlation_id))
 
-    async def item(self, pending: Pending, correlation_id: str) -> Item:
-        """What became of an order that was handed over, once that is durable."""
-        if not isinstance(pending, Problem) and not pending[1].done():
-            await asyncio.wait([pending[1]])
-        found = self._settled(pending, correlation_id)
-        if isinstance(found, Item):
-            return found
-        try:
-            return await self._again(found)
-        except (Problem, QtInfraError) as error:
-            return _refused(error, correlation_id)
-
-    async def items(self, pending: Sequence[Pending], correlation_id: str) -> list[Item]:
+    async def items(self, pending: Pending, correlation_id: str) -> list[Item]:
         """What became of orders that were handed over, once all of that is durable."""
-        found = []
-        for one in pending:
-            ready = isinstance(one, Problem) or one[1].done()
-            item = self._settled(one, correlation_id) if ready else None
-            found.append(item if isinstance(item, Item) else await self.item(one, correlation_id))
+        results = iter(await pending.offered.results())
+        found: list[Item] = []
+        for one in pending.read:
+            if isinstance(one, Problem):
+                found.append(_refused(one, correlation_id))
+                continue
+            item = _settled(one, next(results), correlation_id)
+            found.append(await self._again(item, correlation_id) if isinstance(item, str) else item)
         return found
 
-    def _settled(self, pending: Pending, correlation_id: str) -> Item | str:
-        """What became of an order that was decided; the id of the one that the same request made before."""
-        if isinstance(pending, Problem):
-            return _refused(pending, correlation_id)
-        command, decided = pending
+    async def _again(self, order_id: str, correlation_id: str) -> Item:
+        """The answer to the same order once more."""
         try:
-            found = new_order(command, decided.result())
+            state = self._platform.state
+            order = state.orders[order_id]
+            if order.status is OrderStatus.REJECTED:
+                await self._entry.again(order_id)
+            view, seq = order_view(state, order, self._measured), state.seq
+            await self._platform.durable.wait(seq)
+            return Item(200, view)
         except (Problem, QtInfraError) as error:
             return _refused(error, correlation_id)
-        return Item(201, found) if isinstance(found, OrderView) else found
 
-    async def _again(self, order_id: str) -> Item:
-        state = self._platform.state
-        order = state.orders[order_id]
-        if order.status is OrderStatus.REJECTED:
-            await self._entry.again(order_id)
-        view, seq = order_view(state, order, self._measured), state.seq
-        await self._platform.durable.wait(seq)
-        return Item(200, view)
+
+def _settled(command: SubmitOrder, result: Result, correlation_id: str) -> Item | str:
+    """What became of an order that was decided; the id of the one that the same request made before."""
+    if isinstance(result, QtInfraError):
+        return _refused(result, correlation_id)
+    try:
+        found = new_order(command, result)
+    except (Problem, QtInfraError) as error:
+        return _refused(error, correlation_id)
+    return Item(201, found) if isinstance(found, OrderView) else found
 
 
 def _refused(error: Problem | QtInfraError, correlation_id: str) -> Item:

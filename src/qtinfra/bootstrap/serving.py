@@ -395,7 +395,7 @@ async def _connect(platform: Platform, epoch: int) -> None:
                 epoch=epoch,
                 clock=platform.clock,
                 latency_ns=platform.settings.venue_latency_us * 1_000,
-                on_report=shard.report,
+                on_reports=shard.report_all,
                 ended=_held_by(state, mic),
             )
         )

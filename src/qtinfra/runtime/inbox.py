@@ -9,7 +9,7 @@ whichever of the order's ids. When the order lane is full, new orders are refuse
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Generic, TypeVar
 
@@ -195,14 +195,35 @@ class Inbox(Generic[T]):
         if kind in _NEVER_REFUSED:
             self._reports.append((inbound, token))
         elif kind in _ORDER_LANE:
-            waiting = len(self._orders) - self._cancels_behind
-            if waiting >= self._capacity:
-                raise OverloadedError("too many orders wait; try again later", context={"waiting": waiting})
+            if len(self._orders) - self._cancels_behind >= self._capacity:
+                raise self.overloaded()
             if kind is not SubmitOrder:
                 self._index()
             self._orders.append(((inbound, token), self._waiting.add(command) if self._indexed else None))
         else:
             self._put_control(inbound, token)
+
+    @property
+    def room(self) -> int:
+        """How many more new orders, replaces and reads may wait."""
+        return max(0, self._capacity - len(self._orders) + self._cancels_behind)
+
+    def overloaded(self) -> OverloadedError:
+        """The refusal of a new order when there is no room."""
+        waiting = len(self._orders) - self._cancels_behind
+        return OverloadedError("too many orders wait; try again later", context={"waiting": waiting})
+
+    def put_orders(self, inbounds: Sequence[Inbound], token: T) -> None:
+        """Queue new orders, no more than there is room for, all under one token."""
+        if self._indexed:
+            for inbound in inbounds:
+                self._orders.append(((inbound, token), self._waiting.add(inbound.command)))
+        else:
+            self._orders.extend([((inbound, token), None) for inbound in inbounds])
+
+    def put_reports(self, inbounds: Sequence[Inbound], token: T) -> None:
+        """Queue venue reports, which are never refused, all under one token."""
+        self._reports.extend([(inbound, token) for inbound in inbounds])
 
     def _put_control(self, inbound: Inbound, token: T) -> None:
         command = inbound.command

@@ -25,7 +25,13 @@ from qtinfra.core.commands import (
     TimerKind,
 )
 from qtinfra.core.events import Entry
-from qtinfra.core.exceptions import ExternalServiceError, JournalError, OutcomeUnknownError, OverloadedError
+from qtinfra.core.exceptions import (
+    ExternalServiceError,
+    JournalError,
+    OutcomeUnknownError,
+    OverloadedError,
+    QtInfraError,
+)
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.market import NO_MARKET, MarketView
 from qtinfra.core.ports import Clock, Head, Journal, VenueGateway
@@ -47,12 +53,13 @@ from qtinfra.runtime.algo_timer import AlgoTimer
 from qtinfra.runtime.disk_thread import DiskThread
 from qtinfra.runtime.inbox import Inbox, joined
 from qtinfra.runtime.loop import Frame, ShardLoop
+from qtinfra.runtime.offered import Offered
 from qtinfra.runtime.recovery import UNFIT
 from qtinfra.runtime.snapshots import Replica, SnapshotPolicy
 from qtinfra.runtime.timers import NOTED as EXPIRY_NOTED
 from qtinfra.runtime.timers import ExpiryTimer
 
-Waiter = asyncio.Future[Outcome] | None
+Waiter = asyncio.Future[Outcome] | Offered | None
 
 _REPLIES = frozenset((ExecutionReport, OrderCancelReject))
 ClientSink = Callable[[ExecutionReport | OrderCancelReject], None]
@@ -65,6 +72,10 @@ _NEW_FLOW = frozenset((SubmitOrder, SubmitList, ReplaceOrder))
 _TIMED = EXPIRY_NOTED | ALGO_NOTED
 #: Commands decided before the loop has another turn, in which it sees that a sync has ended: about 3 ms.
 SLICE = 64
+
+
+def _disk_is_full() -> OverloadedError:
+    return OverloadedError("the disk is full: cancels only", code="disk_full")
 
 
 def _ignore(_: object) -> None:
@@ -188,13 +199,33 @@ class LiveShard:
 
     def offer(self, command: AnyCommand, actor: str, correlation_id: str = "") -> asyncio.Future[Outcome]:
         """Like `submit`, without waiting: the order of calls is the order of commands in their lane."""
-        if self._over:
-            raise OutcomeUnknownError("the shard has stopped", context={"reason": str(self.stopped)})
+        if self._closing or self.stopped is not None:
+            raise self._stopped()
         if type(command) in _NEW_FLOW and self._disk_full():
-            raise OverloadedError("the disk is full: cancels only", code="disk_full")
+            raise _disk_is_full()
         waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._put(command, actor, waiter, correlation_id)
         return waiter
+
+    def offer_all(self, commands: Sequence[SubmitOrder], actor: str, correlation_id: str = "") -> Offered:
+        """Hand over new orders that are answered together. Those that there is no room for are refused, each
+        as it would have been alone; the others are decided in their order, one after the other.
+        """
+        refusal: QtInfraError | None = None
+        if self._over or self._disk_full():
+            return Offered(len(commands), 0, self._stopped() if self._over else _disk_is_full())
+        taken = min(len(commands), self._inbox.room)
+        if taken < len(commands):
+            refusal = self._inbox.overloaded()
+        offered, now_ns = Offered(len(commands), taken, refusal), self._clock.now_ns()
+        self._inbox.put_orders(
+            [Inbound(command, actor, correlation_id, now_ns) for command in commands[:taken]], offered
+        )
+        self._wake.set()
+        return offered
+
+    def _stopped(self) -> OutcomeUnknownError:
+        return OutcomeUnknownError("the shard has stopped", context={"reason": str(self.stopped)})
 
     def report(self, report: VenueReport) -> None:
         """A venue's report; the callback for gateways. Never refused.
@@ -204,6 +235,14 @@ class LiveShard:
         """
         if not self._over:
             self._put(RecordVenueReport(report), f"venue:{report.venue}", None)
+
+    def report_all(self, reports: Sequence[VenueReport]) -> None:
+        """Reports of one venue that came together, in their order; as `report` of each."""
+        if not self._over and reports:
+            actor, now_ns = f"venue:{reports[0].venue}", self._clock.now_ns()
+            inbounds = [Inbound(RecordVenueReport(report), actor, "", now_ns) for report in reports]
+            self._inbox.put_reports(inbounds, None)
+            self._wake.set()
 
     def venue_status(self, venue: str, status: VenueStatus, reason: str) -> None:
         """A venue's link changed; the callback for gateways. The next owner starts with all disconnected."""
@@ -330,9 +369,14 @@ class LiveShard:
     def _release(self, frame: Frame[Waiter]) -> None:
         self._loop.release(frame, self._send)
         self._heap.note(len(frame.results))
+        popleft = self._taken.popleft
         for outcome, _ in frame.results:
-            waiter = self._taken.popleft()
-            if waiter is not None and not waiter.done():
+            waiter = popleft()
+            if waiter is None:
+                continue
+            if isinstance(waiter, Offered):
+                waiter.note(outcome)
+            elif not waiter.done():
                 waiter.set_result(outcome)
         self._set_timers(frame)
         if frame.entries:
@@ -372,7 +416,9 @@ class LiveShard:
         self._algos.cancel()
         rest = [waiter for _, waiter in self._inbox.take(len(self._inbox))]
         for waiter in [*self._taken, *rest]:
-            if waiter is not None and not waiter.done():
+            if isinstance(waiter, Offered):
+                waiter.note(OutcomeUnknownError(f"the shard stopped: {error}"))
+            elif waiter is not None and not waiter.done():
                 waiter.set_exception(OutcomeUnknownError(f"the shard stopped: {error}"))
         self._taken.clear()
         self._on_alert(Alert("shard_stopped", str(self.state.shard), str(error)))

@@ -7,11 +7,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from qtinfra.api.errors import Problem
 from qtinfra.api.stream import protocol
 from qtinfra.api.stream.items import Item
 from qtinfra.api.stream.outbox import MAX_DELTA_ITEMS, Outbox, Subscription
 from qtinfra.api.stream.protocol import NEEDS, Op, Topic, read_frame
 from qtinfra.api.stream.ring import Ring
+from qtinfra.core.validation.errors import MessageRefused
+from qtinfra.core.validation.wire import MAX_BODY_BYTES
 from tests.support.requirements import REPO_ROOT
 
 pytestmark = pytest.mark.unit
@@ -164,3 +167,49 @@ def test_the_reference_names_every_operation_topic_permission_and_close_code() -
         assert any(f"| {permission} |" in row for row in rows)
     codes = ("POLICY", "TOO_BIG", "FAULT", "TRY_LATER", "NOT_AUTHENTICATED")
     assert [name for name in codes if f"| {getattr(protocol, name)} |" not in PAGE] == []
+
+
+_ITEMS = b'[{"client_order_id":"a"}]'
+_ENTRY_FRAMES = (
+    b'{"op":"orders","id":"f-1","items":%b}',
+    b' { "items" : %b , "id":"a:b:c" , "op":"cancel"} ',
+    b'{"op":"orders","id":"f","items":%b,"id":"g"}',
+    b'{"op":"orders","id":"f:","items":%b,"op":"orders"}',
+    b'{"op":"orders","id":"f","items":%b,"more":1}',
+    b'{"op":"orders","items":%b}',
+    b'{"op":"orders","id":7,"items":%b}',
+    b'{"op":"orders","id":"","items":%b}',
+    b'{"op":"orders","id":"' + b"x" * 65 + b'","items":%b}',
+    b'{"op":"orders","id":"a b","items":%b}',
+    b'{"op":"orders","id":"a\\u0062","items":%b}',
+    b'{"op":"orders","id":"a\x7f","items":%b}',
+    b'{"op":"orders","id":"\xc3\xa9","items":%b}',
+    b'{"op":"orders","id":"f","items":%b}' + b" " * MAX_BODY_BYTES,
+    b'{"op":"orders","id":"f","items":null}',
+    b'{"op":"orders","id":"f","items":5}',
+    b'{"op":"orders","id":"f"}',
+)
+
+
+@pytest.mark.parametrize("form", _ENTRY_FRAMES)
+def test_a_frame_with_items_is_read_the_same_by_the_quick_look_and_field_by_field(
+    form: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = form.replace(b"%b", _ITEMS)
+
+    def read() -> object:
+        try:
+            return read_frame(data)
+        except MessageRefused as refused:
+            return refused.errors
+        except Problem as problem:
+            return problem.status, problem.code
+
+    quick = read()
+    monkeypatch.setattr(protocol, "_plainly_right", lambda around: False)
+    assert quick == read()
+
+
+def test_the_usual_frame_with_items_takes_the_quick_look() -> None:
+    assert protocol._plainly_right(b'{"op":"orders","id":"a:b","items":0}')
+    assert not protocol._plainly_right(b'{"op":"orders","id":"a:b","items":0,"items":0}')

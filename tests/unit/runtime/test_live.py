@@ -11,13 +11,14 @@ import pytest
 
 from qtinfra.core.commands import (
     AnyCommand,
+    CancelOrder,
     OrderStatusRequest,
     RecordVenueReports,
     SetFxRate,
     SetReference,
     SubmitOrder,
 )
-from qtinfra.core.events import AnyEvent, ChildAcked, CommandQuarantined, Entry, OrderAccepted
+from qtinfra.core.events import AmendRefused, AnyEvent, ChildAcked, CommandQuarantined, Entry, OrderAccepted
 from qtinfra.core.exceptions import ExternalServiceError, JournalError, OutcomeUnknownError, OverloadedError
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import ChildStatus, Currency
@@ -376,6 +377,96 @@ def test_a_full_inbox_refuses_before_anything_is_journaled() -> None:
                 rig.offer(submit("D"))
             await asyncio.gather(*waiters)
             assert not rig.knows("D")
+
+    asyncio.run(scenario())
+
+
+def test_orders_offered_together_get_their_durable_outcomes_in_order_as_if_offered_one_by_one() -> None:
+    async def scenario() -> None:
+        async with running() as rig:
+            rig.journal.gate.clear()
+            before = rig.shard.offer(submit("A"), "client")
+            offered = rig.shard.offer_all([*orders(1, 5), submit("O1", qty=99)], "client", "c-1")
+            after = rig.shard.offer(submit("Z"), "client")
+            await until(lambda: rig.knows("Z"))
+            assert not offered.decided.done()
+            rig.journal.gate.set()
+            results = await offered.results()
+            assert offered.taken == 5
+            entries = [result.entry for result in results if isinstance(result, Outcome) and result.entry]
+            assert [entry.command.cl_ord_id for entry in entries[:4]] == ["O1", "O2", "O3", "O4"]  # type: ignore[union-attr]
+            assert {entry.correlation_id for entry in entries} == {"c-1"}
+            assert isinstance(results[4], Outcome)
+            assert not any(isinstance(event, OrderAccepted) for event in results[4].events)
+            first, last = (await before).entry, (await after).entry
+            assert first is not None
+            assert last is not None
+            assert first.seq < entries[0].seq < entries[3].seq < last.seq
+
+    asyncio.run(scenario())
+
+
+def test_of_orders_offered_together_only_those_beyond_the_room_are_refused() -> None:
+    async def scenario() -> None:
+        async with running(capacity=3) as rig:
+            waiting = rig.offer(submit("A"))
+            offered = rig.shard.offer_all(orders(1, 6), "client")
+            results = await offered.results()
+            assert offered.taken == 2
+            assert [type(result) for result in results] == [Outcome] * 2 + [OverloadedError] * 3
+            assert [rig.knows(f"O{number}") for number in range(1, 6)] == [True, True, False, False, False]
+            await waiting
+            assert await rig.shard.offer_all([], "client").results() == []
+
+    asyncio.run(scenario())
+
+
+def test_a_cancel_waits_behind_orders_that_were_offered_together() -> None:
+    async def scenario() -> None:
+        async with running() as rig:
+            offered = rig.shard.offer_all(orders(1, 3), "client")
+            cancel = rig.offer(CancelOrder(ALPHA, "C", "O2"))
+            late = rig.shard.offer_all(orders(3, 5), "client")
+            later = rig.offer(CancelOrder(ALPHA, "C2", "O4"))
+            await asyncio.gather(offered.results(), cancel, late.results(), later)
+            for done in (cancel, later):
+                assert not any(isinstance(event, AmendRefused) for event in done.result().events)
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_that_no_longer_waits_for_orders_offered_together_undoes_nothing() -> None:
+    async def scenario() -> None:
+        async with running() as rig:
+            rig.journal.gate.clear()
+            offered = rig.shard.offer_all(orders(1, 3), "client")
+            waiting = asyncio.create_task(offered.results())
+            await until(lambda: rig.knows("O2"))
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert not offered.decided.done()
+            rig.journal.gate.set()
+            assert len(await offered.results()) == 2
+
+    asyncio.run(scenario())
+
+
+def test_when_the_shard_stops_each_of_the_orders_offered_together_says_what_is_known_of_it() -> None:
+    async def scenario() -> None:
+        rig = Rig(TestJournal(), batch=2)
+        await rig.start()
+        rig.journal.gate.clear()
+        offered = rig.shard.offer_all(orders(1, 7), "client")
+        await rig.journal.held()
+        rig.journal.gate.set()
+        await until(lambda: len(rig.journal.appends) == 1)
+        rig.journal.append_error = JournalError("disk full")
+        results = await offered.results()
+        known = sum(isinstance(result, Outcome) for result in results)
+        assert [type(result) for result in results] == [Outcome] * known + [OutcomeUnknownError] * (6 - known)
+        assert known < 6
+        after = await rig.shard.offer_all(orders(8, 10), "client").results()
+        assert [type(result) for result in after] == [OutcomeUnknownError] * 2
 
     asyncio.run(scenario())
 

@@ -28,7 +28,7 @@ def venue() -> VenueSession:
 
 def gateway(session: VenueSession, heard: list[VenueReport], **more: Any) -> LocalVenueGateway:
     options: dict[str, Any] = {"epoch": 7, "clock": ManualClock(), "latency_ns": 0, **more}
-    return LocalVenueGateway(session, on_report=heard.append, **options)
+    return LocalVenueGateway(session, on_reports=heard.extend, **options)
 
 
 def limit(cl_ord_id: str, side: OrderSide, price: str = "10.00") -> VenueNewOrder:
@@ -150,5 +150,7 @@ def test_the_view_shows_one_book_until_a_venue_displays_something_else() -> None
     session = venue()
     view = LocalMarketView(Market(session))
     before = view.book("AAPL")
+    assert view.book("AAPL") is before
+    session.submit(limit("A", OrderSide.BUY), 1)
     assert view.book("AAPL") is before
     assert view.book("OTHER") is None

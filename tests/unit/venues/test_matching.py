@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from itertools import count
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from qtinfra.core.reports import (
     VenueStatusRequest,
 )
 from qtinfra.venues.simulated.book import BookOrder
+from qtinfra.venues.simulated.market import CONFIRMED_EVERY_NS
 from qtinfra.venues.simulated.matching import Listing, MatchingVenue, OrderRecord
 from qtinfra.venues.simulated.model import VenueModel, VenueSession
 
@@ -402,6 +404,69 @@ def test_the_quote_shows_five_levels_and_follows_the_book(desk: Desk) -> None:
     assert first is not None
     assert second is not None
     assert (len(first.asks), first.asks[0], second.asks[0]) == (5, (D(10), D(10)), (D("10.01"), D(10)))
+
+
+def test_a_quote_stays_as_it_is_while_our_own_orders_come_and_go_and_is_confirmed_in_time(desk: Desk) -> None:
+    venue = desk.venue
+    desk.others(True, 50, 999)
+    first = venue.quote("ABC", NOW)
+    assert first is not None
+    own = VenueNewOrder("XSIM", "a", "ABC", OrderSide.BUY, OrderType.LIMIT, TimeInForce.DAY, D(5), D("9.98"))
+    venue.submit(own, NOW + 1)
+    assert venue.quote("ABC", NOW) is first
+    venue.submit(VenueCancel("XSIM", "b", "a"), first.ts_ns + CONFIRMED_EVERY_NS - 1)
+    assert venue.quote("ABC", NOW) is first
+    venue.submit(msgspec.structs.replace(own, cl_ord_id="c"), first.ts_ns + CONFIRMED_EVERY_NS)
+    confirmed = venue.quote("ABC", NOW)
+    assert confirmed == msgspec.structs.replace(first, ts_ns=first.ts_ns + CONFIRMED_EVERY_NS)
+
+
+def test_what_others_do_beyond_the_displayed_levels_leaves_the_quote_as_it_is(desk: Desk) -> None:
+    for cents in range(1000, 1006):
+        desk.others(False, 10, cents)
+    first = desk.venue.quote("ABC", NOW)
+    desk.others(False, 10, 1005)
+    assert desk.venue.quote("ABC", NOW) is first
+    desk.others(False, 10, 1004)
+    second = desk.venue.quote("ABC", NOW)
+    assert second is not None
+    assert second.asks[-1] == (D("10.04"), D(20))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.booleans(), st.integers(1, 9), st.integers(995, 1005), st.integers(0, 3)),
+        max_size=30,
+    )
+)
+def test_a_quote_is_always_what_the_book_displays_without_our_orders(
+    steps: list[tuple[bool, bool, int, int, int]],
+) -> None:
+    desk, names = Desk(), count()
+    grid = desk.venue._markets["ABC"].grid
+    for ours, buy, units, ticks, what in steps:
+        name = next(names)
+        if ours:
+            side = OrderSide.BUY if buy else OrderSide.SELL
+            desk.new(f"o{name}", units, f"{ticks / 100:.2f}", side=side)
+            if what == 0:
+                desk.send(VenueCancel("XSIM", f"c{name}", f"o{name}"))
+            elif what == 1:
+                desk.send(VenueReplace("XSIM", f"r{name}", f"o{name}", D(units + 1), None))
+        elif what:
+            desk.others(buy, units, ticks)
+        else:
+            others = [order.order_id for order in desk.venue.book("ABC").resting(buy) if not order.own]
+            if others:
+                desk.venue.background_cancel("ABC", others[0], NOW)
+        quote = desk.venue.quote("ABC", NOW)
+        assert quote is not None
+        shown = tuple(
+            tuple((grid.price(price), grid.quantity(size)) for price, size in side)
+            for side in desk.venue.book("ABC").depth(5, own=False)
+        )
+        assert (quote.bids, quote.asks) == shown
 
 
 # busts and corrections

@@ -76,22 +76,21 @@ class Entry:
             if guard is not None:
                 guard.require_room(len(frame.items))
             allow(self._platform, identity, len(frame.items))
-            pending = [self._batch.offer(item, identity, correlation_id) for item in frame.items]
+            pending = self._batch.offer(frame.items, identity, correlation_id)
             if guard is not None:
-                for one in pending:
-                    if isinstance(one, tuple):
-                        guard.note(*one)
+                for command in pending.taken():
+                    guard.note(command, pending.offered.decided)
             return lambda: self._placed(frame, pending, correlation_id)
         amend = self._cancel if frame.op is Op.CANCEL else self._replace
         tasks = [asyncio.create_task(amend(item, identity, correlation_id)) for item in frame.items]
         await asyncio.sleep(0)
         return lambda: _gathered(frame, tasks)
 
-    async def _placed(self, frame: Frame, pending: Sequence[Pending], correlation_id: str) -> bytes:
+    async def _placed(self, frame: Frame, pending: Pending, correlation_id: str) -> bytes:
         found = []
         items = await self._batch.items(pending, correlation_id)
-        for sent, waits, item in zip(frame.items, pending, items, strict=True):
-            cl_ord_id = waits[0].cl_ord_id if isinstance(waits, tuple) else echo(sent)[0]
+        for sent, read, item in zip(frame.items, pending.read, items, strict=True):
+            cl_ord_id = echo(sent)[0] if isinstance(read, Problem) else read.cl_ord_id
             found.append(Outcome(item.status, cl_ord_id, order=item.order, problem=item.problem))
         return _answer(frame, found)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from qtinfra.api.errors import refusal
@@ -20,6 +20,7 @@ from qtinfra.core.commands import CancelOrder, SubmitOrder
 from qtinfra.core.exceptions import OutcomeUnknownError, OverloadedError
 from qtinfra.core.models import Origin
 from qtinfra.engine.kernel import Outcome
+from qtinfra.runtime.offered import Result
 
 LOG = logging.getLogger("qtinfra.stream")
 
@@ -35,6 +36,8 @@ PAUSE_S = 0.05
 REASON = "cancel_on_disconnect"
 
 _Key = tuple[str, str]
+#: Done when the order, or all that came with it, is decided and durable.
+_Decided = asyncio.Future[Outcome] | asyncio.Future[Sequence[Result]]
 
 
 class Guard:
@@ -52,11 +55,15 @@ class Guard:
         self.displace: Callable[[], None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self._platform = platform
-        self._orders: dict[_Key, asyncio.Future[Outcome]] = {}
+        self._orders: dict[_Key, _Decided] = {}
         self._prune_at = 2 * MAX_OPEN
 
-    def note(self, command: SubmitOrder, decided: asyncio.Future[Outcome]) -> None:
-        """An order came in over the session."""
+    def note(self, command: SubmitOrder, decided: _Decided) -> None:
+        """An order came in over the session.
+
+        Args:
+            decided: done when it is decided; until then it counts as open.
+        """
         self._orders[command.account, command.cl_ord_id] = decided
         if len(self._orders) >= self._prune_at:
             self.open_orders()
@@ -77,7 +84,7 @@ class Guard:
         self._prune_at = max(2 * MAX_OPEN, 2 * len(self._orders))
         return list(self._orders)
 
-    def _is_open(self, key: _Key, decided: asyncio.Future[Outcome]) -> bool:
+    def _is_open(self, key: _Key, decided: _Decided) -> bool:
         if not decided.done():
             return True
         order_id = self._platform.state.client_ids.get(key[0], {}).get(key[1])

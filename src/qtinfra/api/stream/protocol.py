@@ -236,7 +236,9 @@ def frame_id(data: bytes) -> str:
 def _entry(op: Op, data: bytes, start: _Start) -> Frame:
     """A frame with items. What surrounds them is read strictly, with a number in their place."""
     raw = bytes(start.items)
-    read_fields(data.replace(raw, b"0", 1) if raw else data, _ENTRY)
+    around = data.replace(raw, b"0", 1) if raw else data
+    if not _plainly_right(around):
+        read_fields(around, _ENTRY)
     frame = id_field("id", start.id)
     if isinstance(frame, FieldError):
         raise MessageRefused((frame,))
@@ -250,6 +252,30 @@ def _entry(op: Op, data: bytes, start: _Start) -> Frame:
         text = f"a frame has 1 to {MAX_ITEMS} items"
         raise refusal(422, "batch_size", text, field="items", limit=str(MAX_ITEMS), value=str(len(items)))
     return Frame(op, str(frame), items=tuple(bytes(item) for item in items))
+
+
+class _Around(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    op: str
+    id: str
+    items: int
+
+
+_around = msgspec.json.Decoder(_Around).decode
+
+
+def _plainly_right(around: bytes) -> bool:
+    """Whether a frame with a number for its items has its three members once and nothing else; the operation
+    and the id are looked at by themselves. False leaves it to `read_fields`, which words the errors.
+
+    A key that stands twice shows in the count of colons: every key has one.
+    """
+    if len(around) > MAX_BODY_BYTES or not around.isascii() or b"\\" in around or b"\x7f" in around:
+        return False
+    try:
+        found = _around(around)
+    except msgspec.MsgspecError:
+        return False
+    return around.count(b":") == 3 + found.id.count(":")
 
 
 class _Echo(msgspec.Struct):

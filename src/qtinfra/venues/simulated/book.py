@@ -142,17 +142,29 @@ class _Side:
 class OrderBook:
     """Price-display-time priority for one symbol.
 
-    Trades print at the resting order's price. `version` grows with every change; `trades` and `traded_units`
-    count what has matched; `prevented` lists the self-matches that the last `add` or `amend` did not make.
+    Trades print at the resting order's price. `version` grows with every change, `others` with those that
+    concern more than our own resting orders; `trades` and `traded_units` count what has matched; `prevented`
+    lists the self-matches that the last `add` or `amend` did not make.
     """
 
-    __slots__ = ("_asks", "_bids", "_orders", "last_price", "prevented", "traded_units", "trades", "version")
+    __slots__ = (
+        "_asks",
+        "_bids",
+        "_orders",
+        "last_price",
+        "others",
+        "prevented",
+        "traded_units",
+        "trades",
+        "version",
+    )
 
     def __init__(self) -> None:
         self._bids = _Side()
         self._asks = _Side()
         self._orders: dict[int, BookOrder] = {}
         self.version = 0
+        self.others = 0
         self.trades = 0
         self.traded_units = 0
         self.last_price: int | None = None
@@ -169,7 +181,8 @@ class OrderBook:
             ValueError: the id rests already, or quantity or price is not positive; nothing changed.
         """
         price = order.price
-        self._check_new(order)
+        if order.order_id in self._orders or order.leaves <= 0 or (price is not None and price <= 0):
+            raise _not_new(order)
         other = self._asks if order.buy else self._bids
         floor = _NO_LIMIT if price is None else _key(not order.buy, price, True)
         keys = other.keys
@@ -180,6 +193,7 @@ class OrderBook:
         if keys and keys[-1] >= floor:
             if order.minimum and self._tradable(order, other, floor) < order.minimum:
                 return trades
+            self.others += 1
             self._match(order, other, floor, trades)
         elif order.minimum:
             return trades
@@ -193,11 +207,13 @@ class OrderBook:
         Raises:
             ValueError: as `add`, or it has no limit price; nothing changed.
         """
-        self._check_new(order)
-        if order.price is None:
+        price = order.price
+        if order.order_id in self._orders or order.leaves <= 0 or (price is not None and price <= 0):
+            raise _not_new(order)
+        if price is None:
             raise ValueError(f"an order without a price cannot rest: {order.order_id}")
         self.version += 1
-        self._rest(order, order.price)
+        self._rest(order, price)
 
     def execute(self, order_id: int, units: int) -> None:
         """Trade units of a resting order, as in an auction; the rest keeps its place.
@@ -347,11 +363,6 @@ class OrderBook:
 
     # --- mechanics --------------------------------------------------------------------------------------
 
-    def _check_new(self, order: BookOrder) -> None:
-        price = order.price
-        if order.order_id in self._orders or order.leaves <= 0 or (price is not None and price <= 0):
-            raise ValueError(f"id in use, or quantity or price not positive: {order.order_id}")
-
     def _match(self, taker: BookOrder, other: _Side, floor: int, trades: list[Trade]) -> None:
         keys, levels, leaves, traded = other.keys, other.levels, taker.leaves, 0
         while leaves and keys and keys[-1] >= floor:
@@ -444,6 +455,7 @@ class OrderBook:
 
     def _shrink(self, order: BookOrder, units: int) -> None:
         """Take units off a resting order, from its reserve first; at least one stays."""
+        self.others += not order.own
         level = order.level
         if level is None:
             raise KeyError(order.order_id)
@@ -456,11 +468,16 @@ class OrderBook:
             level.own -= units - hidden
 
     def _rest(self, order: BookOrder, price: int) -> None:
-        side, key = self._bids if order.buy else self._asks, _key(order.buy, price, order.hidden)
+        buy, dark = order.buy, order.hidden
+        side, key = (self._bids, 2 * price) if buy else (self._asks, -2 * price)  # as `_key` has it
+        if not dark:
+            key += 1
         level = side.levels.get(key)
         if level is None:
-            level = side.levels[key] = Level(price, order.hidden)
+            level = side.levels[key] = Level(price, dark)
             insort(side.keys, key)
+        if not order.own:
+            self.others += 1
         if order.display:
             order.reserve = max(0, order.leaves - order.display)
             level.reserve += order.reserve
@@ -483,6 +500,7 @@ class OrderBook:
         order.level = level
 
     def _unlink(self, order: BookOrder, level: Level) -> None:
+        self.others += not order.own
         before, behind = order.before, order.behind
         if before is None:
             level.head = behind
@@ -502,6 +520,10 @@ class OrderBook:
         order.before = order.behind = order.level = None
         if level.head is None:
             (self._bids if order.buy else self._asks).drop(_key(order.buy, level.price, level.dark))
+
+
+def _not_new(order: BookOrder) -> ValueError:
+    return ValueError(f"id in use, or quantity or price not positive: {order.order_id}")
 
 
 def _queue(level: Level) -> Iterator[tuple[str, int, int, int]]:

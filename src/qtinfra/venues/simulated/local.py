@@ -17,11 +17,13 @@ from msgspec.structs import replace
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
-from qtinfra.core.ports import Clock, ReportSink
+from qtinfra.core.ports import Clock
 from qtinfra.core.reports import ReportKind, ToVenue, VenueNewOrder, VenueReport
-from qtinfra.venues.simulated.model import SimulatedMarket, VenueSession
+from qtinfra.venues.simulated.model import SimulatedMarket, VenueModel, VenueSession
 
 _NS = 1_000_000_000
+# Members by name: looking them up in their class costs more than comparing them.
+_FILL, _REJECT = ReportKind.FILL, ReportKind.REJECT
 #: At most this many market events happen in one turn of the event loop; the rest follows in the next.
 MAX_EVENTS_PER_TURN = 64
 #: The market never sleeps longer than this: a clock that is slewed is looked at again.
@@ -62,7 +64,7 @@ class LocalVenueGateway:
         epoch: of the shard's owner. It makes execution ids unique over the lives of the process.
         clock: UTC nanoseconds.
         latency_ns: one way; the order of messages is kept.
-        on_report: gets each report, numbered, in order.
+        on_reports: gets the reports that arrive together, numbered, in order; never none.
         ended: our ids of the orders that the venue held in the process's earlier life; they ended with it.
     """
 
@@ -73,7 +75,7 @@ class LocalVenueGateway:
         epoch: int,
         clock: Clock,
         latency_ns: int,
-        on_report: ReportSink,
+        on_reports: Callable[[Sequence[VenueReport]], None],
         ended: Sequence[str] = (),
     ) -> None:
         self.session = session
@@ -81,7 +83,7 @@ class LocalVenueGateway:
         self._epoch = epoch
         self._clock = clock
         self._latency_ns = latency_ns
-        self._on_report = on_report
+        self._on_reports = on_reports
         self._ended = ended
         self._under_way: deque[tuple[int, ToVenue | VenueReport]] = deque()
         self._waiting: dict[str, int] = {}
@@ -95,8 +97,8 @@ class LocalVenueGateway:
     def start(self) -> None:
         """Say what ended with the venue's earlier life. CONNECTED may be said after that."""
         now_ns = self._clock.now_ns()
-        for cl_ord_id in self._ended:
-            self._on_report(self._stamped_end(cl_ord_id, now_ns))
+        if self._ended:
+            self._on_reports([self._stamped_end(cl_ord_id, now_ns) for cl_ord_id in self._ended])
 
     def _stamped_end(self, cl_ord_id: str, now_ns: int) -> VenueReport:
         report = VenueReport(
@@ -142,31 +144,35 @@ class LocalVenueGateway:
     def _arrive(self) -> None:
         self._timer = None
         now_ns = self._clock.now_ns()
-        waiting = self._under_way
+        waiting, due_ns, submit = self._under_way, now_ns + self._latency_ns, self.session.submit
+        reports: list[VenueReport] = []
         for _ in range(len(waiting)):
             if waiting[0][0] > now_ns:
                 break
             item = waiting.popleft()[1]
-            if isinstance(item, VenueReport):
-                self._report(item, now_ns)
+            if type(item) is VenueReport:
+                reports.append(self._report(item, now_ns))
             else:
-                for report in self.session.submit(item, now_ns):
-                    waiting.append((now_ns + self._latency_ns, report))
+                for report in submit(item, now_ns):  # type: ignore[arg-type]
+                    waiting.append((due_ns, report))
+        if reports:
+            self._on_reports(reports)
         self._arm(now_ns)
 
-    def _report(self, report: VenueReport, now_ns: int) -> None:
+    def _report(self, report: VenueReport, now_ns: int) -> VenueReport:
+        """Count a report that has arrived; as it is told, with an execution id that no other life has."""
         self._count(report, now_ns)
-        if report.exec_id:
-            ref = f"{report.ref_exec_id}-{self._epoch}" if report.ref_exec_id else ""
-            report = replace(report, exec_id=f"{report.exec_id}-{self._epoch}", ref_exec_id=ref)
-        self._on_report(report)
+        if not report.exec_id:
+            return report
+        ref = f"{report.ref_exec_id}-{self._epoch}" if report.ref_exec_id else ""
+        return replace(report, exec_id=f"{report.exec_id}-{self._epoch}", ref_exec_id=ref)
 
     def _count(self, report: VenueReport, now_ns: int) -> None:
         stats = self.stats
-        if report.kind is ReportKind.FILL:
+        if report.kind is _FILL:
             stats.fills += 1
             stats.filled_qty += report.qty
-        elif report.kind is ReportKind.REJECT:
+        elif report.kind is _REJECT:
             stats.rejected += 1
         sent_ns = self._waiting.pop(report.cl_ord_id, None)
         if sent_ns is not None:
@@ -178,18 +184,24 @@ class LocalMarketView:
     """`core.market.MarketView` of venues in this process: what they display at this moment."""
 
     def __init__(self, market: SimulatedMarket) -> None:
-        self._sessions = [market.sessions[mic] for mic in sorted(market.sessions)]
-        self._known: dict[str, tuple[list[VenueQuote], ConsolidatedBook]] = {}
+        self._models = [market.sessions[mic].model for mic in sorted(market.sessions)]
+        self._known: dict[str, tuple[list[tuple[VenueModel, VenueQuote | None]], ConsolidatedBook]] = {}
 
     def book(self, symbol: str) -> ConsolidatedBook | None:
-        quotes = [q for s in self._sessions if (q := s.model.quote(symbol, 0)) is not None]
+        """The consolidated book now: the same object as long as no venue's quote is another one."""
         known = self._known.get(symbol)
-        if known is not None and all(a is b for a, b in zip(known[0], quotes, strict=True)):
-            return known[1]
+        if known is not None:
+            for model, quote in known[0]:
+                if model.quote(symbol, 0) is not quote:
+                    break
+            else:
+                return known[1]
+        shown = [(model, model.quote(symbol, 0)) for model in self._models]
+        quotes = tuple([quote for _, quote in shown if quote is not None])
         if not quotes:
             return None
-        book = ConsolidatedBook(symbol, tuple(quotes))
-        self._known[symbol] = (quotes, book)
+        book = ConsolidatedBook(symbol, quotes)
+        self._known[symbol] = (shown, book)
         return book
 
 

@@ -19,6 +19,8 @@ from qtinfra.venues.simulated.terms import PegTerms, peg_price
 
 #: Price levels that a quote displays on each side.
 DISPLAYED_LEVELS = 5
+#: A quote that stays as it is gets a new time with the first change of its book after so many nanoseconds.
+CONFIRMED_EVERY_NS = 100_000_000
 
 
 class HaltEntry(StrEnum):
@@ -62,6 +64,8 @@ class Market(msgspec.Struct, eq=False):
     close_held: bool = False
     changed_ns: int = 0
     quoted_version: int = -1
+    quoted_others: int = -1
+    quoted_depth: tuple[tuple[TickLevel, ...], tuple[TickLevel, ...]] = ((), ())
     quoted: VenueQuote | None = None
     stops: dict[int, tuple[int, BookOrder]] = {}
     pegs: dict[int, tuple[PegTerms, BookOrder]] = {}
@@ -72,12 +76,25 @@ class Market(msgspec.Struct, eq=False):
         return cls(listing.symbol, Grid(listing.tick, listing.lot), OrderBook())
 
     def quote(self, mic: str) -> VenueQuote:
-        """The best levels without our own orders."""
-        if self.quoted is None or self.quoted_version != self.book.version:
-            bids, asks = self.book.depth(DISPLAYED_LEVELS, own=False)
-            self.quoted = VenueQuote(mic, _levels(self.grid, bids), _levels(self.grid, asks), self.changed_ns)
-            self.quoted_version = self.book.version
-        return self.quoted
+        """The best levels without our own orders.
+
+        While the book changes and what it displays to others does not, the quote stays the same object, for
+        `CONFIRMED_EVERY_NS` at most; the next change after that confirms it with a new time.
+        """
+        book, quoted = self.book, self.quoted
+        if quoted is not None and self.quoted_version == book.version:
+            return quoted
+        self.quoted_version = book.version
+        recent = quoted is not None and self.changed_ns - quoted.ts_ns < CONFIRMED_EVERY_NS
+        if quoted is not None and recent and self.quoted_others == book.others:
+            return quoted
+        self.quoted_others = book.others
+        depth = book.depth(DISPLAYED_LEVELS, own=False)
+        if quoted is None or not recent or depth != self.quoted_depth:
+            bids, asks = _levels(self.grid, depth[0]), _levels(self.grid, depth[1])
+            self.quoted = quoted = VenueQuote(mic, bids, asks, self.changed_ns)
+            self.quoted_depth = depth
+        return quoted
 
     def queue_ahead(self, entry: BookOrder) -> Decimal:
         """What stands before an order that has just begun to rest, at its price."""

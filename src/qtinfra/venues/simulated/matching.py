@@ -41,7 +41,7 @@ from qtinfra.venues.simulated.orders import (
     VenueOrder,
 )
 from qtinfra.venues.simulated.selfmatch import SmpMode
-from qtinfra.venues.simulated.terms import RESTING, Terms, on_auction, read_terms
+from qtinfra.venues.simulated.terms import RESTING, Terms, is_plain, on_auction, plain_entry, read_terms
 
 # Members by name: looking them up in their class costs more than comparing them.
 _KIND_REJECT = ReportKind.REJECT
@@ -119,10 +119,18 @@ class MatchingVenue:
         raise TypeError(f"not a message to a venue: {type(message).__name__}")
 
     def quote(self, symbol: str, now_ns: int) -> VenueQuote | None:
-        """The five best levels without our own orders; `ts_ns` is when the book last changed."""
+        """The five best levels without our own orders.
+
+        `ts_ns` is when the book last changed, or up to a tenth of a second (`CONFIRMED_EVERY_NS`) before that
+        if what is displayed has not changed since: a quote that stands stays one object.
+        """
         del now_ns  # the book is as of the last message
         market = self._markets.get(symbol)
-        return market.quote(self._mic) if market is not None else None
+        if market is None:
+            return None
+        if market.quoted is not None and market.quoted_version == market.book.version:
+            return market.quoted
+        return market.quote(self._mic)
 
     def printed(self, symbol: str) -> tuple[Decimal, Decimal | None]:
         """Volume traded in the symbol, auctions included, and the last price."""
@@ -333,6 +341,8 @@ class MatchingVenue:
         if db.used(cl_ord_id):
             return [db.say(_KIND_REJECT, cl_ord_id, now_ns, reason=reasons.DUPLICATE_CL_ORD_ID)]
         market = self._markets.get(message.symbol)
+        if market is not None and self._open and not (market.halted or market.call) and is_plain(message):
+            return self._new_plain(message, market, now_ns)
         terms = self._terms(message, market, now_ns)
         if not isinstance(terms, Terms) or market is None:
             db.enter(message, None, None)
@@ -340,6 +350,26 @@ class MatchingVenue:
         own = db.enter(message, terms.entry, market.grid)
         reports = [db.say(_KIND_ACK, cl_ord_id, now_ns, own)]
         reports += self._place(own, market, terms, now_ns)
+        return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
+
+    def _new_plain(self, message: VenueNewOrder, market: Market, now_ns: int) -> list[VenueReport]:
+        """As `_new`, of a limit order without instructions while the symbol trades continuously."""
+        db, grid, book = self._db, market.grid, market.book
+        entry = plain_entry(message, grid, db.next_number, self._smp_mode)
+        if isinstance(entry, str):
+            db.enter(message, None, None)
+            return [db.say(_KIND_REJECT, message.cl_ord_id, now_ns, reason=entry)]
+        own = db.enter(message, entry, grid)
+        reports = [db.acked(own, now_ns)]
+        market.changed_ns = now_ns
+        trades, level = book.add(entry), entry.level
+        if len(trades) == 1 and trades[0].maker > 0 and not (entry.leaves or book.prevented):
+            units, px = trades[0].units, grid.price(trades[0].price)
+            reports.append(db.fill(own, units, px, _LIQUIDITY_REMOVED, now_ns))
+        elif trades or book.prevented or level is None:
+            reports += self._settle(own, market, trades, now_ns)
+        elif (ahead := level.units - entry.leaves) > 0:
+            own.queue_ahead = grid.quantity(ahead)
         return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
 
     def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:

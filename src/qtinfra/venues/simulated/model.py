@@ -59,10 +59,11 @@ class VenueSession:
 
     def stamp(self, reports: Iterable[VenueReport]) -> list[VenueReport]:
         """Number reports that the market caused (fills of resting orders) and keep them."""
-        sent, name = self._sent, self.name
-        stamped = [
-            replace(report, seq=seq, session=name) for seq, report in enumerate(reports, len(sent) + 1)
-        ]
+        sent, name, stamped = self._sent, self.name, []
+        seq = len(sent)
+        for report in reports:
+            seq += 1
+            stamped.append(replace(report, seq=seq, session=name))
         sent += stamped
         return stamped
 

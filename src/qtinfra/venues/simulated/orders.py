@@ -16,6 +16,7 @@ from qtinfra.venues.simulated.book import BookOrder
 from qtinfra.venues.simulated.grid import Grid
 
 # Members by name: looking them up in their class costs more than comparing them.
+_KIND_ACK = ReportKind.ACK
 _KIND_FILL = ReportKind.FILL
 _LIQUIDITY_ADDED = Liquidity.ADDED
 _LIQUIDITY_UNKNOWN = Liquidity.UNKNOWN
@@ -230,6 +231,13 @@ class OrderDatabase:
         return f"{self.mic}-E{self._exec_count}"
 
     # --- reports ----------------------------------------------------------------------------------------
+
+    def acked(self, own: VenueOrder, now_ns: int) -> VenueReport:
+        """A new order was taken."""
+        return VenueReport(
+            _KIND_ACK, self.mic, own.ids[0], 0, "", self.trade_date, "", own.venue_order_id, "", "", ZERO,
+            None, ZERO, ZERO, False, _LIQUIDITY_UNKNOWN, ZERO, "", "", now_ns,
+        )  # fmt: skip
 
     def status(self, cl_ord_id: str, now_ns: int) -> VenueReport:
         """What the venue knows under an id."""

@@ -68,8 +68,9 @@ def read_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMod
         number: of the order at the venue, from 1.
         smp_mode: the venue's self-match prevention for orders that do not name one.
     """
-    if _is_plain(message):
-        return _plain_terms(message, grid, number, smp_mode)
+    if is_plain(message):
+        entry = plain_entry(message, grid, number, smp_mode)
+        return entry if isinstance(entry, str) else Terms(entry)
     refusal = _refusal(message, grid)
     if refusal:
         return refusal
@@ -102,7 +103,7 @@ def on_auction(tif: TimeInForce) -> bool:
     return tif is _AT_OPEN or tif is _AT_CLOSE
 
 
-def _is_plain(message: VenueNewOrder) -> bool:
+def is_plain(message: VenueNewOrder) -> bool:
     """Whether it is a limit order of continuous trading without any instruction beside its terms."""
     tif = message.tif
     if message.order_type is not _LIMIT or tif is _AT_OPEN or tif is _AT_CLOSE or tif is _GTD:
@@ -112,8 +113,13 @@ def _is_plain(message: VenueNewOrder) -> bool:
     return message.stop_px is None and not message.peg
 
 
-def _plain_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMode) -> Terms | str:
-    """As `read_terms`, of an order that can only be refused for its quantity or price."""
+def plain_entry(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMode) -> BookOrder | str:
+    """The entry of a plain order, or the reason to refuse it, which is its quantity or its price.
+
+    Args:
+        message: `is_plain`.
+        number, smp_mode: as for `read_terms`.
+    """
     units = grid.units(message.qty)
     if units is None:
         return reasons.INVALID_QTY
@@ -123,9 +129,7 @@ def _plain_terms(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpM
     tif = message.tif
     minimum = units if tif is _FOK else 0
     buy, rests = message.side is _BUY, tif is _DAY or tif is _GTC
-    return Terms(
-        BookOrder(-number, buy, units, price, rests, minimum, True, 0, False, message.smp_id, smp_mode)
-    )
+    return BookOrder(-number, buy, units, price, rests, minimum, True, 0, False, message.smp_id, smp_mode)
 
 
 def _refusal(message: VenueNewOrder, grid: Grid) -> str:
