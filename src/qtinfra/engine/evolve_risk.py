@@ -64,18 +64,16 @@ def _amounts(state: State, account: str, symbol: str) -> list[Amounts]:
 
 
 def _cell(state: State, account: str, symbol: str) -> Cell:
-    try:
-        return state.risk.cells[account][symbol]
-    except KeyError:
-        return _new_cell(state, account, symbol)
-
-
-def _new_cell(state: State, account: str, symbol: str) -> Cell:
-    risk, cell = state.risk, Cell()
-    risk.cells.setdefault(account, {})[symbol] = cell
-    profile = risk.memo.profiles.get((account, symbol))
-    if profile is not None:
-        profile.cell = cell
+    risk = state.risk
+    by_symbol = risk.cells.get(account)
+    if by_symbol is None:
+        by_symbol = risk.cells[account] = {}
+    cell = by_symbol.get(symbol)
+    if cell is None:
+        cell = by_symbol[symbol] = Cell()
+        profile = risk.memo.profiles.get((account, symbol))
+        if profile is not None:
+            profile.cell = cell
     return cell
 
 

@@ -93,11 +93,12 @@ def _awaited(order: Order) -> bool:
 
 def expose(state: State, order: Order, reserved: Decimal) -> None:
     """Count `reserved` units of the order as open in its account and symbol."""
-    try:
-        exposure = state.exposure[order.account][order.symbol]
-    except KeyError:
-        exposure = Exposure()
-        state.exposure.setdefault(order.account, {})[order.symbol] = exposure
+    by_symbol = state.exposure.get(order.account)
+    if by_symbol is None:
+        by_symbol = state.exposure[order.account] = {}
+    exposure = by_symbol.get(order.symbol)
+    if exposure is None:
+        exposure = by_symbol[order.symbol] = Exposure()
     change = reserved - order.reserved if order.reserved else reserved
     if order.side is _BUY:
         exposure.buy = exposure.buy + change or ZERO
