@@ -57,6 +57,10 @@ def test_a_plain_filled_order_takes_the_short_form_and_comes_back_as_it_was() ->
         assert len(written(row)) < 0.7 * len(_ENCODE(row))
 
 
+#: Sums and products of what is kept: they come back as evolve's arithmetic writes them.
+_DERIVED = {"Child": {"cum"}, "Execution": {"value"}, "Order": {"cum_qty", "notional"}}
+
+
 def others(value: Any) -> list[Any]:
     """Other values that a field may have, numbers written in another way among them."""
     if isinstance(value, bool):
@@ -81,7 +85,10 @@ def test_whatever_else_is_true_of_an_order_is_kept_to_the_last_digit() -> None:
                 value = getattr(part, name)
                 if name in _TIES[type(part).__name__]:
                     continue
+                derived = name in _DERIVED[type(part).__name__]
                 for other in others(value):
+                    if derived and other == value:
+                        continue
                     setattr(part, name, other)
                     tried += 1
                     assert _ENCODE(restored(_WRITTEN.decode(written(row)))) == _ENCODE(row), (name, other)
