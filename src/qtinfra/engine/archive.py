@@ -21,6 +21,8 @@ from qtinfra.engine.rowform import Row, Short, restored, shortened
 
 #: Level of zlib: what a higher one saves in memory it costs in time.
 _LEVEL = 1
+#: No header and no checksum of its own: the state's hash covers what is written.
+_RAW = -zlib.MAX_WBITS
 #: Rows kept unpacked because they were read.
 _MAX_READ = 64
 
@@ -91,7 +93,7 @@ class Archive:
         invariant(number + len(rows) < MAX_ROWS, "rows can be numbered", number)
         written = _ENCODER.encode([shortened(row) for row in rows])
         packing.digest = sha256(packing.digest + written).digest()
-        self.blocks.append(zlib.compress(written, _LEVEL))
+        self.blocks.append(zlib.compress(written, _LEVEL, _RAW))
         self._note(rows, number)
         packing.last_ns = max(packing.last_ns, *(row.order.updated_ns for row in rows))
         packing.rows = number + len(rows)
@@ -101,6 +103,7 @@ class Archive:
         ids: list[str] = []
         numbers: list[int] = []
         texts: list[str] = []
+        naming: list[int] = []
         for row in rows:
             order, before = row.order, len(ids)
             ids.append(order.order_id)
@@ -110,13 +113,12 @@ class Archive:
                 if child.requests is not None:
                     ids += child.requests
             numbers += [number] * (len(ids) - before)
-            texts += [client_text(order.account, name) for name in row.client_ids]
+            for name in row.client_ids:
+                texts.append(client_text(order.account, name))
+                naming.append(number)
             number += 1
         self.index.add_ids(ids, numbers)
-        first, numbers = number - len(rows), []
-        for place, row in enumerate(rows):
-            numbers += [first + place] * len(row.client_ids)
-        self.index.add_clients(texts, numbers)
+        self.index.add_clients(texts, naming)
 
     def take(self, number: int) -> Row:
         """Unpack a row for good."""
@@ -141,7 +143,7 @@ class Archive:
         return found
 
     def _rows_of(self, block: int) -> list[msgspec.Raw]:
-        return _ROWS.decode(zlib.decompress(self.blocks[block]))
+        return _ROWS.decode(zlib.decompress(self.blocks[block], _RAW))
 
     def all_rows(self) -> Iterator[Row]:
         """Every row that is packed now, in the order of packing; none stays unpacked."""

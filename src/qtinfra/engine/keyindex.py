@@ -13,10 +13,13 @@ hash instead, so that no look-up has more than a few rows to read.
 
 from __future__ import annotations
 
+from array import array
+from collections import deque
 from collections.abc import Iterable, Sequence
 from hashlib import blake2s
-from itertools import chain
-from struct import Struct, pack
+from operator import iadd
+from struct import Struct
+from sys import byteorder
 from zlib import crc32
 
 #: Rows that entries can number.
@@ -28,8 +31,6 @@ _NUMBER, _ENTRY = 4, 8
 #: Rows under one CRC-32, and bytes in a bucket, from which on client ids are noted under the other hash.
 _SHARED, _FULL = 4, 4_096
 
-_entry = Struct("<II").pack
-_entries = Struct(f"{_ENTRY}s").iter_unpack
 _tag = Struct("<I").pack
 #: Bucket and tag in a digest.
 _split = Struct("<H4s26x").unpack
@@ -95,30 +96,41 @@ class KeyIndex:
 
     def add_ids(self, ids: Sequence[str], rows: Sequence[int]) -> None:
         """As `add` with `text_hash`, for many ids that we or venues have made, and their rows."""
-        buckets, hashes = self._open(), list(map(crc32, map(str.encode, ids)))
-        words = chain.from_iterable(zip(rows, hashes, strict=True))
-        written = pack(f"<{2 * len(hashes)}I", *words)
-        for hashed, (entry,) in zip(hashes, _entries(written), strict=True):
-            bucket = buckets[hashed & _LAST]
-            if bucket is None:
-                buckets[hashed & _LAST] = bytearray(entry)
-            else:
-                bucket += entry
+        self._put(list(map(crc32, map(str.encode, ids))), rows)
 
     def add_clients(self, texts: Sequence[str], rows: Sequence[int]) -> None:
         """As `add_ids`, for ids that clients chose, by their `client_text`."""
+        hashes = list(map(crc32, map(str.encode, texts)))
         buckets = self._open()
-        for text, row in zip(texts, rows, strict=True):
-            hashed = crc32(text.encode())
-            bucket, entry = buckets[hashed & _LAST], _entry(row, hashed)
-            if bucket is None:
-                buckets[hashed & _LAST] = bytearray(entry)
-            elif len(bucket) < _FULL and (
-                bucket.find(tag := entry[_NUMBER:]) < 0 or len(_found(bucket, tag)) < _SHARED
-            ):
-                bucket += entry
+        if len(set(hashes)) == len(hashes):
+            for hashed in hashes:
+                bucket = buckets[hashed & _LAST]
+                if bucket is not None and (len(bucket) >= _FULL or bucket.find(_tag(hashed)) >= 0):
+                    break
             else:
-                self.add(strong_key(text), row)
+                self._put(hashes, rows)
+                return
+        for text, hashed, row in zip(texts, hashes, rows, strict=True):
+            bucket, tag = buckets[hashed & _LAST], _tag(hashed)
+            crowded = bucket is not None and (len(bucket) >= _FULL or len(_found(bucket, tag)) >= _SHARED)
+            self.add(strong_key(text) if crowded else (hashed & _LAST, tag), row)
+
+    def _put(self, hashes: Sequence[int], rows: Sequence[int]) -> None:
+        """Add entries, one for each hash and row, with as little as possible done for each in Python."""
+        buckets, words = self._open(), array("I", bytes(_ENTRY * len(hashes)))
+        words[::2], words[1::2] = array("I", rows), array("I", hashes)
+        if byteorder == "big":
+            words.byteswap()
+        written = words.tobytes()
+        places = [hashed & _LAST for hashed in hashes]
+        found = [buckets[place] for place in places]
+        if None in found:
+            for place in places:
+                if buckets[place] is None:
+                    buckets[place] = bytearray()
+            found = [buckets[place] for place in places]
+        entries = [written[at : at + _ENTRY] for at in range(0, len(written), _ENTRY)]
+        deque(map(iadd, found, entries), 0)
 
     def rows(self, key: Key) -> Sequence[int]:
         """The rows that may hold the id of this hash, the oldest first; mostly none."""
