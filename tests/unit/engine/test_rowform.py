@@ -125,3 +125,11 @@ def test_a_child_that_has_had_requests_is_written_in_full() -> None:
     row.children[0].requests = ["0-1-zz"]
     assert not is_short(row)
     assert restored(_WRITTEN.decode(written(row))) == row
+
+
+def test_a_value_that_is_not_price_times_quantity_is_kept_with_the_notional_that_has_it() -> None:
+    row = filled_rows()[0]
+    row.executions[0].value += 1
+    row.order.notional += 1
+    assert not is_short(row)
+    assert restored(_WRITTEN.decode(written(row))) == row
