@@ -16,11 +16,13 @@ import msgspec
 
 from qtinfra.core.models import Child
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, client_key
+from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, client_text
 from qtinfra.engine.rowform import Row, Short, restored, shortened
 
 #: Level of zlib: what a higher one saves in memory it costs in time.
 _LEVEL = 1
+#: No header and no checksum of its own: the state's hash covers what is written.
+_RAW = -zlib.MAX_WBITS
 #: Rows kept unpacked because they were read.
 _MAX_READ = 64
 
@@ -59,9 +61,11 @@ class Archive:
 
     Args:
         packing: the state's; changed here only.
+        blocks: packed before.
+        index: of their rows, as `dump` gave it.
     """
 
-    __slots__ = ("_block", "_index", "_read", "blocks", "packing")
+    __slots__ = ("_block", "_read", "blocks", "index", "packing")
 
     def __init__(
         self,
@@ -71,7 +75,7 @@ class Archive:
     ) -> None:
         self.packing = packing
         self.blocks = list(blocks)
-        self._index = KeyIndex(index)
+        self.index = KeyIndex(index)
         self._read: dict[int, Row] = {}
         self._block: tuple[int, list[msgspec.Raw]] = (-1, [])
 
@@ -89,7 +93,7 @@ class Archive:
         invariant(number + len(rows) < MAX_ROWS, "rows can be numbered", number)
         written = _ENCODER.encode([shortened(row) for row in rows])
         packing.digest = sha256(packing.digest + written).digest()
-        self.blocks.append(zlib.compress(written, _LEVEL))
+        self.blocks.append(zlib.compress(written, _LEVEL, _RAW))
         self._note(rows, number)
         packing.last_ns = max(packing.last_ns, *(row.order.updated_ns for row in rows))
         packing.rows = number + len(rows)
@@ -98,6 +102,8 @@ class Archive:
         """Index the rows, which are numbered from `number`."""
         ids: list[str] = []
         numbers: list[int] = []
+        texts: list[str] = []
+        naming: list[int] = []
         for row in rows:
             order, before = row.order, len(ids)
             ids.append(order.order_id)
@@ -107,10 +113,12 @@ class Archive:
                 if child.requests is not None:
                     ids += child.requests
             numbers += [number] * (len(ids) - before)
-            for cl_ord_id in row.client_ids:
-                self._index.add(client_key(order.account, cl_ord_id), number)
+            for name in row.client_ids:
+                texts.append(client_text(order.account, name))
+                naming.append(number)
             number += 1
-        self._index.add_ids(ids, numbers)
+        self.index.add_ids(ids, numbers)
+        self.index.add_clients(texts, naming)
 
     def take(self, number: int) -> Row:
         """Unpack a row for good."""
@@ -135,7 +143,7 @@ class Archive:
         return found
 
     def _rows_of(self, block: int) -> list[msgspec.Raw]:
-        return _ROWS.decode(zlib.decompress(self.blocks[block]))
+        return _ROWS.decode(zlib.decompress(self.blocks[block], _RAW))
 
     def all_rows(self) -> Iterator[Row]:
         """Every row that is packed now, in the order of packing; none stays unpacked."""
@@ -151,21 +159,21 @@ class Archive:
 
     def of_order(self, order_id: str) -> int | None:
         """Number of the row of an order."""
-        for number in self._index.rows_of(order_id):
+        for number in self.index.rows_of(order_id):
             if number not in self.packing.gone and self.row(number).order.order_id == order_id:
                 return number
         return None
 
     def of_execution(self, key: str) -> int | None:
         """Number of the row that holds an execution."""
-        for number in self._index.rows_of(key):
+        for number in self.index.rows_of(key):
             if number not in self.packing.gone and key in self.row(number).order.executions:
                 return number
         return None
 
     def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
         """Number of the row of the order that a client id names."""
-        for number in self._index.rows(client_key(account, cl_ord_id)):
+        for number in self.index.rows_of_client(client_text(account, cl_ord_id)):
             if number not in self.packing.gone:
                 row = self.row(number)
                 if row.order.account == account and cl_ord_id in row.client_ids:
@@ -174,7 +182,7 @@ class Archive:
 
     def of_venue_id(self, venue_id: str) -> tuple[int, Child] | None:
         """The child that a venue's client order id names, its own or a request's; its row's number first."""
-        for number in self._index.rows_of(venue_id):
+        for number in self.index.rows_of(venue_id):
             if number not in self.packing.gone:
                 for child in self.row(number).children:
                     if venue_id == child.child_id or venue_id in (child.requests or ()):
@@ -190,7 +198,7 @@ class Archive:
 
     def dump(self) -> tuple[list[bytes], list[Part]]:
         """Blocks and index; with the packing they make an equal archive."""
-        return self.blocks, self._index.dump()
+        return self.blocks, self.index.dump()
 
     def copy(self) -> Archive:
         """An equal archive that changes by itself; the blocks, which never change, are shared."""

@@ -7,8 +7,10 @@ meanwhile is passed over, and waits again after its next end.
 
 from __future__ import annotations
 
-from qtinfra.core.models import WORKING_CHILD, Order
+from qtinfra.core.models import WORKING_CHILD, ChildStatus, Order
 from qtinfra.engine.state import State
+
+_CHILD_FILLED = ChildStatus.FILLED
 
 
 def pack_closed(state: State) -> None:
@@ -47,6 +49,6 @@ def may_pack(state: State, order: Order) -> bool:
     children = state.children
     for child_id in order.children:
         status = children[child_id].status
-        if status in WORKING_CHILD:
+        if status is not _CHILD_FILLED and status in WORKING_CHILD:
             return False
     return True

@@ -75,15 +75,10 @@ class Tables:
 
     def leave(self, order: Order) -> Row:
         """Take a live order and all of its own out of the tables, as a row to be packed."""
-        order_id = order.order_id
+        order_id, cl_ord_id = order.order_id, order.cl_ord_id
         names = self.client_ids[order.account]
-        asked = [order.cl_ord_id]
-        if order.amends:
-            for amend in order.amends:
-                asked += (amend.cl_ord_id, amend.orig_cl_ord_id)
-            asked = list(dict.fromkeys(asked))
         client_ids = []
-        for name in asked:
+        for name in _asked(order) if order.amends else (cl_ord_id,):
             if names.get(name) == order_id:
                 del names[name]
                 client_ids.append(name)
@@ -95,9 +90,18 @@ class Tables:
                 for venue_id in child.requests:
                     del venue_ids[venue_id]
             children.append(child)
-        executions = list(map(self.executions.pop, order.executions))
+        pop_execution = self.executions.pop
+        executions = [pop_execution(key) for key in order.executions]
         del self.orders[order_id]
         return Row(order, children, executions, client_ids)
+
+
+def _asked(order: Order) -> list[str]:
+    """The client ids of an order that has had requests, each once."""
+    asked = [order.cl_ord_id]
+    for amend in order.amends:
+        asked += (amend.cl_ord_id, amend.orig_cl_ord_id)
+    return list(dict.fromkeys(asked))
 
 
 class Table(dict[str, V]):
@@ -229,6 +233,13 @@ class ExecutionTable(Table[Execution]):
     """Executions by key."""
 
     __slots__ = ()
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """As `Table.get`, the short way to none: every execution is looked up, nearly all are new."""
+        found = dict.get(self, key)
+        if found is None and self._tables.archive.index.rows_of(key):
+            found = self.packed(key)
+        return default if found is None else found
 
     def packed(self, key: str) -> Execution | None:
         number = self._tables.archive.of_execution(key)

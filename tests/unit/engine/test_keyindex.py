@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from itertools import pairwise
+from zlib import crc32
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtinfra.engine.keyindex import MAX_ROWS, Key, KeyIndex, client_key, id_key
+from qtinfra.engine.keyindex import MAX_ROWS, Key, KeyIndex, client_text, strong_key
 
 pytestmark = pytest.mark.unit
 
@@ -36,12 +37,11 @@ def test_a_hash_names_the_rows_that_were_put_in_under_it_and_no_others_and_survi
 def test_a_hundred_thousand_ids_are_found_each_by_its_own_row_and_others_by_none() -> None:
     index = KeyIndex()
     for number in range(100_000):
-        index.add(client_key("alpha", f"O{number}"), number)
+        index.add_clients([client_text("alpha", f"O{number}")], [number])
     index.add_ids([f"0-1-{number}" for number in range(100_000)], range(100_000))
     for number in range(0, 100_000, 97):
-        assert list(index.rows(client_key("alpha", f"O{number}"))) == [number]
-        assert list(index.rows(client_key("beta", f"O{number}"))) == []
-        assert list(index.rows(id_key(f"0-1-{number}"))) == [number]
+        assert list(index.rows_of_client(client_text("alpha", f"O{number}"))) == [number]
+        assert list(index.rows_of_client(client_text("beta", f"O{number}"))) == []
         assert list(index.rows_of(f"0-1-{number}")) == [number]
         assert list(index.rows_of(f"0-2-{number}")) == []
 
@@ -56,8 +56,63 @@ def test_ids_that_count_up_spread_over_the_buckets(pattern: str) -> None:
     assert max(sizes) < 16
 
 
+def colliding(count: int) -> list[str]:
+    """Client ids of one CRC-32: it is linear, so what changes it by nothing can be put into any of them."""
+    base, rows = crc32(b"alpha\0" + b"0" * 24), []
+    for bit in range(48):
+        text = bytearray(b"0" * 24)
+        text[bit // 2] ^= 1 << bit % 2
+        rows.append((crc32(b"alpha\0" + text) ^ base, 1 << bit))
+    kernel: list[int] = []
+    pivots: dict[int, tuple[int, int]] = {}
+    for changed, bits in rows:
+        value, mask = changed, bits
+        while value and value.bit_length() in pivots:
+            other = pivots[value.bit_length()]
+            value, mask = value ^ other[0], mask ^ other[1]
+        if value:
+            pivots[value.bit_length()] = (value, mask)
+        else:
+            kernel.append(mask)
+    found = []
+    for choice in range(count):
+        mask = 0
+        for place, part in enumerate(kernel):
+            mask ^= part if choice >> place & 1 else 0
+        text = bytearray(b"0" * 24)
+        for bit in range(48):
+            text[bit // 2] ^= (mask >> bit & 1) << bit % 2
+        found.append(text.decode())
+    return found
+
+
+def test_client_ids_made_to_collide_leave_a_few_rows_to_read_each() -> None:
+    texts, index = [client_text("alpha", name) for name in colliding(2_000)], KeyIndex()
+    assert len(set(texts)) == 2_000
+    assert len({crc32(text.encode()) for text in texts}) == 1
+    index.add_clients(texts, range(2_000))
+    read = KeyIndex(index.dump())
+    for row, text in enumerate(texts):
+        assert row in index.rows_of_client(text)
+        assert list(read.rows_of_client(text)) == list(index.rows_of_client(text))
+        assert len(index.rows_of_client(text)) <= 6
+    assert max(len(entries) for _, entries in index.dump()) < 100
+
+
+def test_a_client_id_whose_bucket_others_have_filled_is_noted_elsewhere_and_found() -> None:
+    index, text = KeyIndex(), client_text("alpha", "X")
+    bucket = crc32(text.encode()) & 0xFFFF
+    for row in range(600):
+        index.add((bucket, b"full"), row)
+    assert list(index.rows_of_client(text)) == []
+    index.add_clients([text], [7])
+    assert list(index.rows_of_client(text)) == list(index.rows(strong_key(text))) == [7]
+    index.add_clients([client_text("alpha", "Y")], [8])
+    assert list(index.rows(strong_key(client_text("alpha", "Y")))) == []
+
+
 def test_an_account_and_an_id_do_not_run_together() -> None:
-    assert client_key("ab", "c") != client_key("a", "bc")
+    assert client_text("ab", "c") != client_text("a", "bc")
 
 
 def test_what_is_written_stands_in_the_order_of_the_buckets() -> None:

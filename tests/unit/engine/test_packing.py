@@ -359,8 +359,8 @@ def test_the_audit_looks_into_the_rows() -> None:
     blocks, index = whole.tables.archive.dump()
     swapped = [blocks[1], blocks[0], *blocks[2:]]
     for parts, missing in (
-        ((swapped, index), ("its id",)),
-        ((blocks, []), ("its id",)),
+        ((swapped, index), ("not found by",)),
+        ((blocks, []), ("not found by",)),
         ((blocks[:-1], index), ("does not hold the rows",)),
     ):
         state = decode_state(encode_state(whole))

@@ -57,6 +57,10 @@ def test_a_plain_filled_order_takes_the_short_form_and_comes_back_as_it_was() ->
         assert len(written(row)) < 0.7 * len(_ENCODE(row))
 
 
+#: Sums and products of what is kept: they come back as evolve's arithmetic writes them.
+_DERIVED = {"Child": {"cum"}, "Execution": {"value"}, "Order": {"cum_qty", "notional"}}
+
+
 def others(value: Any) -> list[Any]:
     """Other values that a field may have, numbers written in another way among them."""
     if isinstance(value, bool):
@@ -81,7 +85,10 @@ def test_whatever_else_is_true_of_an_order_is_kept_to_the_last_digit() -> None:
                 value = getattr(part, name)
                 if name in _TIES[type(part).__name__]:
                     continue
+                derived = name in _DERIVED[type(part).__name__]
                 for other in others(value):
+                    if derived and other == value:
+                        continue
                     setattr(part, name, other)
                     tried += 1
                     assert _ENCODE(restored(_WRITTEN.decode(written(row)))) == _ENCODE(row), (name, other)
@@ -116,5 +123,13 @@ def test_an_order_that_other_client_ids_name_too_is_written_in_full() -> None:
 def test_a_child_that_has_had_requests_is_written_in_full() -> None:
     row = filled_rows()[0]
     row.children[0].requests = ["0-1-zz"]
+    assert not is_short(row)
+    assert restored(_WRITTEN.decode(written(row))) == row
+
+
+def test_a_value_that_is_not_price_times_quantity_is_kept_with_the_notional_that_has_it() -> None:
+    row = filled_rows()[0]
+    row.executions[0].value += 1
+    row.order.notional += 1
     assert not is_short(row)
     assert restored(_WRITTEN.decode(written(row))) == row
