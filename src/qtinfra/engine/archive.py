@@ -56,6 +56,20 @@ _ROWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _ROW = msgspec.msgpack.Decoder(Short | Row)
 
 
+def compressed(written: bytes, level: int = _LEVEL) -> bytes:
+    """Rows as written, as a block is kept."""
+    return zlib.compress(written, level, _RAW)
+
+
+def decompressed(block: bytes) -> bytes:
+    """Inverse of `compressed`.
+
+    Raises:
+        zlib.error: the bytes are no block.
+    """
+    return zlib.decompress(block, _RAW)
+
+
 class Archive:
     """The packed orders of one state.
 
@@ -93,7 +107,7 @@ class Archive:
         invariant(number + len(rows) < MAX_ROWS, "rows can be numbered", number)
         written = _ENCODER.encode([shortened(row) for row in rows])
         packing.digest = sha256(packing.digest + written).digest()
-        self.blocks.append(zlib.compress(written, _LEVEL, _RAW))
+        self.blocks.append(compressed(written))
         self._note(rows, number)
         packing.last_ns = max(packing.last_ns, *(row.order.updated_ns for row in rows))
         packing.rows = number + len(rows)
@@ -143,7 +157,7 @@ class Archive:
         return found
 
     def _rows_of(self, block: int) -> list[msgspec.Raw]:
-        return _ROWS.decode(zlib.decompress(self.blocks[block], _RAW))
+        return _ROWS.decode(decompressed(self.blocks[block]))
 
     def all_rows(self) -> Iterator[Row]:
         """Every row that is packed now, in the order of packing; none stays unpacked."""

@@ -15,6 +15,7 @@ import msgspec
 
 from qtinfra.core.exceptions import JournalCorruptError
 from qtinfra.core.ports import Snapshot
+from qtinfra.engine.archive import decompressed
 from qtinfra.engine.kernel import replay
 from qtinfra.engine.state import State, decode_state, state_hash, state_version, version_of
 from qtinfra.infra.heap import LongLivedHeap
@@ -173,4 +174,4 @@ def is_of(snapshot: Snapshot, state: State) -> bool:
 def _packed(state: State) -> tuple[object, ...]:
     """What the state's hash has no more than a digest of: packed orders, and what they are found by."""
     blocks, index = state.tables.archive.dump()
-    return [zlib.decompress(block) for block in blocks], index
+    return [decompressed(block) for block in blocks], index

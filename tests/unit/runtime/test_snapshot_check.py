@@ -1,6 +1,5 @@
 """A stored snapshot has to hold the state that the journal's records lead to, whatever its checksum says."""
 
-import zlib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +8,7 @@ import msgspec
 import pytest
 
 from qtinfra.core.ports import Snapshot
-from qtinfra.engine.archive import Packing
+from qtinfra.engine.archive import Packing, compressed, decompressed
 from qtinfra.engine.kernel import Kernel, replay
 from qtinfra.engine.rowform import Row, Short
 from qtinfra.engine.state import State, decode_state, encode_state, state_hash
@@ -118,10 +117,10 @@ def test_packed_orders_are_compared_although_the_states_hash_has_only_their_dige
     assert len(state.tables.archive) == 1
     assert is_of(sound, state)
     lying = decode_state(sound.state)
-    (row,) = msgspec.msgpack.decode(zlib.decompress(lying.tables.archive.blocks[0]), type=list[Short | Row])
+    (row,) = msgspec.msgpack.decode(decompressed(lying.tables.archive.blocks[0]), type=list[Short | Row])
     assert isinstance(row, Short)
     other = msgspec.structs.replace(row, account="nobody")
-    lying.tables.archive.blocks[0] = zlib.compress(msgspec.msgpack.encode([other]))
+    lying.tables.archive.blocks[0] = compressed(msgspec.msgpack.encode([other]))
     assert state_hash(lying) == state_hash(state)
     assert not is_of(snapshot_of(lying, bytes(32)), state)
     lying.tables.archive.blocks[0] = b"no block"
@@ -137,7 +136,7 @@ def test_packed_orders_that_are_compressed_otherwise_are_the_same_orders() -> No
     desk.fill(desk.child("A"), 100)
     other = decode_state(encode_state(state))
     blocks = other.tables.archive.blocks
-    blocks[0] = zlib.compress(zlib.decompress(blocks[0]), 9)
+    blocks[0] = compressed(decompressed(blocks[0]), 9)
     assert encode_state(other) != encode_state(state)
     assert is_of(snapshot_of(other, bytes(32)), state)
 
