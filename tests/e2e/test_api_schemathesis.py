@@ -35,7 +35,7 @@ from qtinfra.api.main import create_app
 from qtinfra.core.validation.wire_special import SPECIAL
 from tests.support.server import Api, new_order, server_process
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("schemathesis")]  # the last test looks at one server
 
 CASES = int(os.environ.get("QTINFRA_SCHEMATHESIS_CASES", "1000"))
 CHECKS = [
