@@ -71,7 +71,7 @@ class Sessions:
 
     def _build(self, now_ns: int) -> VenueCalendar:
         if not self.mic:
-            return around_the_clock("XXXX", now_ns)
+            return around_the_clock("XXXX", now_ns)  # ISO 10383: no market
         ahead = datetime.fromtimestamp(now_ns // _SECOND_NS + 30 * 86_400, UTC).year
         first = datetime.fromtimestamp(now_ns // _SECOND_NS - 30 * 86_400, UTC).year
         return build_calendar(self.mic, date(first, 1, 1), date(ahead, 12, 31))
