@@ -1,11 +1,14 @@
-"""Identifiers derived from (shard, epoch, sequence): unique, and the same in every replay."""
+"""Identifiers derived from (shard, epoch, sequence): unique, and the same in every replay.
+
+Ids that follow each other share all but their last digits: that head is remembered, and an id is the head
+and a pair of digits from a table.
+"""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
+_HEX_PAIRS = tuple(f"{pair:02x}" for pair in range(256))
 
 
 def base36(number: int) -> str:
@@ -17,16 +20,30 @@ def base36(number: int) -> str:
     return (_PAIRS[number] if number >= 36 else _DIGITS[number]) + text
 
 
-@lru_cache(maxsize=256)
-def _order_prefix(shard: int, epoch: int) -> str:
-    text = f"{shard << 32 | epoch:012x}"
-    return f"{text[:8]}-{text[8:]}-8"
+#: Shard, epoch, high digits of the sequence, and the head that they make.
+_Head = tuple[int, int, int, str]
+_NO_HEAD: _Head = (-1, -1, -1, "")
+
+#: The head used last, of order ids and of venue ids. One item that is replaced as a whole, so that threads
+#: with shards of their own may share it.
+_order_heads = [_NO_HEAD]
+_venue_heads = [_NO_HEAD]
 
 
-@lru_cache(maxsize=256)
-def _venue_prefix(shard: int, epoch: int, high: int) -> str:
-    """Shard, epoch and all but the last two digits of the sequence, which many ids have in common."""
-    return f"{base36(shard)}-{base36(epoch)}-{base36(high) if high else ''}"
+def _order_head(shard: int, epoch: int, high: int) -> str:
+    """An order id without its last two digits; `high` is the sequence without its last eight bits."""
+    before = f"{shard << 32 | epoch:012x}"
+    after = f"{0b10 << 54 | high & 0x3FF_FFFF_FFFF:014x}"
+    text = f"{before[:8]}-{before[8:]}-8{high >> 42 & 0xFFF:03x}-{after[:4]}-{after[4:]}"
+    _order_heads[0] = (shard, epoch, high, text)
+    return text
+
+
+def _venue_head(shard: int, epoch: int, high: int) -> str:
+    """A venue id without the last two digits of its sequence, of which `high` are the others."""
+    text = f"{base36(shard)}-{base36(epoch)}-{base36(high)}"
+    _venue_heads[0] = (shard, epoch, high, text)
+    return text
 
 
 def order_id(shard: int, epoch: int, seq: int) -> str:
@@ -35,14 +52,21 @@ def order_id(shard: int, epoch: int, seq: int) -> str:
     Layout: shard 16 bits, epoch 32, version, 12 high bits of the sequence, variant, 50 low bits. Ids of one
     epoch sort by sequence.
     """
-    if seq < 1 << 48:
-        return f"{_order_prefix(shard, epoch)}000-8000-{seq:012x}"
-    high, low = seq >> 50 & 0xFFF, f"{0b10 << 62 | seq & 0x3_FFFF_FFFF_FFFF:016x}"
-    return f"{_order_prefix(shard, epoch)}{high:03x}-{low[:4]}-{low[4:]}"
+    last_shard, last_epoch, last_high, text = _order_heads[0]
+    high = seq >> 8
+    if high != last_high or epoch != last_epoch or shard != last_shard:
+        text = _order_head(shard, epoch, high)
+    return text + _HEX_PAIRS[seq & 255]
 
 
 def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:
     """A client order id for a venue (FIX 11): short, and new for every order, cancel and replace."""
-    high, pair = divmod(seq, 1296)
-    text = _venue_prefix(shard, epoch, high) + (_PAIRS[pair] if high else base36(pair))
+    last_shard, last_epoch, last_high, text = _venue_heads[0]
+    high = seq // 1296
+    if not high:
+        text = f"{base36(shard)}-{base36(epoch)}-{base36(seq)}"
+    else:
+        if high != last_high or epoch != last_epoch or shard != last_shard:
+            text = _venue_head(shard, epoch, high)
+        text += _PAIRS[seq - high * 1296]
     return f"{text}-{base36(leg)}" if leg else text

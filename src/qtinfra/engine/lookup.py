@@ -6,10 +6,13 @@ None of this is state: it is not encoded, not hashed, and built again from the s
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from qtinfra.core.extended_models import KillScope
+from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.strategies.registry import BUILT_IN, Registry
 from qtinfra.engine.state import State
-from qtinfra.router.sor import VenueTerms
+from qtinfra.router.sor import Offer, VenueTerms
 from qtinfra.router.strategies import BUILT_IN_ROUTING, RoutingRegistry
 
 _KEY = "lookup"
@@ -17,13 +20,39 @@ _STRATEGIES = "strategies"
 _ROUTING = "routing_strategies"
 
 
-class Lookup:
-    """Derived tables: the venues by symbol that may take an order."""
+class Top:
+    """What an order on one side of a book meets first.
 
-    __slots__ = ("venues",)
+    Attributes:
+        offer: `router.sor.best_offer` over all open venues; None when all offers have to be looked at, or
+            when there is one venue only.
+        bid, ask: the touch of the live venues.
+        ranking: `router.sor.ranked` over all open venues, once it was asked for.
+    """
+
+    __slots__ = ("ask", "bid", "book", "offer", "ranking")
+
+    def __init__(
+        self, book: ConsolidatedBook, offer: Offer | None, bid: Decimal | None, ask: Decimal | None
+    ) -> None:
+        self.book = book
+        self.offer = offer
+        self.bid = bid
+        self.ask = ask
+        self.ranking: list[Offer] | None = None
+
+
+class Lookup:
+    """Derived tables by symbol: the venues that may take an order, and what buys and sells meet in the last
+    book that was routed over.
+    """
+
+    __slots__ = ("buys", "sells", "venues")
 
     def __init__(self) -> None:
         self.venues: dict[str, tuple[VenueTerms, ...]] = {}
+        self.buys: dict[str, Top] = {}
+        self.sells: dict[str, Top] = {}
 
 
 def forget(state: State) -> None:
@@ -38,12 +67,17 @@ def kill_key(scope: KillScope, value: str) -> str:
     return f"{scope}:" if scope is KillScope.FIRM else f"{scope}:{value}"
 
 
+def lookup_of(state: State) -> Lookup:
+    """The tables as the state is now."""
+    found: Lookup | None = state.__dict__.get(_KEY)
+    if found is None:
+        found = state.__dict__[_KEY] = Lookup()
+    return found
+
+
 def open_venues(state: State, symbol: str) -> tuple[VenueTerms, ...]:
     """Venues that list the symbol, are connected and not killed, the primary listing first."""
-    lookup: Lookup | None = state.__dict__.get(_KEY)
-    if lookup is None:
-        lookup = state.__dict__[_KEY] = Lookup()
-    venues = lookup.venues
+    venues = lookup_of(state).venues
     known = venues.get(symbol)
     if known is None:
         known = venues[symbol] = tuple(

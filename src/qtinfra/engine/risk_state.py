@@ -24,7 +24,6 @@ from qtinfra.risk.ledger import (
     Totals,
 )
 from qtinfra.risk.limits import Values
-from qtinfra.router.sor import Offer, VenueTerms, best_offer
 
 
 class BookView(msgspec.Struct, gc=False):
@@ -33,7 +32,6 @@ class BookView(msgspec.Struct, gc=False):
     Attributes:
         bid, ask: the touch of the live venues; `mid` is None when a side is missing or they are crossed.
         quotes: the live venues' quotes by venue; empty when no feed is live.
-        best: `best_offer` over `venues` for a buy (True) and a sell, once it was asked for.
     """
 
     book: ConsolidatedBook
@@ -41,16 +39,6 @@ class BookView(msgspec.Struct, gc=False):
     ask: Decimal | None
     mid: Decimal | None
     quotes: dict[str, VenueQuote]
-    venues: tuple[VenueTerms, ...] = ()
-    best: dict[bool, Offer | None] = {}
-
-    def best_of(self, venues: tuple[VenueTerms, ...], lot: Decimal, buying: bool) -> Offer | None:
-        """The offer to be taken first at these venues, for instruments in lots of `lot` units."""
-        if venues is not self.venues:
-            self.venues, self.best = venues, {}
-        if buying not in self.best:
-            self.best[buying] = best_offer(buying, self.quotes, venues, lot)
-        return self.best[buying]
 
 
 #: An account's limits by value, the capital, and the limit on messages.

@@ -8,6 +8,7 @@ price they need, so that a quote that moved away costs nothing but another round
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
@@ -59,69 +60,56 @@ def plan_over(
     venues: tuple[VenueTerms, ...],
     lot: Decimal = ONE,
     by_price: bool = False,
-    taken: list[Offer] | None = None,
+    ranking: Sequence[Offer] | None = None,
 ) -> RoutePlan:
     """`plan_route` over the live quotes by venue (None: there is no book) and their touch.
 
     Args:
         by_price: better displayed prices come first whatever they cost all in: none is traded through.
-        taken: what `displayed` gives, where it is known already.
+        ranking: what `ranked` gives, where it is known already.
     """
     if not venues:
         return RoutePlan((), "no venue")
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
-    if taken is None:
-        taken = displayed(order, quotes, venues, lot, by_price) if quotes else []
+    if not quotes or not in_reach(order, bid, ask):
+        ranking = ()
+    elif ranking is None:
+        best = best_offer(order.side is _BUY, quotes, venues, lot, by_price)
+        if best is not None and covers(best, order):
+            ranking = (best,)
+        else:
+            ranking = ranked(order.side, quotes, venues, lot, by_price)
     if order.tif is _FOK or order.min_qty:
-        return RoutePlan((_whole(order, deepest(taken, venues)),), "in one piece", bid, ask)
-    if not taken:
-        if order.tif in RESTING and order.order_type is _LIMIT and quotes is not None:
-            mic = cheapest_to_post(venues).mic
-            return RoutePlan((_whole(order, mic),), f"post at {mic}", bid, ask)
-        return RoutePlan((_whole(order, venues[0].mic),), "nothing displayed: primary listing", bid, ask)
-    legs, reason = sweep(order, taken, venues)
-    return RoutePlan(legs, reason, bid, ask)
-
-
-def plan_at(order: RiskApproved, offer: Offer, bid: Decimal | None, ask: Decimal | None) -> RoutePlan:
-    """The plan for an order that its best offer covers: all of it there."""
-    return RoutePlan((_leg(order, offer[4], ZERO + order.qty, offer[2], False),), "sweep 1", bid, ask)
+        return RoutePlan((_whole(order, deepest(within(order, ranking), venues)),), "in one piece", bid, ask)
+    legs, reason = sweep(order, ranking, venues)
+    if legs:
+        return RoutePlan(legs, reason, bid, ask)
+    if order.tif in RESTING and order.order_type is _LIMIT and quotes is not None:
+        mic = cheapest_to_post(venues).mic
+        return RoutePlan((_whole(order, mic),), f"post at {mic}", bid, ask)
+    return RoutePlan((_whole(order, venues[0].mic),), "nothing displayed: primary listing", bid, ask)
 
 
 def _whole(order: RiskApproved, mic: str) -> RouteLeg:
     return RouteLeg(mic, order.order_type, order.tif, order.qty, order.price, order.min_qty)
 
 
-#: Displayed size within the limit: all-in price, rank of the venue, price, size, venue.
+#: Displayed size: all-in price, rank of the venue, price, size, venue.
 Offer = tuple[Decimal, int, Decimal, Decimal, str]
 
 
-def displayed(
-    order: RiskApproved,
+def ranked(
+    side: OrderSide,
     quotes: dict[str, VenueQuote],
     venues: tuple[VenueTerms, ...],
     lot: Decimal,
     by_price: bool = False,
 ) -> list[Offer]:
-    """What may be taken, best all-in price first; at equal cost the listing order decides. Only the best one
-    when it covers the order. `by_price` as in `plan_over`.
+    """All displayed size that the side takes from, in whole lots, in the order in which it is taken: best
+    all-in price first; at equal cost the listing order decides. `by_price` as in `plan_over`.
     """
-    best = best_offer(order.side is _BUY, quotes, venues, lot, by_price)
-    if best is not None and covers(best, order):
-        return [best]
-    return offers(order, quotes, venues, lot, by_price)
-
-
-def offers(
-    order: RiskApproved,
-    quotes: dict[str, VenueQuote],
-    venues: tuple[VenueTerms, ...],
-    lot: Decimal,
-    by_price: bool = False,
-) -> list[Offer]:
-    """All displayed size within the limit, in whole lots, in the order in which it is taken."""
-    buying, limit = order.side is _BUY, order.price
+    buying = side is _BUY
     found: list[Offer] = []
     for rank, venue in enumerate(venues):
         mic, fee = venue.mic, venue.take_fee
@@ -129,8 +117,6 @@ def offers(
         if quote is None:
             continue
         for price, size in quote.asks if buying else quote.bids:
-            if limit is not None and (price > limit if buying else price < limit):
-                break
             part = size % lot
             whole = size - part if part or not size.same_quantum(lot) else size
             if whole > ZERO:
@@ -141,8 +127,28 @@ def offers(
     return found
 
 
+def within(order: RiskApproved, ranking: Sequence[Offer]) -> list[Offer]:
+    """Those of the offers that the order's limit allows."""
+    limit = order.price
+    if limit is None:
+        return list(ranking)
+    if order.side is _BUY:
+        return [offer for offer in ranking if offer[2] <= limit]
+    return [offer for offer in ranking if offer[2] >= limit]
+
+
 def _price_of(offer: Offer) -> Decimal:
     return offer[2]
+
+
+def in_reach(order: RiskApproved, bid: Decimal | None, ask: Decimal | None) -> bool:
+    """Whether anything may be displayed within the order's limit: the touch is, or it is not known."""
+    limit = order.price
+    if limit is None:
+        return True
+    if order.side is _BUY:
+        return ask is None or limit >= ask
+    return bid is None or limit <= bid
 
 
 def covers(offer: Offer, order: RiskApproved) -> bool:
@@ -202,30 +208,33 @@ def cheapest_to_post(venues: tuple[VenueTerms, ...]) -> VenueTerms:
 
 
 def sweep(
-    order: RiskApproved, offers: list[Offer], venues: tuple[VenueTerms, ...]
+    order: RiskApproved, ranking: Sequence[Offer], venues: tuple[VenueTerms, ...]
 ) -> tuple[tuple[RouteLeg, ...], str]:
-    """Split the quantity over the offers; the rest is posted, or rides on the first leg."""
-    _, _, price, size, mic = offers[0]
-    if size >= order.qty:
-        return (_leg(order, mic, ZERO + order.qty, price, False),), "sweep 1"
+    """Split the quantity over the offers within the limit; the rest is posted, or rides on the first leg.
+
+    No legs when there is no such offer.
+    """
+    limit, buying, left = order.price, order.side is _BUY, order.qty
     take: dict[str, Decimal] = {}
     worst: dict[str, Decimal] = {}
-    left = order.qty
-    for _, _, price, size, mic in offers:
+    for _, _, price, size, mic in ranking:
+        if limit is not None and (price > limit if buying else price < limit):
+            continue
         part = size if size < left else left
         take[mic] = take.get(mic, ZERO) + part
         worst[mic] = price
         left -= part
         if not left:
             break
-    post = ""
+    if not take:
+        return (), ""
+    post, reason = "", f"sweep {len(worst)}"
     if left:
         rests = order.tif in RESTING and order.order_type is _LIMIT
         post = cheapest_to_post(venues).mic if rests else next(iter(take))
         take[post] = take.get(post, ZERO) + left
-    legs = tuple(_leg(order, mic, qty, worst.get(mic), mic == post) for mic, qty in take.items())
-    reason = f"sweep {len(worst)}" + (f", rest {left} at {post}" if post else "")
-    return legs, reason
+        reason = f"{reason}, rest {left} at {post}"
+    return tuple(_leg(order, mic, qty, worst.get(mic), mic == post) for mic, qty in take.items()), reason
 
 
 def _leg(order: RiskApproved, mic: str, qty: Decimal, worst: Decimal | None, rests: bool) -> RouteLeg:

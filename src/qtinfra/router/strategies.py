@@ -23,7 +23,7 @@ from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.routing import PPM, SWEEP
 from qtinfra.router.placement import VenueQueue, plan_placement
 from qtinfra.router.scoring import Candidate, RouteRequest, best_opposite, wrong_plan
-from qtinfra.router.sor import RESTING, Offer, offers, plan_over
+from qtinfra.router.sor import RESTING, Offer, plan_over, ranked, within
 
 #: Where a package announces its own strategies: each entry is a class without arguments or an instance.
 ENTRY_POINT_GROUP = "qtinfra.routing"
@@ -353,7 +353,7 @@ def _takeable(ask: RouteRequest) -> list[Offer]:
     if not ask.quotes:
         return []
     fees = tuple(venue.fees for venue in ask.field.venues if venue.takes and not venue.hidden)
-    return offers(ask.order, ask.quotes, fees, ask.lot, bool(ask.protected))
+    return within(ask.order, ranked(ask.order.side, ask.quotes, fees, ask.lot, bool(ask.protected)))
 
 
 def _rest(

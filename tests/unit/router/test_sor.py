@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from qtinfra.core.decisions import RoutePlan
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
-from qtinfra.router.sor import VenueTerms, best_offer, covers, offers, plan_at, plan_over, plan_route
+from qtinfra.router.sor import VenueTerms, covers, plan_over, plan_route, ranked, within
 from tests.support.builders import BUY, DAY, FOK, IOC, SELL, SYMBOL, approved, dec, quote
 
 pytestmark = pytest.mark.unit
@@ -192,12 +192,14 @@ def test_the_best_offer_found_for_any_limit_leads_to_the_plan_over_all_offers(
         for venue, shown in zip(venues, sides, strict=True)
     }
     order = approved(qty * lot, None if cents is None else Decimal(cents) / 100, side, tif)
-    every = offers(order, quotes, venues, dec(lot))
-    expected = plan_over(order, quotes, None, None, venues, dec(lot), taken=every)
+    every = ranked(side, quotes, venues, dec(lot))
+    expected = plan_over(order, quotes, None, None, venues, dec(lot), ranking=every)
     assert plan_over(order, quotes, None, None, venues, dec(lot)) == expected
-    best = best_offer(side is BUY, quotes, venues, dec(lot))
-    if best is not None and covers(best, order):
-        assert plan_at(order, best, None, None) == expected
+    allowed = plan_over(order, quotes, None, None, venues, dec(lot), ranking=within(order, every))
+    assert allowed == expected
+    bid, ask = book(*quotes.values()).touch()
+    touched = plan_over(order, quotes, bid, ask, venues, dec(lot))
+    assert (touched.legs, touched.reason) == (expected.legs, expected.reason)
 
 
 def test_an_offer_covers_an_order_within_its_limit_and_of_no_more_than_its_size() -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import RiskApproved, RiskRefused
 from qtinfra.core.events import ChildOrder, OrderRouted
-from qtinfra.core.market import MarketView
-from qtinfra.core.models import Order, OrderSide
+from qtinfra.core.market import ConsolidatedBook, MarketView
+from qtinfra.core.models import Order, OrderSide, OrderType, TimeInForce
 from qtinfra.core.routing import RouteStyle
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import child_terms
 from qtinfra.engine.decide.risk_gate import reapprove, view_of
-from qtinfra.engine.decide.smart_routing import smart_route
-from qtinfra.engine.lookup import open_venues
+from qtinfra.engine.decide.smart_routing import children_of, smart_route
+from qtinfra.engine.lookup import Top, lookup_of, open_venues
 from qtinfra.engine.state import State
-from qtinfra.router.sor import VenueTerms, covers, offers, plan_at, plan_over, plan_route
+from qtinfra.router.sor import Offer, VenueTerms, best_offer, plan_over, plan_route, ranked
 
+# Members by name: looking them up in their class costs more than comparing them.
 _BUY = OrderSide.BUY
+_LIMIT = OrderType.LIMIT
+_IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 
 #: How often one order may be placed again after venues refused or cancelled parts of it.
 MAX_ROUTE_ATTEMPTS = 16
@@ -42,33 +46,69 @@ def route(
     """Add the OrderRouted event for an approved quantity, the last of what it adds; False when no venue can
     take it. `style` is how the order asks to be routed, None when it does not.
     """
-    if state.routing is not None:
-        routing = state.routing
+    routing = state.routing
+    if routing is not None:
         return smart_route(state, routing, order_id, approved, refused, style, now_ns, market, out)
+    book, qty = market.book(approved.symbol), approved.qty
+    if book is None or refused:
+        return _route_over(state, order_id, approved, book, refused, now_ns, out)
+    buying, price = approved.side is _BUY, approved.price
+    top = top_of(state, book, buying)
+    offer = top.offer
+    if offer is None or qty > offer[3] or approved.tif is _FOK or approved.min_qty:
+        return _route_over(state, order_id, approved, book, refused, now_ns, out)
+    offered = offer[2]
+    if price is not None and (offered > price if buying else offered < price):
+        return _route_over(state, order_id, approved, book, refused, now_ns, out)
+    child = ChildOrder(out.venue_id(), offer[4], _LIMIT, _IOC, ZERO + qty, offered, ZERO)
+    out.events.append(OrderRouted(order_id, (child,), "sweep 1", top.bid, top.ask, now_ns))
+    return True
+
+
+def top_of(state: State, book: ConsolidatedBook, buying: bool) -> Top:
+    """What an order on this side meets first, found once for all that look at the same book."""
+    lookup, symbol = lookup_of(state), book.symbol
+    tops = lookup.buys if buying else lookup.sells
+    top = tops.get(symbol)
+    if top is None or top.book is not book:
+        venues, view = open_venues(state, symbol), view_of(state, book)
+        lot = state.instruments[symbol].lot_size
+        offer = best_offer(buying, view.quotes, venues, lot) if len(venues) > 1 else None
+        top = tops[symbol] = Top(book, offer, view.bid, view.ask)
+    return top
+
+
+def _ranking(state: State, book: ConsolidatedBook, approved: RiskApproved) -> list[Offer]:
+    """All offers in the order in which they are taken, likewise."""
+    top = top_of(state, book, approved.side is _BUY)
+    if top.ranking is None:
+        quotes, lot = view_of(state, book).quotes, state.instruments[book.symbol].lot_size
+        top.ranking = ranked(approved.side, quotes, open_venues(state, book.symbol), lot)
+    return top.ranking
+
+
+def _route_over(
+    state: State,
+    order_id: str,
+    approved: RiskApproved,
+    book: ConsolidatedBook | None,
+    refused: list[str],
+    now_ns: int,
+    out: Decision,
+) -> bool:
+    """`route` for what the first offer does not cover, or that has been to venues before."""
     venues = eligible_venues(state, approved.symbol, refused)
     lot = state.instruments[approved.symbol].lot_size
-    book = market.book(approved.symbol)
     if book is None:
         plan = plan_route(approved, None, venues, lot)
     else:
         view = view_of(state, book)
-        best = view.best_of(venues, lot, approved.side is _BUY) if len(venues) > 1 else None
-        if best is not None and covers(best, approved):
-            plan = plan_at(approved, best, view.bid, view.ask)
-        else:
-            known = offers(approved, view.quotes, venues, lot) if best is not None else None
-            plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot, taken=known)
+        ranking = None if refused else _ranking(state, book, approved)
+        plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot, ranking=ranking)
     if not plan.legs:
         return False
-    children = []
-    for number, leg in enumerate(plan.legs):
-        child_id = out.venue_id(number)
-        children.append(
-            ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
-        )
-    out.events.append(
-        OrderRouted(order_id, tuple(children), plan.reason, plan.best_bid, plan.best_ask, now_ns)
-    )
+    children = children_of(plan, out)
+    out.events.append(OrderRouted(order_id, children, plan.reason, plan.best_bid, plan.best_ask, now_ns))
     return True
 
 

@@ -65,14 +65,20 @@ def smart_route(
         out.add(_scored(ask, plan, order_id, name, now_ns))
     if routing.breakers:
         _probe(routing, plan, order_id, now_ns, out)
+    children = children_of(plan, out)
+    out.add(ev.OrderRouted(order_id, children, plan.reason, plan.best_bid, plan.best_ask, now_ns))
+    return True
+
+
+def children_of(plan: RoutePlan, out: Decision) -> tuple[ev.ChildOrder, ...]:
+    """The venue orders of a plan, for an OrderRouted that is added next."""
     children = []
     for number, leg in enumerate(plan.legs):
         child_id = out.venue_id(number)
         children.append(
             ev.ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
         )
-    out.add(ev.OrderRouted(order_id, tuple(children), plan.reason, plan.best_bid, plan.best_ask, now_ns))
-    return True
+    return tuple(children)
 
 
 def _scored(ask: RouteRequest, plan: RoutePlan, order_id: str, name: str, now_ns: int) -> re.RouteScored:

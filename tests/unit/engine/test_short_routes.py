@@ -1,0 +1,141 @@
+"""The short way of routing, over what is remembered of a book, ends where the plan over all offers does."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qtinfra.core.commands import Inbound, SetReference, SetVenueStatus, StartEpoch
+from qtinfra.core.decimals import exact
+from qtinfra.core.decisions import RiskApproved
+from qtinfra.core.events import OrderRouted
+from qtinfra.core.extended_models import VenueStatus
+from qtinfra.core.market import NO_MARKET, ConsolidatedBook, RecordedMarket, VenueQuote
+from qtinfra.core.models import OrderSide, TimeInForce
+from qtinfra.engine.decide.decision import Decision
+from qtinfra.engine.decide.routing import eligible_venues, route
+from qtinfra.engine.kernel import Kernel
+from qtinfra.engine.state import State
+from qtinfra.router.sor import plan_over, ranked
+from tests.support.builders import (
+    BUY,
+    DAY,
+    FOK,
+    IOC,
+    SELL,
+    START_NS,
+    SYMBOL,
+    approved,
+    dec,
+    instrument,
+    quote,
+    values,
+    venue,
+)
+
+pytestmark = pytest.mark.unit
+
+MICS = ("XNAS", "XNYS", "BATS")
+sizes = st.integers(0, 300)
+levels = st.lists(st.tuples(st.integers(4_990, 5_010), sizes), max_size=3, unique_by=lambda item: item[0])
+orders = st.builds(
+    approved,
+    st.integers(1, 400),
+    st.none() | st.integers(4_985, 5_015).map(lambda cents: Decimal(cents) / 100),
+    st.sampled_from([BUY, SELL]),
+    st.sampled_from([DAY, DAY, IOC, FOK]),
+    st.sampled_from([0, 0, 0, 5]),
+)
+
+
+def stage(fees: tuple[str, ...], lot: int, mics: tuple[str, ...] = MICS) -> State:
+    kernel = Kernel(State())
+    venues = tuple(venue(mic, dec(fee)) for mic, fee in zip(mics, fees, strict=True))
+    kernel.execute(Inbound(StartEpoch(1)), 1, NO_MARKET)
+    reference = SetReference((instrument(venues=mics, lot=lot),), (), venues)
+    kernel.execute(Inbound(reference), 1, NO_MARKET)
+    for mic in mics:
+        kernel.execute(Inbound(SetVenueStatus(mic, VenueStatus.CONNECTED)), 1, NO_MARKET)
+    return kernel.state
+
+
+def shown(mic: str, bids: list[tuple[int, int]], asks: list[tuple[int, int]], live: bool) -> VenueQuote:
+    best_bids = [(Decimal(cents) / 100, size) for cents, size in sorted(bids, reverse=True)]
+    return quote(mic, best_bids, [(Decimal(cents) / 100, size) for cents, size in sorted(asks)], live)
+
+
+def by_all_offers(
+    state: State, order: RiskApproved, book: ConsolidatedBook, refused: list[str]
+) -> tuple[object, ...]:
+    """What a plan over all offers, none of them remembered, comes to."""
+    venues, lot = eligible_venues(state, SYMBOL, refused), state.instruments[SYMBOL].lot_size
+    quotes = {item.venue: item for item in book.quotes if item.live}
+    bid, ask = book.touch()
+    everything = ranked(order.side, quotes, venues, lot)
+    plan = plan_over(order, quotes, bid, ask, venues, lot, ranking=everything)
+    legs = [
+        (leg.venue, leg.order_type, leg.tif, str(leg.qty), str(leg.price), str(leg.min_qty))
+        for leg in plan.legs
+    ]
+    return legs, plan.reason, plan.best_bid, plan.best_ask
+
+
+def as_routed(
+    state: State, order: RiskApproved, book: ConsolidatedBook, refused: list[str]
+) -> tuple[object, ...]:
+    out = Decision(state)
+    assert route(state, "order", order, refused, START_NS, RecordedMarket((book,)), out)
+    routed = out.events[-1]
+    assert isinstance(routed, OrderRouted)
+    legs = [
+        (leg.venue, leg.order_type, leg.tif, str(leg.qty), str(leg.price), str(leg.min_qty))
+        for leg in routed.children
+    ]
+    assert len({leg.child_id for leg in routed.children}) == len(legs)
+    return legs, routed.reason, routed.best_bid, routed.best_ask
+
+
+@given(
+    st.lists(orders, min_size=1, max_size=6),
+    st.tuples(*[st.tuples(levels, levels, st.sampled_from([True, True, True, False]))] * 3),
+    st.tuples(*[st.sampled_from(["-0.002", "0", "0.003"])] * 3),
+    st.sampled_from([1, 10]),
+    st.sampled_from([[], [], ["XNAS"], ["XNAS", "XNYS"]]),
+)
+def test_every_order_is_routed_as_over_all_offers(
+    placed: list[RiskApproved],
+    displayed: tuple[tuple[list[tuple[int, int]], list[tuple[int, int]], bool], ...],
+    fees: tuple[str, ...],
+    lot: int,
+    refused: list[str],
+) -> None:
+    with exact():
+        state = stage(fees, lot)
+        quotes = tuple(shown(mic, *found) for mic, found in zip(MICS, displayed, strict=True))
+        book = ConsolidatedBook(SYMBOL, quotes)
+        for order in placed:  # the later ones find the book remembered
+            expected = by_all_offers(state, order, book, refused)
+            assert as_routed(state, order, book, refused) == expected
+
+
+@pytest.mark.parametrize(
+    ("qty", "price", "side", "tif", "venue_tif", "reason"),
+    [
+        (100, "50.01", BUY, DAY, IOC, "sweep 1"),
+        (101, "50.01", BUY, DAY, DAY, "sweep 1, rest 1 at XNAS"),
+        (100, "50.00", BUY, DAY, DAY, "post at XNAS"),
+        (100, "49.99", SELL, IOC, IOC, "sweep 1"),
+        (100, "50.01", BUY, FOK, FOK, "in one piece"),
+    ],
+)
+def test_an_order_that_the_first_offer_covers_goes_there_at_once_and_no_other_does(
+    qty: int, price: str, side: OrderSide, tif: TimeInForce, venue_tif: TimeInForce, reason: str
+) -> None:
+    with exact():
+        state = stage(("0", "0.003"), 1, MICS[:2])
+        book = ConsolidatedBook(SYMBOL, (shown("XNAS", [(4_999, 100)], [(5_001, 100)], True),))
+        order = approved(qty, price, side, tif)
+        legs, why, *_ = as_routed(state, order, book, [])
+        assert values(why, legs) == values(reason, by_all_offers(state, order, book, [])[0])
+        assert isinstance(legs, list) and legs[-1][2] is venue_tif
