@@ -94,11 +94,14 @@ class RecordedMarket:
         return self._books.get(symbol)
 
 
-class RecordingMarket(msgspec.Struct, gc=False):
-    """Passes books through from another view and keeps those that were asked for, by symbol."""
+class RecordingMarket:
+    """Passes books through from another view and keeps those that were asked for, by symbol, in `used`."""
 
-    source: MarketView
-    used: dict[str, ConsolidatedBook] = {}
+    __slots__ = ("source", "used")
+
+    def __init__(self, source: MarketView) -> None:
+        self.source = source
+        self.used: dict[str, ConsolidatedBook] = {}
 
     def book(self, symbol: str) -> ConsolidatedBook | None:
         known = self.used.get(symbol)
@@ -112,14 +115,6 @@ class RecordingMarket(msgspec.Struct, gc=False):
         """The book without keeping it: who then decides something asks for it by `book` as well."""
         known = self.used.get(symbol)
         return known if known is not None else self.source.book(symbol)
-
-    def take(self) -> tuple[ConsolidatedBook, ...]:
-        """The books used since the last call."""
-        if not self.used:
-            return ()
-        used = tuple(self.used.values())
-        self.used = {}
-        return used
 
 
 def peek(market: MarketView, symbol: str) -> ConsolidatedBook | None:

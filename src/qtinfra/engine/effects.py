@@ -6,7 +6,7 @@ and they are not recovered by sending again: after a crash the venue is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -44,9 +44,10 @@ _EXEC_PENDING_NEW = ExecType.PENDING_NEW
 _EXEC_TRADE = ExecType.TRADE
 
 
-_CENT = Decimal("0.01")
-#: Prices come again and again: their written form is remembered.
-_written_price = lru_cache(maxsize=4096)(canonical)
+@lru_cache(maxsize=4096)
+def _written_price(text: str) -> Decimal:
+    """A price in its one written form. Prices come again and again, and a text is found faster than a number."""
+    return canonical(Decimal(text))
 
 
 def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
@@ -126,37 +127,6 @@ def _news(order: Order, exec_type: ExecType, code: str, venue: str) -> Execution
     )  # fmt: skip
 
 
-def _trade(order: Order, event: ev.OrderFilled) -> ExecutionReport:
-    """`execution_report` of an execution, without keywords: they cost."""
-    qty, cum_qty, status, last_px = order.qty, order.cum_qty, order.status, event.px
-    if event.qty == cum_qty and last_px.same_quantum(_CENT):
-        avg_px = _written_price(last_px)  # the one execution's price, and no digit of it to round
-    else:
-        avg_px = average(order.notional, cum_qty)
-    return ExecutionReport(
-        order.account,
-        order.order_id,
-        order.cl_ord_id,
-        "",
-        _EXEC_TRADE,
-        "2" if status is _FILLED else fix_status(order),
-        status,
-        qty,
-        cum_qty,
-        ZERO if cum_qty >= qty or order.closed is not None else qty - cum_qty,
-        avg_px,
-        event.qty,
-        last_px,
-        event.exec_id,
-        "",
-        None,
-        "",
-        "late fill" if event.late else "",
-        order.symbol,
-        event.venue,
-    )
-
-
 def _no_such_order(account: str, cl_ord_id: str) -> ExecutionReport:
     return _nothing(
         account, cl_ord_id, ExecType.ORDER_STATUS, REJ_UNKNOWN_ORDER, "unknown_order", "unknown order"
@@ -188,11 +158,11 @@ def _nothing(
 # --- client orders ---------------------------------------------------------------------------------------
 
 
-def _accepted(state: State, event: ev.OrderAccepted) -> list[Effect]:
+def _accepted(state: State, event: ev.OrderAccepted) -> Sequence[Effect]:
     order = state.orders[event.order_id]
     if order.acked:
-        return [_news(order, _EXEC_NEW, "0", "")]
-    return [_news(order, _EXEC_PENDING_NEW, "A", "")]
+        return (_news(order, _EXEC_NEW, "0", ""),)
+    return (_news(order, _EXEC_PENDING_NEW, "A", ""),)
 
 
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
@@ -222,7 +192,7 @@ def _command_refused(state: State, event: ev.CommandRefused) -> list[Effect]:
     return [_nothing(event.account, event.cl_ord_id, ExecType.REJECTED, REJ_OTHER, event.code, event.text)]
 
 
-def _routed(state: State, event: ev.OrderRouted) -> list[Effect]:
+def _routed(state: State, event: ev.OrderRouted) -> Sequence[Effect]:
     order = state.orders[event.order_id]
     if order.special is not None:
         known = state.accounts[order.account]
@@ -233,21 +203,26 @@ def _routed(state: State, event: ev.OrderRouted) -> list[Effect]:
     mode = account.policies.self_match
     if mode:
         return [special_order(order, NO_TERMS, child, account.firm, mode) for child in event.children]
-    return [
-        VenueNewOrder(
-            child.venue,
-            child.child_id,
-            order.symbol,
-            order.side,
-            child.order_type,
-            child.tif,
-            child.qty,
-            child.price,
-            child.min_qty,
-            order.account,
-        )
-        for child in event.children
-    ]
+    children = event.children
+    if len(children) == 1:
+        return (_sent(order, children[0]),)
+    return [_sent(order, child) for child in children]
+
+
+def _sent(order: Order, child: ev.ChildOrder) -> VenueNewOrder:
+    """A plain child as its venue gets it."""
+    return VenueNewOrder(
+        child.venue,
+        child.child_id,
+        order.symbol,
+        order.side,
+        child.order_type,
+        child.tif,
+        child.qty,
+        child.price,
+        child.min_qty,
+        order.account,
+    )
 
 
 def _cancel_requested(state: State, event: ev.CancelRequested) -> list[Effect]:
@@ -425,17 +400,51 @@ def _peg_repriced(state: State, event: sp.PegRepriced) -> list[Effect]:
 # --- children and executions -----------------------------------------------------------------------------
 
 
-def _child_acked(state: State, event: ev.ChildAcked) -> list[Effect]:
+def _child_acked(state: State, event: ev.ChildAcked) -> Sequence[Effect]:
     if not event.first:
-        return []
+        return ()
     order = state.orders[event.order_id]
     if order.status is _ROUTED and not order.cum_qty:
-        return [_news(order, _EXEC_NEW, "0", event.venue)]
-    return [execution_report(order, _EXEC_NEW, venue=event.venue)]
+        return (_news(order, _EXEC_NEW, "0", event.venue),)
+    return (execution_report(order, _EXEC_NEW, venue=event.venue),)
 
 
-def _filled(state: State, event: ev.OrderFilled) -> list[Effect]:
-    return [_trade(state.orders[event.order_id], event)]
+def _filled(state: State, event: ev.OrderFilled) -> Sequence[Effect]:
+    """`execution_report` of an execution, without keywords: they cost."""
+    order = state.orders[event.order_id]
+    status, cum_qty, last_px = order.status, order.cum_qty, event.px
+    if status is _FILLED:
+        code, leaves_qty = "2", ZERO
+    else:
+        code, leaves_qty = fix_status(order), order.leaves_qty
+    text = str(last_px)
+    if event.qty == cum_qty and text[-3:-2] == ".":
+        avg_px = _written_price(text)  # the one execution's price, and no digit of it to round
+    else:
+        avg_px = average(order.notional, cum_qty)
+    report = ExecutionReport(
+        order.account,
+        order.order_id,
+        order.cl_ord_id,
+        "",
+        _EXEC_TRADE,
+        code,
+        status,
+        order.qty,
+        cum_qty,
+        leaves_qty,
+        avg_px,
+        event.qty,
+        last_px,
+        event.exec_id,
+        "",
+        None,
+        "",
+        "late fill" if event.late else "",
+        order.symbol,
+        event.venue,
+    )
+    return (report,)
 
 
 def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:
@@ -519,7 +528,7 @@ def _algo_finished(state: State, event: al.AlgoFinished) -> list[Effect]:
 
 
 #: By kind of event; a kind that is missing makes nothing leave.
-EFFECTS: dict[type, Callable[[State, Any], list[Effect]]] = {
+EFFECTS: dict[type, Callable[[State, Any], Sequence[Effect]]] = {
     ev.OrderAccepted: _accepted,
     ev.OrderRejected: _rejected,
     ev.DuplicateRefused: _duplicate_refused,

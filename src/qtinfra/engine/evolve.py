@@ -5,7 +5,7 @@ An event that does not fit the state breaks an invariant and stops the shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -38,7 +38,7 @@ from qtinfra.engine.state import State
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 
 #: What an event of a kind makes leave, with the state after it.
-Seen = Mapping[type, Callable[[State, Any], list[Effect]]]
+Seen = Mapping[type, Callable[[State, Any], Sequence[Effect]]]
 
 
 def evolve(state: State, event: Any) -> None:
@@ -65,8 +65,10 @@ def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect
     Raises:
         InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
     """
-    tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
-    seq = state.seq
+    if not events:
+        return
+    tables, packing, closing = state.tables, state.packing, state.closing
+    full = packing.keep + packing.block
     for event in events:
         kind = type(event)
         tables.writing = True
@@ -74,11 +76,12 @@ def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect
         if state.routing is not None:
             note_routing(state, state.routing, event)
         tables.writing = False
-        state.seq = seq = seq + 1
-        if kind in seen:
-            effects += seen[kind](state, event)
+        leaves = seen.get(kind)
+        if leaves is not None:
+            effects += leaves(state, event)
         if len(closing) >= full:
             pack_closed(state)
+    state.seq += len(events)
 
 
 # --- shared ----------------------------------------------------------------------------------------------

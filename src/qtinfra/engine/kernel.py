@@ -13,11 +13,11 @@ import msgspec
 from qtinfra.core.commands import AnyCommand, Command, Inbound, RecordVenueReport, RecordVenueReports
 from qtinfra.core.decimals import EXACT, exact
 from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
-from qtinfra.core.market import MarketView, RecordedMarket, RecordingMarket
+from qtinfra.core.market import NO_MARKET, MarketView, RecordedMarket, RecordingMarket
 from qtinfra.core.ports import Happened
 from qtinfra.core.reports import Effect
 from qtinfra.core.strategies.registry import Registry
-from qtinfra.engine.decide import decide
+from qtinfra.engine.decide import DECIDE
 from qtinfra.engine.decide.algos import algo_aftermath
 from qtinfra.engine.decide.decision import Decision, FollowUp
 from qtinfra.engine.decide.lists import aftermath
@@ -61,17 +61,6 @@ class Outcome(msgspec.Struct, gc=False):
     events: list[AnyEvent]
 
 
-class _Work(msgspec.Struct, gc=False):
-    """What executing one command gathers; `first` is the sequence number of its first event."""
-
-    inbound: Inbound
-    now_ns: int
-    market: RecordingMarket
-    first: int
-    events: list[AnyEvent]
-    effects: list[Effect]
-
-
 class Kernel:
     """Applies commands to one shard's state, one after the other.
 
@@ -89,6 +78,7 @@ class Kernel:
     ) -> None:
         self.state = state
         self.context = EXACT.copy()
+        self._market = RecordingMarket(NO_MARKET)
         if strategies is not None:
             use_strategies(state, strategies)
         if routing is not None:
@@ -107,95 +97,115 @@ class Kernel:
             MemoryError: likewise, and nothing of the command is to be journaled: it may be tried again.
         """
         before = getcontext()
-        if before is self.context:
-            return self._execute(inbound, now_ns, RecordingMarket(market))
-        setcontext(self.context)
-        try:
-            return self._execute(inbound, now_ns, RecordingMarket(market))
-        finally:
-            setcontext(before)
-
-    def _execute(self, inbound: Inbound, now_ns: int, market: RecordingMarket) -> Outcome:
+        if before is not self.context:
+            setcontext(self.context)
+            try:
+                return self.execute(inbound, now_ns, market)
+            finally:
+                setcontext(before)
         state, command = self.state, inbound.command
-        work = _Work(inbound, now_ns, market, state.seq + 1, [], [])
+        recording = self._market
+        if recording.source is not market:
+            recording = self._market = RecordingMarket(market)
+        if recording.used:
+            recording.used = {}
+        first = state.seq + 1
+        events: list[AnyEvent] = []
+        effects: list[Effect] = []
         answers: Sequence[Answer] = ()
-        if type(command) is RecordVenueReports:
-            for report in command.reports:
-                self._perform(work, RecordVenueReport(report))
-        else:
-            answers = self._perform(work, command)
-            for answer in answers:
-                work.effects += effects_of_answer(state, answer)
-        entry = self._entry(work, work.events) if work.events else None
-        return Outcome(entry, work.effects, answers, state.seq, work.events)
-
-    def _perform(self, work: _Work, command: AnyCommand) -> Sequence[Answer]:
-        """Decide and apply a command, or one of several reports of a command, to its last follow-up."""
-        state, mark = self.state, len(work.events)
+        part: AnyCommand = command
         try:
-            decision = decide(state, command, work.now_ns, work.market)
+            if type(command) is RecordVenueReports:
+                for report in command.reports:
+                    part = RecordVenueReport(report)
+                    self._perform(part, now_ns, recording, events, effects)
+            else:
+                answers = self._perform(command, now_ns, recording, events, effects)
+        except MemoryError:
+            raise
+        except Exception as error:
+            events += self._quarantine(part, "evolve", error).events
+            last = self._entry(inbound, first, now_ns, recording, events)
+            raise KernelStoppedError(last, error) from error
+        if answers:
+            for answer in answers:
+                effects += effects_of_answer(state, answer)
+        entry = self._entry(inbound, first, now_ns, recording, events) if events else None
+        return Outcome(entry, effects, answers, state.seq, events)
+
+    def _entry(
+        self, inbound: Inbound, first: int, now_ns: int, market: RecordingMarket, events: list[AnyEvent]
+    ) -> Entry:
+        state, used = self.state, market.used
+        return Entry(
+            state.shard,
+            state.epoch,
+            first,
+            now_ns,
+            inbound.received_ns,
+            inbound.actor,
+            inbound.correlation_id,
+            inbound.command,
+            tuple(used.values()) if used else (),
+            tuple(events),
+        )
+
+    def _perform(
+        self,
+        command: AnyCommand,
+        now_ns: int,
+        market: RecordingMarket,
+        events: list[AnyEvent],
+        effects: list[Effect],
+    ) -> Sequence[Answer]:
+        """Decide and apply a command, or one of several reports of a command, to its last follow-up.
+
+        Its events join `events` when all of them have been applied. An exception means that one could not
+        be: the record that stops the shard keeps what was done before this command, or report, and
+        quarantines it; later reports of the record were never taken.
+        """
+        state = self.state
+        step = Decision(state)
+        try:
+            DECIDE[type(command)](state, command, now_ns, market, step)
         except MemoryError:
             raise  # the machine's fault, not the command's: a report that was passed over would be lost
         except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
-            decision = self._quarantine(command, "decide", error)
-        self._apply(work, command, mark, decision)
-        if decision.follow_ups:
-            self._follow_up(work, command, mark, list(decision.follow_ups))
-        return decision.answers
+            step = self._quarantine(command, "decide", error)
+        evolve_all(state, step.events, EFFECTS, effects)
+        if state.specials or state.algos.parents or state.routing is not None:
+            _look_after(state, step)
+        if step.follow_ups:
+            self._follow_up(command, now_ns, market, step, effects)
+        events += step.events
+        return step.answers
 
-    def _follow_up(self, work: _Work, command: AnyCommand, mark: int, follow_ups: list[FollowUp]) -> None:
-        state, steps = self.state, 0
+    def _follow_up(
+        self,
+        command: AnyCommand,
+        now_ns: int,
+        market: RecordingMarket,
+        begun: Decision,
+        effects: list[Effect],
+    ) -> None:
+        """Decide and apply the follow-ups of a step, theirs too; their events join the step's."""
+        state, steps, follow_ups = self.state, 0, list(begun.follow_ups)
         while follow_ups:
             steps += 1
             step = Decision(state)
             try:
                 if steps > MAX_STEPS:
                     raise RecursionError(f"more than {MAX_STEPS} follow-ups of one command")
-                follow_ups.pop(0)(state, work.now_ns, work.market, step)
+                follow_ups.pop(0)(state, now_ns, market, step)
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 - as above
                 step = self._quarantine(command, "follow-up", error)
                 follow_ups.clear()
-            self._apply(work, command, mark, step)
+            evolve_all(state, step.events, EFFECTS, effects)
+            _look_after(state, step)
+            begun.events += step.events
             follow_ups.extend(step.follow_ups)
-
-    def _apply(self, work: _Work, command: AnyCommand, mark: int, decision: Decision) -> None:
-        """Let events change the state, and have decided next what that calls for. When one cannot, the record
-        that stops the shard keeps what was done before this command, or report, and quarantines it; later
-        reports of the record were never taken.
-        """
-        state, events = self.state, decision.events
-        try:
-            evolve_all(state, events, EFFECTS, work.effects)
-        except MemoryError:
-            raise
-        except Exception as error:
-            poisoned = self._quarantine(command, "evolve", error).events
-            entry = self._entry(work, [*work.events[:mark], *poisoned])
-            raise KernelStoppedError(entry, error) from error
-        work.events += events
-        if state.specials:
-            aftermath(state, events, decision)
-        if state.algos.parents:
-            algo_aftermath(state, events, decision)
-        if state.routing is not None:
-            routing_aftermath(state, events, decision)
-
-    def _entry(self, work: _Work, events: list[AnyEvent]) -> Entry:
-        inbound = work.inbound
-        return Entry(
-            self.state.shard,
-            self.state.epoch,
-            work.first,
-            work.now_ns,
-            inbound.received_ns,
-            inbound.actor,
-            inbound.correlation_id,
-            inbound.command,
-            work.market.take(),
-            tuple(events),
-        )
 
     def _quarantine(self, command: Command, stage: str, error: Exception) -> Decision:
         """The record of a command that our own code failed on; what it concerns is frozen."""
@@ -208,6 +218,16 @@ class Kernel:
         else:
             decision.add(CommandQuarantined(stage, why, order_id, account))
         return decision
+
+
+def _look_after(state: State, step: Decision) -> None:
+    """Have decided next what the applied events of a step call for."""
+    if state.specials:
+        aftermath(state, step.events, step)
+    if state.algos.parents:
+        algo_aftermath(state, step.events, step)
+    if state.routing is not None:
+        routing_aftermath(state, step.events, step)
 
 
 def _concerned(state: State, command: Command) -> tuple[str, str]:

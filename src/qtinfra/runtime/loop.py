@@ -78,7 +78,11 @@ class ShardLoop(Generic[T]):
     def _compute(self, batch: list[Item[T]], frame: Frame[T]) -> None:
         execute, read_clock, market = self.kernel.execute, self.clock.now_ns, self.market
         for position, (inbound, token) in enumerate(batch):
-            now_ns = self._last_ns = max(self._last_ns, read_clock())
+            now_ns = read_clock()
+            if now_ns > self._last_ns:
+                self._last_ns = now_ns
+            else:
+                now_ns = self._last_ns
             try:
                 outcome = execute(inbound, now_ns, market)
             except KernelStoppedError as stopped:

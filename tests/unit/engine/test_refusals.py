@@ -308,7 +308,7 @@ def test_a_fault_in_deciding_a_new_order_is_journaled_and_freezes_the_account(
     desk = Desk(checked=False)
     desk.working("X", 100)
     with monkeypatch.context() as planted:
-        planted.setitem(decide_package._DECIDE, cmd.SubmitOrder, _broken)
+        planted.setitem(decide_package.DECIDE, cmd.SubmitOrder, _broken)
         (event,) = desk.new("Y").events
     assert isinstance(event, CommandQuarantined)
     assert (event.stage, event.account, event.order_id) == ("decide", ALPHA, "")
@@ -331,7 +331,7 @@ def test_a_fault_in_deciding_on_an_order_freezes_that_order_alone(monkeypatch: p
     desk = Desk(checked=False)
     desk.working("X", 100)
     with monkeypatch.context() as planted:
-        planted.setitem(decide_package._DECIDE, cmd.ReplaceOrder, _broken)
+        planted.setitem(decide_package.DECIDE, cmd.ReplaceOrder, _broken)
         (event,) = desk.replace("R", "X", qty=50).events
     assert isinstance(event, CommandQuarantined)
     assert event.order_id == desk.order().order_id
@@ -350,7 +350,7 @@ def test_a_fault_on_a_venue_report_freezes_its_order_and_moves_the_session_on(
     desk = Desk(checked=False)
     desk.new("X", 100)
     with monkeypatch.context() as planted:
-        planted.setitem(decide_package._DECIDE, cmd.RecordVenueReport, _broken)
+        planted.setitem(decide_package.DECIDE, cmd.RecordVenueReport, _broken)
         (event,) = desk.ack(desk.child()).events
     assert isinstance(event, CommandQuarantined)
     assert (event.order_id, event.venue, event.seq) == (desk.order().order_id, "XNAS", 1)

@@ -1,4 +1,4 @@
-"""Deciding: from state, command, time and market to events. Pure: it reads, and returns what shall happen."""
+"""Deciding: from state, command, time and market to events. Pure: it reads, and says what shall happen."""
 
 from __future__ import annotations
 
@@ -27,9 +27,13 @@ from qtinfra.engine.decide import (
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.state import State
 
+#: Reads the state, the command, UTC nanoseconds of the decision and what is known of the market (empty means
+#: stale), and adds events, in order, and answers (which change nothing) to a new decision. A refusal is an
+#: event. Nothing is changed; equal inputs give equal events.
 Decide = Callable[[State, Any, int, MarketView, Decision], None]
 
-_DECIDE: dict[type, Decide] = {
+#: What decides a command, by its kind.
+DECIDE: dict[type, Decide] = {
     cmd.SubmitOrder: submit.submit_order,
     cmd.ReplaceOrder: amend.replace_order,
     cmd.CancelOrder: amend.cancel_order,
@@ -76,23 +80,3 @@ _DECIDE: dict[type, Decide] = {
     cmd.SetMark: book_settings.set_mark,
     cmd.SetRetention: book_settings.set_retention,
 }
-
-
-def decide(state: State, command: cmd.AnyCommand, now_ns: int, market: MarketView) -> Decision:
-    """What the command causes. Nothing is changed; equal inputs give equal events.
-
-    Args:
-        state: the shard's state; read only.
-        command: what is asked.
-        now_ns: UTC nanoseconds of the decision.
-        market: what is known of the market; empty means stale.
-
-    Returns:
-        Events, in order, and answers (which change nothing). A refusal is an event.
-
-    Raises:
-        KeyError: no such kind of command.
-    """
-    decision = Decision(state)
-    _DECIDE[type(command)](state, command, now_ns, market, decision)
-    return decision

@@ -220,7 +220,7 @@ def _priced_at_limit(original: Any) -> Any:
 
 _Apply = Callable[[State, Any], None]
 _EVOLVE: dict[type, _Apply] = evolve._EVOLVE
-_DECIDE, _HANDLERS = decide_module._DECIDE, venue._HANDLERS
+_DECIDE, _HANDLERS = decide_module.DECIDE, venue._HANDLERS
 
 #: Name, fault id, what is wrong, how to plant it.
 BUGS: tuple[tuple[str, str, str, Plant], ...] = (

@@ -17,7 +17,7 @@ DECIDE_FAILS, EVOLVE_FAILS = "PD", "PE"
 @contextmanager
 def poisonous() -> Iterator[None]:
     """While it lasts, orders with such ids bring down the function that handles them."""
-    deciding, applying = decide._DECIDE[SubmitOrder], evolve._EVOLVE[OrderAccepted]
+    deciding, applying = decide.DECIDE[SubmitOrder], evolve._EVOLVE[OrderAccepted]
 
     def decide_order(state: Any, command: Any, now_ns: int, market: Any, out: Any) -> None:
         if command.cl_ord_id.startswith(DECIDE_FAILS):
@@ -29,10 +29,10 @@ def poisonous() -> Iterator[None]:
             raise ZeroDivisionError(f"poison: {event.cl_ord_id}")
         applying(state, event)
 
-    decide._DECIDE[SubmitOrder] = decide_order
+    decide.DECIDE[SubmitOrder] = decide_order
     evolve._EVOLVE[OrderAccepted] = accept
     try:
         yield
     finally:
-        decide._DECIDE[SubmitOrder] = deciding
+        decide.DECIDE[SubmitOrder] = deciding
         evolve._EVOLVE[OrderAccepted] = applying
