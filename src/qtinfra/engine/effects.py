@@ -46,7 +46,7 @@ _EXEC_TRADE = ExecType.TRADE
 
 @lru_cache(maxsize=4096)
 def _written_price(text: str) -> Decimal:
-    """A price in its one written form. Prices come again and again, and a text is found faster than a number."""
+    """A price in its one written form. Prices come again and again, and hashing a text is cheap."""
     return canonical(Decimal(text))
 
 

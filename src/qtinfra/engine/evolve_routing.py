@@ -127,14 +127,7 @@ def _follow(state: State, routing: RoutingState, child_id: str) -> None:
     counted.trials += 1
     counted.predicted_ppm += sent.full_ppm
     counted.filled += filled
-    _forget(routing, sent.venue)
-
-
-def _forget(routing: RoutingState, mic: str) -> None:
-    memo = routing.memo
-    for key in [key for key in memo.candidates if key[0] == mic]:
-        del memo.candidates[key]
-    memo.fields.clear()
+    routing.memo.forget(sent.venue)
 
 
 def _answered(state: State, routing: RoutingState, child_id: str, ts_ns: int, worked: bool) -> None:

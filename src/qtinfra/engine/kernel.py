@@ -19,7 +19,7 @@ from qtinfra.core.reports import Effect
 from qtinfra.core.strategies.registry import Registry
 from qtinfra.engine.decide import DECIDE
 from qtinfra.engine.decide.algos import algo_aftermath
-from qtinfra.engine.decide.decision import Decision, FollowUp
+from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
 from qtinfra.engine.effects import EFFECTS, effects_of_answer

@@ -12,7 +12,7 @@ from qtinfra.core.extended_models import KillScope
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.strategies.registry import BUILT_IN, Registry
 from qtinfra.engine.state import State
-from qtinfra.router.sor import Offer, VenueTerms
+from qtinfra.router.sor import Offer, Offers, VenueTerms
 from qtinfra.router.strategies import BUILT_IN_ROUTING, RoutingRegistry
 
 _KEY = "lookup"
@@ -24,22 +24,26 @@ class Top:
     """What an order on one side of a book meets first.
 
     Attributes:
-        offer: `router.sor.best_offer` over all open venues; None when all offers have to be looked at, or
-            when there is one venue only.
+        offers: what it takes from at all open venues.
+        offer: the best of them; None when all have to be looked at, or when there is one venue only.
         bid, ask: the touch of the live venues.
-        ranking: `router.sor.ranked` over all open venues, once it was asked for.
     """
 
-    __slots__ = ("ask", "bid", "book", "offer", "ranking")
+    __slots__ = ("ask", "bid", "book", "offer", "offers")
 
     def __init__(
-        self, book: ConsolidatedBook, offer: Offer | None, bid: Decimal | None, ask: Decimal | None
+        self,
+        book: ConsolidatedBook,
+        offers: Offers,
+        offer: Offer | None,
+        bid: Decimal | None,
+        ask: Decimal | None,
     ) -> None:
         self.book = book
+        self.offers = offers
         self.offer = offer
         self.bid = bid
         self.ask = ask
-        self.ranking: list[Offer] | None = None
 
 
 class Lookup:

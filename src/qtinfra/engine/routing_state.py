@@ -8,10 +8,11 @@ from functools import cached_property
 import msgspec
 
 from qtinfra.core.decimals import ZERO
+from qtinfra.core.market import VenueQuote
 from qtinfra.core.models import TimeInForce
 from qtinfra.core.routing import Activity, OrderProtection, RouteStyle, RoutingPolicy, VenueLimit
 from qtinfra.router.breaker import Breaker
-from qtinfra.router.scoring import Candidate, Field
+from qtinfra.router.scoring import Candidate, Field, Sight
 from qtinfra.router.stats import Tally
 
 
@@ -74,21 +75,57 @@ class Bin(msgspec.Struct, gc=False):
     filled: int = 0
 
 
-class RoutingMemo:
-    """Derived from the state, dropped when it changes: candidates by venue, fields by symbol."""
+class Outlook(msgspec.Struct, frozen=True, gc=False):
+    """What orders of one side in a symbol meet while nothing of it changes.
 
-    __slots__ = ("candidates", "fields", "protected", "styles")
+    Attributes:
+        fields: the memo's fields that `field` is one of: other ones when statistics have changed since.
+        quotes: those that `sight` is over.
+        collar: price units that a market order may go beyond the touch.
+    """
+
+    fields: dict[str, dict[TimeInForce, tuple[Decimal, Field]]]
+    tif: TimeInForce
+    tick: Decimal
+    quotes: dict[str, VenueQuote]
+    field: Field
+    sight: Sight
+    collar: Decimal
+
+
+class RoutingMemo:
+    """Derived from the state, dropped when it changes.
+
+    Attributes:
+        candidates: by venue, then symbol, then time in force, with the tick that they were made for.
+        fields: by symbol, then time in force, likewise; another dictionary after each change of a venue.
+        buys, sells: the last outlook by symbol.
+        oldest_ns: the oldest quote of the last quotes seen of a symbol.
+    """
+
+    __slots__ = ("buys", "candidates", "fields", "oldest_ns", "protected", "sells", "styles")
 
     def __init__(self) -> None:
-        self.candidates: dict[tuple[str, str, TimeInForce, Decimal], Candidate] = {}
-        self.fields: dict[tuple[str, TimeInForce, Decimal], Field] = {}
+        self.candidates: dict[str, dict[str, dict[TimeInForce, tuple[Decimal, Candidate]]]] = {}
+        self.fields: dict[str, dict[TimeInForce, tuple[Decimal, Field]]] = {}
+        self.buys: dict[str, Outlook] = {}
+        self.sells: dict[str, Outlook] = {}
+        self.oldest_ns: dict[str, tuple[dict[str, VenueQuote], int]] = {}
         self.protected: dict[str, tuple[str, ...]] = {}
         self.styles: dict[str, RouteStyle] | None = None
+
+    def forget(self, mic: str) -> None:
+        """The statistics of a venue have changed."""
+        self.candidates.pop(mic, None)
+        self.fields = {}
 
     def clear(self) -> None:
         """Policy or reference data has changed."""
         self.candidates.clear()
-        self.fields.clear()
+        self.fields = {}
+        self.buys.clear()
+        self.sells.clear()
+        self.oldest_ns.clear()
         self.protected.clear()
         self.styles = None
 

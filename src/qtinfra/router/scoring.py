@@ -12,7 +12,7 @@ from qtinfra.core.decisions import RiskApproved, RouteLeg, RoutePlan
 from qtinfra.core.market import VenueQuote
 from qtinfra.core.models import OrderSide, TimeInForce
 from qtinfra.core.routing import PPM, Activity, RouteStyle, VenueScore
-from qtinfra.router.sor import VenueTerms
+from qtinfra.router.sor import Offers, VenueTerms
 from qtinfra.router.stats import Chance
 
 _BUY = OrderSide.BUY
@@ -63,12 +63,14 @@ class Field(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         lit: all-in fees of those that display.
+        showing: the same, or of all when none displays.
         plain: whether all of them take everything in any quantity.
         rows: MIC, all-in fee of taking, chance to execute in full and delay: what a score is made of.
     """
 
     venues: tuple[Candidate, ...]
     lit: tuple[VenueTerms, ...]
+    showing: tuple[VenueTerms, ...]
     plain: bool
     by_mic: dict[str, Candidate]
     rows: tuple[tuple[str, Decimal, int, int], ...]
@@ -87,7 +89,51 @@ def field_of(venues: tuple[Candidate, ...]) -> Field:
         )
         for venue in venues
     )
-    return Field(venues, lit, all(venue.plain for venue in venues), by_mic, rows)
+    showing = lit or tuple(venue.fees for venue in venues)
+    return Field(venues, lit, showing, all(venue.plain for venue in venues), by_mic, rows)
+
+
+class Sight:
+    """What orders of one side meet in one book at the venues of a field, found once for all of them.
+
+    Attributes:
+        offers: what they take from.
+        reach: each venue's best displayed price, None without one, and its score for an order up to there.
+        farthest: the price that reaches all of the best ones; None when nothing is displayed.
+        scores: of the orders that reach it.
+    """
+
+    __slots__ = ("_buying", "farthest", "offers", "reach", "scores")
+
+    def __init__(
+        self, field: Field, quotes: dict[str, VenueQuote], buying: bool, lot: Decimal, by_price: bool
+    ) -> None:
+        self._buying = buying
+        self.offers = Offers(buying, quotes, field.showing, lot, by_price)
+        self.reach: list[tuple[Decimal | None, VenueScore]] = []
+        self.farthest: Decimal | None = None
+        for mic, fee, full_ppm, latency_us in field.rows:
+            best, price, cost = best_opposite(quotes.get(mic), buying), None, None
+            if best is not None:
+                price = best[0]
+                cost = price + fee if buying else price - fee
+                if self.farthest is None or (price > self.farthest if buying else price < self.farthest):
+                    self.farthest = price
+            self.reach.append((price, VenueScore(mic, cost, full_ppm, latency_us)))
+        self.scores = tuple(score for _, score in self.reach)
+
+    def scores_at(self, limit: Decimal | None) -> tuple[VenueScore, ...]:
+        """Every candidate's score for an order with this limit, in their order."""
+        farthest, buying = self.farthest, self._buying
+        if limit is None or farthest is None or (farthest <= limit if buying else farthest >= limit):
+            return self.scores
+        found = []
+        for price, score in self.reach:
+            if price is not None and (price > limit if buying else price < limit):
+                found.append(VenueScore(score.venue, None, score.fill_ppm, score.latency_us))
+            else:
+                found.append(score)
+        return tuple(found)
 
 
 class RouteRequest(msgspec.Struct, frozen=True, gc=False):
@@ -100,6 +146,7 @@ class RouteRequest(msgspec.Struct, frozen=True, gc=False):
         asked: venues without display that this order has asked before.
         lot, tick: units, price units. `collar`: price units that a market order may go beyond the touch.
         dark_min_qty: smallest execution accepted in the dark, units.
+        sight: what the order meets, where it is at hand already; it follows from the rest.
     """
 
     order: RiskApproved
@@ -114,6 +161,7 @@ class RouteRequest(msgspec.Struct, frozen=True, gc=False):
     protected: Collection[str] = ()
     asked: tuple[str, ...] = ()
     dark_min_qty: Decimal = ZERO
+    sight: Sight | None = None
 
 
 def best_opposite(quote: VenueQuote | None, buying: bool) -> tuple[Decimal, Decimal] | None:
@@ -164,19 +212,11 @@ def expectation(ask: RouteRequest, plan: RoutePlan) -> tuple[int, int]:
 
 def scores(ask: RouteRequest) -> tuple[VenueScore, ...]:
     """Every candidate's score, in their order."""
-    order, quotes = ask.order, ask.quotes
-    buying, limit = order.side is _BUY, order.price
-    found = []
-    for mic, fee, full_ppm, latency_us in ask.field.rows:
-        quote = quotes.get(mic) if quotes is not None else None
-        levels = () if quote is None else quote.asks if buying else quote.bids
-        cost = None
-        if levels:
-            price = levels[0][0]
-            if limit is None or (price <= limit if buying else price >= limit):
-                cost = price + fee if buying else price - fee
-        found.append(VenueScore(mic, cost, full_ppm, latency_us))
-    return tuple(found)
+    sight = ask.sight
+    if sight is None:
+        buying, by_price = ask.order.side is _BUY, bool(ask.protected)
+        sight = Sight(ask.field, ask.quotes or {}, buying, ask.lot, by_price)
+    return sight.scores_at(ask.order.price)
 
 
 def traded_through(ask: RouteRequest, legs: tuple[RouteLeg, ...]) -> str:

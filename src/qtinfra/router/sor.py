@@ -60,26 +60,26 @@ def plan_over(
     venues: tuple[VenueTerms, ...],
     lot: Decimal = ONE,
     by_price: bool = False,
-    ranking: Sequence[Offer] | None = None,
+    offers: Offers | None = None,
 ) -> RoutePlan:
     """`plan_route` over the live quotes by venue (None: there is no book) and their touch.
 
     Args:
         by_price: better displayed prices come first whatever they cost all in: none is traded through.
-        ranking: what `ranked` gives, where it is known already.
+        offers: what the order takes from, where it is at hand already.
     """
     if not venues:
         return RoutePlan((), "no venue")
     if len(venues) == 1:
         return RoutePlan((_whole(order, venues[0].mic),), "only venue", bid, ask)
-    if not quotes or not in_reach(order, bid, ask):
-        ranking = ()
-    elif ranking is None:
-        best = best_offer(order.side is _BUY, quotes, venues, lot, by_price)
+    ranking: Sequence[Offer] = ()
+    if quotes and in_reach(order, bid, ask):
+        if offers is None:
+            offers = Offers(order.side is _BUY, quotes, venues, lot, by_price)
+        best = offers.best()
         if best is not None and covers(best, order):
-            ranking = (best,)
-        else:
-            ranking = ranked(order.side, quotes, venues, lot, by_price)
+            return RoutePlan((_leg(order, best[4], ZERO + order.qty, best[2], False),), "sweep 1", bid, ask)
+        ranking = offers.ranking()
     if order.tif is _FOK or order.min_qty:
         return RoutePlan((_whole(order, deepest(within(order, ranking), venues)),), "in one piece", bid, ask)
     legs, reason = sweep(order, ranking, venues)
@@ -99,8 +99,41 @@ def _whole(order: RiskApproved, mic: str) -> RouteLeg:
 Offer = tuple[Decimal, int, Decimal, Decimal, str]
 
 
+class Offers:
+    """What one side takes from at some venues. It is found when it is asked for, and once: orders that meet
+    the same quotes share it. The arguments are those of `ranked`.
+    """
+
+    __slots__ = ("_best", "_facts", "_ranking", "_sought")
+
+    def __init__(
+        self,
+        buying: bool,
+        quotes: dict[str, VenueQuote],
+        venues: tuple[VenueTerms, ...],
+        lot: Decimal,
+        by_price: bool = False,
+    ) -> None:
+        self._facts = (buying, quotes, venues, lot, by_price)
+        self._best: Offer | None = None
+        self._sought = False
+        self._ranking: list[Offer] | None = None
+
+    def best(self) -> Offer | None:
+        """See `best_offer`."""
+        if not self._sought:
+            self._best, self._sought = best_offer(*self._facts), True
+        return self._best
+
+    def ranking(self) -> list[Offer]:
+        """See `ranked`."""
+        if self._ranking is None:
+            self._ranking = ranked(*self._facts)
+        return self._ranking
+
+
 def ranked(
-    side: OrderSide,
+    buying: bool,
     quotes: dict[str, VenueQuote],
     venues: tuple[VenueTerms, ...],
     lot: Decimal,
@@ -109,7 +142,6 @@ def ranked(
     """All displayed size that the side takes from, in whole lots, in the order in which it is taken: best
     all-in price first; at equal cost the listing order decides. `by_price` as in `plan_over`.
     """
-    buying = side is _BUY
     found: list[Offer] = []
     for rank, venue in enumerate(venues):
         mic, fee = venue.mic, venue.take_fee

@@ -70,14 +70,16 @@ class Sweep:
 
     def plan(self, ask: RouteRequest) -> RoutePlan:
         """See `RoutingStrategy.plan`."""
+        sight = ask.sight
         plan = plan_over(
             ask.order,
             ask.quotes,
             ask.bid,
             ask.ask,
-            ask.field.lit or tuple(venue.fees for venue in ask.field.venues),
+            ask.field.showing,
             ask.lot,
             bool(ask.protected),
+            sight.offers if sight is not None else None,
         )
         if ask.field.plain and not (ask.protected and (ask.order.tif is _FOK or ask.order.min_qty)):
             return plan
@@ -353,7 +355,7 @@ def _takeable(ask: RouteRequest) -> list[Offer]:
     if not ask.quotes:
         return []
     fees = tuple(venue.fees for venue in ask.field.venues if venue.takes and not venue.hidden)
-    return within(ask.order, ranked(ask.order.side, ask.quotes, fees, ask.lot, bool(ask.protected)))
+    return within(ask.order, ranked(ask.order.side is _BUY, ask.quotes, fees, ask.lot, bool(ask.protected)))
 
 
 def _rest(

@@ -9,15 +9,18 @@ from hypothesis import strategies as st
 from qtinfra.core.commands import Inbound, SetReference, SetVenueStatus, StartEpoch
 from qtinfra.core.decimals import exact
 from qtinfra.core.decisions import RiskApproved
-from qtinfra.core.events import OrderRouted
+from qtinfra.core.events import AnyEvent, OrderRouted
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.market import NO_MARKET, ConsolidatedBook, RecordedMarket, VenueQuote
 from qtinfra.core.models import OrderSide, TimeInForce
+from qtinfra.core.routing import Activity
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.routing import eligible_venues, route
 from qtinfra.engine.kernel import Kernel
+from qtinfra.engine.routing_state import RoutingState
 from qtinfra.engine.state import State
-from qtinfra.router.sor import plan_over, ranked
+from qtinfra.router.sor import Offer, Offers, plan_over
+from qtinfra.router.stats import Tally
 from tests.support.builders import (
     BUY,
     DAY,
@@ -37,16 +40,23 @@ from tests.support.builders import (
 pytestmark = pytest.mark.unit
 
 MICS = ("XNAS", "XNYS", "BATS")
-sizes = st.integers(0, 300)
-levels = st.lists(st.tuples(st.integers(4_990, 5_010), sizes), max_size=3, unique_by=lambda item: item[0])
+sizes = st.integers(1, 30).map(lambda tens: 10 * tens) | st.integers(0, 300)
+levels = st.lists(st.tuples(st.integers(4_997, 5_003), sizes), max_size=3, unique_by=lambda item: item[0])
 orders = st.builds(
     approved,
     st.integers(1, 400),
-    st.none() | st.integers(4_985, 5_015).map(lambda cents: Decimal(cents) / 100),
+    st.none() | st.integers(4_995, 5_005).map(lambda cents: Decimal(cents) / 100),
     st.sampled_from([BUY, SELL]),
     st.sampled_from([DAY, DAY, IOC, FOK]),
     st.sampled_from([0, 0, 0, 5]),
 )
+
+
+class Undivided(Offers):
+    """Offers whose best one is not told: a plan has to look at all of them."""
+
+    def best(self) -> Offer | None:
+        return None
 
 
 def stage(fees: tuple[str, ...], lot: int, mics: tuple[str, ...] = MICS) -> State:
@@ -72,8 +82,8 @@ def by_all_offers(
     venues, lot = eligible_venues(state, SYMBOL, refused), state.instruments[SYMBOL].lot_size
     quotes = {item.venue: item for item in book.quotes if item.live}
     bid, ask = book.touch()
-    everything = ranked(order.side, quotes, venues, lot)
-    plan = plan_over(order, quotes, bid, ask, venues, lot, ranking=everything)
+    everything = Undivided(order.side is BUY, quotes, venues, lot)
+    plan = plan_over(order, quotes, bid, ask, venues, lot, offers=everything)
     legs = [
         (leg.venue, leg.order_type, leg.tif, str(leg.qty), str(leg.price), str(leg.min_qty))
         for leg in plan.legs
@@ -139,3 +149,38 @@ def test_an_order_that_the_first_offer_covers_goes_there_at_once_and_no_other_do
         legs, why, *_ = as_routed(state, order, book, [])
         assert values(why, legs) == values(reason, by_all_offers(state, order, book, [])[0])
         assert isinstance(legs, list) and legs[-1][2] is venue_tif
+
+
+def scored(state: State, order: RiskApproved, book: ConsolidatedBook, refused: list[str]) -> list[AnyEvent]:
+    out = Decision(state)
+    route(state, "order", order, refused, START_NS, RecordedMarket((book,)), out)
+    return out.events
+
+
+@given(
+    st.lists(st.tuples(orders, st.integers(0, 1), st.sampled_from(["", "", *MICS])), min_size=1, max_size=8),
+    st.tuples(*[st.tuples(*[st.tuples(levels, levels, st.sampled_from([True, True, False]))] * 3)] * 2),
+    st.sampled_from([[], [], ["XNAS"]]),
+)
+def test_scored_routes_over_what_is_remembered_are_those_over_what_is_found_anew(
+    placed: list[tuple[RiskApproved, int, str]],
+    displayed: tuple[tuple[tuple[list[tuple[int, int]], list[tuple[int, int]], bool], ...], ...],
+    refused: list[str],
+) -> None:
+    """Between orders the book changes and a venue's statistics do."""
+    with exact():
+        state = stage(("0", "0.001", "0.003"), 1)
+        routing = state.routing = RoutingState()
+        books = [
+            ConsolidatedBook(SYMBOL, tuple(shown(mic, *found) for mic, found in zip(MICS, side, strict=True)))
+            for side in displayed
+        ]
+        for order, number, changed in placed:
+            if changed:
+                routing.record(changed).tallies.setdefault(Activity.TAKE, Tally()).missed += 1
+                routing.memo.forget(changed)
+            found = scored(state, order, books[number], refused)
+            kept = scored(state, order, books[number], refused)
+            routing.memo.clear()
+            state.risk.memo.books.clear()
+            assert found == kept == scored(state, order, books[number], refused)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from qtinfra.core.decisions import RoutePlan
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
-from qtinfra.router.sor import VenueTerms, covers, plan_over, plan_route, ranked, within
+from qtinfra.router.sor import Offer, Offers, VenueTerms, covers, plan_over, plan_route
 from tests.support.builders import BUY, DAY, FOK, IOC, SELL, SYMBOL, approved, dec, quote
 
 pytestmark = pytest.mark.unit
@@ -23,6 +23,13 @@ def book(*quotes: VenueQuote) -> ConsolidatedBook:
 
 def legs(plan: RoutePlan) -> list[tuple[str, str, int, str]]:
     return [(leg.venue, leg.tif.value, int(leg.qty), str(leg.price)) for leg in plan.legs]
+
+
+class Undivided(Offers):
+    """Offers whose best one is not told: a plan has to look at all of them."""
+
+    def best(self) -> Offer | None:
+        return None
 
 
 def test_without_a_venue_there_is_no_plan() -> None:
@@ -192,11 +199,12 @@ def test_the_best_offer_found_for_any_limit_leads_to_the_plan_over_all_offers(
         for venue, shown in zip(venues, sides, strict=True)
     }
     order = approved(qty * lot, None if cents is None else Decimal(cents) / 100, side, tif)
-    every = ranked(side, quotes, venues, dec(lot))
-    expected = plan_over(order, quotes, None, None, venues, dec(lot), ranking=every)
+    every = Undivided(side is BUY, quotes, venues, dec(lot))
+    expected = plan_over(order, quotes, None, None, venues, dec(lot), offers=every)
     assert plan_over(order, quotes, None, None, venues, dec(lot)) == expected
-    allowed = plan_over(order, quotes, None, None, venues, dec(lot), ranking=within(order, every))
-    assert allowed == expected
+    known = Offers(side is BUY, quotes, venues, dec(lot))
+    for _ in range(2):
+        assert plan_over(order, quotes, None, None, venues, dec(lot), offers=known) == expected
     bid, ask = book(*quotes.values()).touch()
     touched = plan_over(order, quotes, bid, ask, venues, dec(lot))
     assert (touched.legs, touched.reason) == (expected.legs, expected.reason)

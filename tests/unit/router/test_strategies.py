@@ -17,7 +17,9 @@ from qtinfra.router.costs import all_in, miss_penalty
 from qtinfra.router.scoring import (
     Candidate,
     RouteRequest,
+    Sight,
     activity_of,
+    best_opposite,
     expectation,
     field_of,
     scores,
@@ -128,6 +130,28 @@ def test_every_plan_sums_keeps_limit_and_rooms_and_trades_through_nothing(
     for leg in found.legs:
         venue = ask.field.by_mic[leg.venue]
         assert venue.markets or leg.order_type is not OrderType.MARKET
+
+
+@given(requests())
+def test_a_score_has_the_cost_of_the_best_price_within_the_limit_and_none_beyond_it(
+    ask: RouteRequest,
+) -> None:
+    buying, limit = ask.order.side is BUY, ask.order.price
+    with exact():
+        sight = Sight(ask.field, dict(ask.quotes or {}), buying, ask.lot, bool(ask.protected))
+        found = scores(ask)
+        assert scores(msgspec.structs.replace(ask, sight=sight)) == found
+        assert [score.venue for score in found] == [venue.mic for venue in ask.field.venues]
+        for venue, score in zip(ask.field.venues, found, strict=True):
+            best = best_opposite((ask.quotes or {}).get(venue.mic), buying)
+            within = best is not None and (
+                limit is None or (best[0] <= limit if buying else best[0] >= limit)
+            )
+            fee = venue.fees.take_fee
+            cost = None if best is None or not within else best[0] + fee if buying else best[0] - fee
+            assert score.all_in == cost
+        if ask.quotes is not None:
+            assert plan(SWEEP, msgspec.structs.replace(ask, sight=sight)) == plan(SWEEP, ask)
 
 
 @given(requests())

@@ -2,13 +2,20 @@
 
 import pytest
 
-from qtinfra.core.commands import AnyCommand, Inbound, OrderStatusRequest, SetReference, SetVenueStatus
+from qtinfra.core.commands import (
+    AnyCommand,
+    Inbound,
+    OrderStatusRequest,
+    SetReference,
+    SetVenueStatus,
+    SubmitOrder,
+)
 from qtinfra.core.events import AnyEvent, CommandQuarantined, OrderAccepted
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.market import NO_MARKET
 from qtinfra.core.reports import Effect, VenueNewOrder
 from qtinfra.engine import evolve as evolve_module
-from qtinfra.engine import kernel as kernel_module
+from qtinfra.engine.decide import DECIDE
 from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
@@ -108,7 +115,7 @@ def test_a_command_for_which_memory_ran_out_is_not_quarantined_so_that_it_may_co
 
     with monkeypatch.context() as patch:
         if stage == "decide":
-            patch.setattr(kernel_module, "decide", out_of_memory)
+            patch.setitem(DECIDE, SubmitOrder, out_of_memory)
         else:
             patch.setitem(evolve_module._EVOLVE, OrderAccepted, out_of_memory)
         frame: Frame[int] = Frame()

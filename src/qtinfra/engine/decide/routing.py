@@ -16,7 +16,7 @@ from qtinfra.engine.decide.risk_gate import reapprove, view_of
 from qtinfra.engine.decide.smart_routing import children_of, smart_route
 from qtinfra.engine.lookup import Top, lookup_of, open_venues
 from qtinfra.engine.state import State
-from qtinfra.router.sor import Offer, VenueTerms, best_offer, plan_over, plan_route, ranked
+from qtinfra.router.sor import Offers, VenueTerms, plan_over, plan_route
 
 # Members by name: looking them up in their class costs more than comparing them.
 _BUY = OrderSide.BUY
@@ -73,18 +73,10 @@ def top_of(state: State, book: ConsolidatedBook, buying: bool) -> Top:
     if top is None or top.book is not book:
         venues, view = open_venues(state, symbol), view_of(state, book)
         lot = state.instruments[symbol].lot_size
-        offer = best_offer(buying, view.quotes, venues, lot) if len(venues) > 1 else None
-        top = tops[symbol] = Top(book, offer, view.bid, view.ask)
+        offers = Offers(buying, view.quotes, venues, lot)
+        best = offers.best() if len(venues) > 1 else None
+        top = tops[symbol] = Top(book, offers, best, view.bid, view.ask)
     return top
-
-
-def _ranking(state: State, book: ConsolidatedBook, approved: RiskApproved) -> list[Offer]:
-    """All offers in the order in which they are taken, likewise."""
-    top = top_of(state, book, approved.side is _BUY)
-    if top.ranking is None:
-        quotes, lot = view_of(state, book).quotes, state.instruments[book.symbol].lot_size
-        top.ranking = ranked(approved.side, quotes, open_venues(state, book.symbol), lot)
-    return top.ranking
 
 
 def _route_over(
@@ -103,8 +95,8 @@ def _route_over(
         plan = plan_route(approved, None, venues, lot)
     else:
         view = view_of(state, book)
-        ranking = None if refused else _ranking(state, book, approved)
-        plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot, ranking=ranking)
+        known = None if refused else top_of(state, book, approved.side is _BUY).offers
+        plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot, offers=known)
     if not plan.legs:
         return False
     children = children_of(plan, out)

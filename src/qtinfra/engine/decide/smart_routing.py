@@ -19,11 +19,20 @@ from qtinfra.core.routing import SWEEP, Activity, RouteStyle, RoutingPolicy
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.risk_gate import view_of
 from qtinfra.engine.lookup import open_venues, routing_of
-from qtinfra.engine.routing_state import RoutingState, VenueRecord
+from qtinfra.engine.routing_state import Outlook, RoutingState, VenueRecord
 from qtinfra.engine.state import State
 from qtinfra.router.breaker import Breaker, BreakerPhase, cooldown_ns, failures_with, opens
 from qtinfra.router.costs import all_in
-from qtinfra.router.scoring import Candidate, Field, RouteRequest, expectation, field_of, scores, wrong_plan
+from qtinfra.router.scoring import (
+    Candidate,
+    Field,
+    RouteRequest,
+    Sight,
+    expectation,
+    field_of,
+    scores,
+    wrong_plan,
+)
 from qtinfra.router.sor import VenueTerms
 from qtinfra.router.stats import chance, percentile_ns
 from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST
@@ -111,7 +120,7 @@ def request(
     market: MarketView,
 ) -> RouteRequest:
     """What a strategy is asked: the order, the venues that may take it, and the fresh quotes."""
-    policy, symbol = routing.policy, approved.symbol
+    policy, symbol, buying = routing.policy, approved.symbol, approved.side is _BUY
     instrument = state.instruments[symbol]
     book = market.book(symbol)
     quotes, bid, offer = None, None, None
@@ -119,37 +128,56 @@ def request(
         view = view_of(state, book)
         quotes, bid, offer = view.quotes, view.bid, view.ask
         if policy.max_quote_age_ns:
-            quotes, bid, offer = _fresh(quotes, bid, offer, now_ns - policy.max_quote_age_ns)
+            oldest_ns = now_ns - policy.max_quote_age_ns
+            if _oldest_ns(routing, symbol, quotes) < oldest_ns:
+                quotes, bid, offer = _fresh(quotes, oldest_ns)
     px = approved.price
     if px is None:
-        px = (offer if approved.side is _BUY else bid) or state.reference_prices.get(symbol)
+        px = (offer if buying else bid) or state.reference_prices.get(symbol)
     ticks = instrument.ticks
     tick = ticks[0].tick if len(ticks) == 1 or px is None else instrument.tick_at(px)
+    protected = _protected(state, routing, symbol) if routing.rules else ()
+    asked = _asked(state, policy, order_id) if style.strategy == DARK_FIRST else ()
+    lot, least = instrument.lot_size, policy.dark_min_qty
+    if quotes is not None and _unhindered(state, routing, approved, refused, px):
+        outlooks = routing.memo.buys if buying else routing.memo.sells
+        seen = outlooks.get(symbol)
+        if (
+            seen is None
+            or seen.quotes is not quotes
+            or seen.fields is not routing.memo.fields
+            or seen.tif is not approved.tif
+            or seen.tick != tick
+        ):
+            field = _usual_field(state, routing, symbol, approved.tif, tick)
+            sight = Sight(field, quotes, buying, lot, bool(protected))
+            collar = tick * policy.market_collar_ticks
+            seen = Outlook(routing.memo.fields, approved.tif, tick, quotes, field, sight, collar)
+            outlooks[symbol] = seen
+        return RouteRequest(
+            approved, seen.field, style, quotes, bid, offer, lot, tick, seen.collar, protected, asked, least,
+            seen.sight,
+        )  # fmt: skip
+    field = _field(state, routing, approved, refused, px, tick, now_ns)
+    collar = tick * policy.market_collar_ticks
     return RouteRequest(
-        approved,
-        _field(state, routing, approved, refused, px, tick, now_ns),
-        style,
-        quotes,
-        bid,
-        offer,
-        instrument.lot_size,
-        tick,
-        tick * policy.market_collar_ticks,
-        _protected(state, routing, symbol) if routing.rules else (),
-        _asked(state, policy, order_id) if style.strategy == DARK_FIRST else (),
-        policy.dark_min_qty,
-    )
+        approved, field, style, quotes, bid, offer, lot, tick, collar, protected, asked, least
+    )  # fmt: skip
+
+
+def _oldest_ns(routing: RoutingState, symbol: str, quotes: dict[str, VenueQuote]) -> int:
+    """When the oldest of the quotes was given; 0 without any."""
+    known = routing.memo.oldest_ns.get(symbol)
+    if known is None or known[0] is not quotes:
+        oldest_ns = min((quote.ts_ns for quote in quotes.values()), default=0)
+        known = routing.memo.oldest_ns[symbol] = (quotes, oldest_ns)
+    return known[1]
 
 
 def _fresh(
-    quotes: dict[str, VenueQuote], bid: Decimal | None, ask: Decimal | None, oldest_ns: int
+    quotes: dict[str, VenueQuote], oldest_ns: int
 ) -> tuple[dict[str, VenueQuote], Decimal | None, Decimal | None]:
     """The quotes that are not too old, and their touch."""
-    for quote in quotes.values():
-        if quote.ts_ns < oldest_ns:
-            break
-    else:
-        return quotes, bid, ask
     fresh = {mic: quote for mic, quote in quotes.items() if quote.ts_ns >= oldest_ns}
     bids = [quote.bids[0][0] for quote in fresh.values() if quote.bids]
     asks = [quote.asks[0][0] for quote in fresh.values() if quote.asks]
@@ -180,6 +208,17 @@ def _asked(state: State, policy: RoutingPolicy, order_id: str) -> tuple[str, ...
 # --- candidates ------------------------------------------------------------------------------------------
 
 
+def _unhindered(
+    state: State, routing: RoutingState, approved: RiskApproved, refused: list[str], px: Decimal | None
+) -> bool:
+    """Whether no open venue stands back: none has refused the order, failed, or is near its limits."""
+    if refused:
+        return False
+    if routing.breakers and any(breaker.phase is not _CLOSED for breaker in routing.breakers.values()):
+        return False
+    return not routing.limits or _fits_everywhere(state, routing, approved, px)
+
+
 def _field(
     state: State,
     routing: RoutingState,
@@ -191,12 +230,7 @@ def _field(
 ) -> Field:
     """The venues that may take the order: open, not refused, not behind an open breaker, with their rooms."""
     symbol, tif = approved.symbol, approved.tif
-    plain = not refused
-    if routing.breakers and plain:
-        plain = all(breaker.phase is _CLOSED for breaker in routing.breakers.values())
-    if routing.limits and plain:
-        plain = _fits_everywhere(state, routing, approved, px)
-    if plain:
+    if _unhindered(state, routing, approved, refused, px):
         return _usual_field(state, routing, symbol, tif, tick)
     found = []
     for terms in open_venues(state, symbol):
@@ -215,13 +249,13 @@ def _field(
 
 def _usual_field(state: State, routing: RoutingState, symbol: str, tif: TimeInForce, tick: Decimal) -> Field:
     """All open venues, none of which stands back."""
-    key = (symbol, tif, tick)
-    known = routing.memo.fields.get(key)
-    if known is None:
+    fields = routing.memo.fields.setdefault(symbol, {})
+    known = fields.get(tif)
+    if known is None or known[0] != tick:
         venues = open_venues(state, symbol)
-        known = field_of(tuple(_candidate(state, routing, symbol, terms, tif, tick) for terms in venues))
-        routing.memo.fields[key] = known
-    return known
+        field = field_of(tuple(_candidate(state, routing, symbol, terms, tif, tick) for terms in venues))
+        known = fields[tif] = (tick, field)
+    return known[1]
 
 
 def _fits_everywhere(state: State, routing: RoutingState, approved: RiskApproved, px: Decimal | None) -> bool:
@@ -261,10 +295,10 @@ def _candidate(
     state: State, routing: RoutingState, symbol: str, terms: VenueTerms, tif: TimeInForce, tick: Decimal
 ) -> Candidate:
     """A venue as its statistics and reference data make it."""
-    key = (terms.mic, symbol, tif, tick)
-    known = routing.memo.candidates.get(key)
-    if known is not None:
-        return known
+    by_tif = routing.memo.candidates.setdefault(terms.mic, {}).setdefault(symbol, {})
+    known = by_tif.get(tif)
+    if known is not None and known[0] == tick:
+        return known[1]
     record, venue = routing.venues.get(terms.mic), state.venues[terms.mic]
     tallies = record.tallies if record is not None else {}
     delay_ns = percentile_ns(record.delays, 50) if record is not None else None
@@ -284,7 +318,7 @@ def _candidate(
         "LIMIT" in venue.order_types and tif in venue.time_in_force,
         "MARKET" in venue.order_types,
     )
-    routing.memo.candidates[key] = made
+    by_tif[tif] = (tick, made)
     return made
 
 
