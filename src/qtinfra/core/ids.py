@@ -20,30 +20,13 @@ def base36(number: int) -> str:
     return (_PAIRS[number] if number >= 36 else _DIGITS[number]) + text
 
 
-#: Shard, epoch, high digits of the sequence, and the head that they make.
+#: Shard, epoch, the first sequence that a head serves, and the head.
 _Head = tuple[int, int, int, str]
-_NO_HEAD: _Head = (-1, -1, -1, "")
 
 #: The head used last, of order ids and of venue ids. One item that is replaced as a whole, so that threads
 #: with shards of their own may share it.
-_order_heads = [_NO_HEAD]
-_venue_heads = [_NO_HEAD]
-
-
-def _order_head(shard: int, epoch: int, high: int) -> str:
-    """An order id without its last two digits; `high` is the sequence without its last eight bits."""
-    before = f"{shard << 32 | epoch:012x}"
-    after = f"{0b10 << 54 | high & 0x3FF_FFFF_FFFF:014x}"
-    text = f"{before[:8]}-{before[8:]}-8{high >> 42 & 0xFFF:03x}-{after[:4]}-{after[4:]}"
-    _order_heads[0] = (shard, epoch, high, text)
-    return text
-
-
-def _venue_head(shard: int, epoch: int, high: int) -> str:
-    """A venue id without the last two digits of its sequence, of which `high` are the others."""
-    text = f"{base36(shard)}-{base36(epoch)}-{base36(high)}"
-    _venue_heads[0] = (shard, epoch, high, text)
-    return text
+_order_heads: list[_Head] = [(-1, -1, 0, "")]
+_venue_heads: list[_Head] = [(-1, -1, 0, "")]
 
 
 def order_id(shard: int, epoch: int, seq: int) -> str:
@@ -52,21 +35,40 @@ def order_id(shard: int, epoch: int, seq: int) -> str:
     Layout: shard 16 bits, epoch 32, version, 12 high bits of the sequence, variant, 50 low bits. Ids of one
     epoch sort by sequence.
     """
-    last_shard, last_epoch, last_high, text = _order_heads[0]
-    high = seq >> 8
-    if high != last_high or epoch != last_epoch or shard != last_shard:
-        text = _order_head(shard, epoch, high)
-    return text + _HEX_PAIRS[seq & 255]
+    of_shard, of_epoch, first, head = _order_heads[0]
+    last = seq - first
+    if 0 <= last < 256 and epoch == of_epoch and shard == of_shard:
+        return head + _HEX_PAIRS[last]
+    return _order_head(shard, epoch, seq >> 8) + _HEX_PAIRS[seq & 255]
 
 
 def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:
     """A client order id for a venue (FIX 11): short, and new for every order, cancel and replace."""
-    last_shard, last_epoch, last_high, text = _venue_heads[0]
-    high = seq // 1296
-    if not high:
-        text = f"{base36(shard)}-{base36(epoch)}-{base36(seq)}"
-    else:
-        if high != last_high or epoch != last_epoch or shard != last_shard:
-            text = _venue_head(shard, epoch, high)
-        text += _PAIRS[seq - high * 1296]
-    return f"{text}-{base36(leg)}" if leg else text
+    of_shard, of_epoch, first, head = _venue_heads[0]
+    last = seq - first
+    if not (0 <= last < 1296 and epoch == of_epoch and shard == of_shard):
+        high, last = divmod(seq, 1296)
+        head = _venue_head(shard, epoch, high)
+    text = head + _PAIRS[last] if seq >= 1296 else head + base36(seq)
+    return of_leg(text, leg) if leg else text
+
+
+def of_leg(first: str, leg: int) -> str:
+    """The venue id of a later leg, from that of leg 0."""
+    return f"{first}-{_DIGITS[leg] if leg < 36 else base36(leg)}"
+
+
+def _order_head(shard: int, epoch: int, high: int) -> str:
+    """An order id without its last two digits; `high` is the sequence without its last eight bits."""
+    before = f"{shard << 32 | epoch:012x}"
+    after = f"{0b10 << 54 | high & 0x3FF_FFFF_FFFF:014x}"
+    head = f"{before[:8]}-{before[8:]}-8{high >> 42 & 0xFFF:03x}-{after[:4]}-{after[4:]}"
+    _order_heads[0] = (shard, epoch, high << 8, head)
+    return head
+
+
+def _venue_head(shard: int, epoch: int, high: int) -> str:
+    """A venue id without the last two digits of its sequence, of which `high` are the others."""
+    head = f"{base36(shard)}-{base36(epoch)}-{base36(high) if high else ''}"
+    _venue_heads[0] = (shard, epoch, high * 1296, head)
+    return head

@@ -114,6 +114,7 @@ class Kernel:
         effects: list[Effect] = []
         answers: Sequence[Answer] = ()
         part: AnyCommand = command
+        fault: Exception | None = None
         try:
             if type(command) is RecordVenueReports:
                 for report in command.reports:
@@ -123,21 +124,14 @@ class Kernel:
                 answers = self._perform(command, now_ns, recording, events, effects)
         except MemoryError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the record that stops the shard is made below
+            fault = error
             events += self._quarantine(part, "evolve", error).events
-            last = self._entry(inbound, first, now_ns, recording, events)
-            raise KernelStoppedError(last, error) from error
-        if answers:
-            for answer in answers:
-                effects += effects_of_answer(state, answer)
-        entry = self._entry(inbound, first, now_ns, recording, events) if events else None
-        return Outcome(entry, effects, answers, state.seq, events)
-
-    def _entry(
-        self, inbound: Inbound, first: int, now_ns: int, market: RecordingMarket, events: list[AnyEvent]
-    ) -> Entry:
-        state, used = self.state, market.used
-        return Entry(
+        for answer in answers:
+            effects += effects_of_answer(state, answer)
+        if not events:
+            return Outcome(None, effects, answers, state.seq, events)
+        entry = Entry(
             state.shard,
             state.epoch,
             first,
@@ -145,10 +139,13 @@ class Kernel:
             inbound.received_ns,
             inbound.actor,
             inbound.correlation_id,
-            inbound.command,
-            tuple(used.values()) if used else (),
+            command,
+            tuple(recording.used.values()) if recording.used else (),
             tuple(events),
         )
+        if fault is not None:
+            raise KernelStoppedError(entry, fault) from fault
+        return Outcome(entry, effects, answers, state.seq, events)
 
     def _perform(
         self,

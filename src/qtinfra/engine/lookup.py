@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.extended_models import KillScope
-from qtinfra.core.market import ConsolidatedBook
+from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.strategies.registry import BUILT_IN, Registry
 from qtinfra.engine.state import State
 from qtinfra.router.sor import Offer, Offers, VenueTerms
@@ -26,22 +26,27 @@ class Top:
     Attributes:
         offers: what it takes from at all open venues.
         offer: the best of them; None when all have to be looked at, or when there is one venue only.
-        bid, ask: the touch of the live venues.
+        venues: those that are open.
+        quotes, bid, ask: of the live venues, and their touch.
     """
 
-    __slots__ = ("ask", "bid", "book", "offer", "offers")
+    __slots__ = ("ask", "bid", "book", "offer", "offers", "quotes", "venues")
 
     def __init__(
         self,
         book: ConsolidatedBook,
         offers: Offers,
         offer: Offer | None,
+        venues: tuple[VenueTerms, ...],
+        quotes: dict[str, VenueQuote],
         bid: Decimal | None,
         ask: Decimal | None,
     ) -> None:
         self.book = book
         self.offers = offers
         self.offer = offer
+        self.venues = venues
+        self.quotes = quotes
         self.bid = bid
         self.ask = ask
 
@@ -77,6 +82,13 @@ def lookup_of(state: State) -> Lookup:
     if found is None:
         found = state.__dict__[_KEY] = Lookup()
     return found
+
+
+def tops_of(state: State, buying: bool) -> dict[str, Top]:
+    """By symbol, what orders of one side met in the last book that was routed over."""
+    lookup = state.__dict__.get(_KEY) or lookup_of(state)
+    tops: dict[str, Top] = lookup.buys if buying else lookup.sells
+    return tops
 
 
 def open_venues(state: State, symbol: str) -> tuple[VenueTerms, ...]:

@@ -16,6 +16,7 @@ from qtinfra.router.sor import Offers, VenueTerms
 from qtinfra.router.stats import Chance
 
 _BUY = OrderSide.BUY
+_IOC = TimeInForce.IOC
 _IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
 
 
@@ -187,6 +188,8 @@ def chance_of(venue: Candidate, leg: RouteLeg, ask: RouteRequest) -> Chance:
     """What to expect of a leg."""
     if venue.hidden:
         return venue.dark
+    if leg.tif is _IOC:
+        return venue.take
     tries = activity_of(leg, ask.order.side is _BUY, ask.bid, ask.ask)
     if tries is Activity.TAKE:
         return venue.take

@@ -77,22 +77,24 @@ class ShardLoop(Generic[T]):
 
     def _compute(self, batch: list[Item[T]], frame: Frame[T]) -> None:
         execute, read_clock, market = self.kernel.execute, self.clock.now_ns, self.market
-        for position, (inbound, token) in enumerate(batch):
-            now_ns = read_clock()
-            if now_ns > self._last_ns:
-                self._last_ns = now_ns
-            else:
-                now_ns = self._last_ns
-            try:
-                outcome = execute(inbound, now_ns, market)
-            except KernelStoppedError as stopped:
-                frame.entries.append(stopped.entry)
-                frame.unknown.extend(item[1] for item in batch[position:])
-                frame.stopped = stopped
-                return
-            if outcome.entry is not None:
-                frame.entries.append(outcome.entry)
-            frame.results.append((outcome, token))
+        results, entries, last_ns = frame.results, frame.entries, self._last_ns
+        before = len(results)
+        try:
+            for inbound, token in batch:
+                now_ns = read_clock()
+                if now_ns > last_ns:
+                    last_ns = now_ns
+                outcome = execute(inbound, last_ns, market)
+                entry = outcome.entry
+                if entry is not None:
+                    entries.append(entry)
+                results.append((outcome, token))
+        except KernelStoppedError as stopped:
+            entries.append(stopped.entry)
+            frame.unknown.extend(item[1] for item in batch[len(results) - before :])
+            frame.stopped = stopped
+        finally:
+            self._last_ns = last_ns
 
     def append(self, frame: Frame[T]) -> None:
         """Make the frame durable.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.decisions import RiskApproved, RiskRefused
+from qtinfra.core.decisions import RiskApproved, RiskRefused, RoutePlan
 from qtinfra.core.events import ChildOrder, OrderRouted
+from qtinfra.core.ids import venue_cl_ord_id
 from qtinfra.core.market import ConsolidatedBook, MarketView
 from qtinfra.core.models import Order, OrderSide, OrderType, TimeInForce
 from qtinfra.core.routing import RouteStyle
@@ -14,7 +15,7 @@ from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import child_terms
 from qtinfra.engine.decide.risk_gate import reapprove, view_of
 from qtinfra.engine.decide.smart_routing import children_of, smart_route
-from qtinfra.engine.lookup import Top, lookup_of, open_venues
+from qtinfra.engine.lookup import Top, open_venues, tops_of
 from qtinfra.engine.state import State
 from qtinfra.router.sor import Offers, VenueTerms, plan_over, plan_route
 
@@ -49,54 +50,59 @@ def route(
     routing = state.routing
     if routing is not None:
         return smart_route(state, routing, order_id, approved, refused, style, now_ns, market, out)
-    book, qty = market.book(approved.symbol), approved.qty
+    symbol, qty = approved.symbol, approved.qty
+    book = market.book(symbol)
     if book is None or refused:
-        return _route_over(state, order_id, approved, book, refused, now_ns, out)
+        plan = _plan_anew(state, approved, book, refused)
+        return _add_plan(order_id, plan, now_ns, out)
     buying, price = approved.side is _BUY, approved.price
-    top = top_of(state, book, buying)
+    top = tops_of(state, buying).get(symbol)
+    if top is None or top.book is not book:
+        top = top_of(state, book, buying)
     offer = top.offer
-    if offer is None or qty > offer[3] or approved.tif is _FOK or approved.min_qty:
-        return _route_over(state, order_id, approved, book, refused, now_ns, out)
-    offered = offer[2]
-    if price is not None and (offered > price if buying else offered < price):
-        return _route_over(state, order_id, approved, book, refused, now_ns, out)
-    child = ChildOrder(out.venue_id(), offer[4], _LIMIT, _IOC, ZERO + qty, offered, ZERO)
+    if (
+        offer is None
+        or qty > offer[3]
+        or (price is not None and (offer[2] > price if buying else offer[2] < price))
+        or approved.tif is _FOK
+        or approved.min_qty
+    ):
+        lot = state.instruments[symbol].lot_size
+        plan = plan_over(approved, top.quotes, top.bid, top.ask, top.venues, lot, offers=top.offers)
+        return _add_plan(order_id, plan, now_ns, out)
+    child_id = venue_cl_ord_id(state.shard, state.epoch, state.seq + 1 + len(out.events))
+    child = ChildOrder(child_id, offer[4], _LIMIT, _IOC, ZERO + qty, offer[2], ZERO)
     out.events.append(OrderRouted(order_id, (child,), "sweep 1", top.bid, top.ask, now_ns))
     return True
 
 
 def top_of(state: State, book: ConsolidatedBook, buying: bool) -> Top:
     """What an order on this side meets first, found once for all that look at the same book."""
-    lookup, symbol = lookup_of(state), book.symbol
-    tops = lookup.buys if buying else lookup.sells
+    tops, symbol = tops_of(state, buying), book.symbol
     top = tops.get(symbol)
     if top is None or top.book is not book:
         venues, view = open_venues(state, symbol), view_of(state, book)
         lot = state.instruments[symbol].lot_size
         offers = Offers(buying, view.quotes, venues, lot)
         best = offers.best() if len(venues) > 1 else None
-        top = tops[symbol] = Top(book, offers, best, view.bid, view.ask)
+        top = tops[symbol] = Top(book, offers, best, venues, view.quotes, view.bid, view.ask)
     return top
 
 
-def _route_over(
-    state: State,
-    order_id: str,
-    approved: RiskApproved,
-    book: ConsolidatedBook | None,
-    refused: list[str],
-    now_ns: int,
-    out: Decision,
-) -> bool:
-    """`route` for what the first offer does not cover, or that has been to venues before."""
+def _plan_anew(
+    state: State, approved: RiskApproved, book: ConsolidatedBook | None, refused: list[str]
+) -> RoutePlan:
+    """The plan without a book, or for an order that has been to venues before."""
     venues = eligible_venues(state, approved.symbol, refused)
     lot = state.instruments[approved.symbol].lot_size
     if book is None:
-        plan = plan_route(approved, None, venues, lot)
-    else:
-        view = view_of(state, book)
-        known = None if refused else top_of(state, book, approved.side is _BUY).offers
-        plan = plan_over(approved, view.quotes, view.bid, view.ask, venues, lot, offers=known)
+        return plan_route(approved, None, venues, lot)
+    view = view_of(state, book)
+    return plan_over(approved, view.quotes, view.bid, view.ask, venues, lot)
+
+
+def _add_plan(order_id: str, plan: RoutePlan, now_ns: int, out: Decision) -> bool:
+    """Add the OrderRouted event of a plan; False when it has no legs."""
     if not plan.legs:
         return False
     children = children_of(plan, out)

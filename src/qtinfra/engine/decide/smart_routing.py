@@ -13,6 +13,7 @@ from qtinfra.core import routing_events as re
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import RiskApproved, RoutePlan
 from qtinfra.core.extended_models import VenueStatus
+from qtinfra.core.ids import of_leg
 from qtinfra.core.market import MarketView, VenueQuote
 from qtinfra.core.models import ChildStatus, OrderSide, TimeInForce
 from qtinfra.core.routing import SWEEP, Activity, RouteStyle, RoutingPolicy
@@ -81,9 +82,11 @@ def smart_route(
 
 def children_of(plan: RoutePlan, out: Decision) -> tuple[ev.ChildOrder, ...]:
     """The venue orders of a plan, for an OrderRouted that is added next."""
-    children = []
-    for number, leg in enumerate(plan.legs):
-        child_id = out.venue_id(number)
+    child_id = first = out.venue_id()
+    children: list[ev.ChildOrder] = []
+    for leg in plan.legs:
+        if children:
+            child_id = of_leg(first, len(children))
         children.append(
             ev.ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
         )
@@ -147,7 +150,7 @@ def request(
             or seen.quotes is not quotes
             or seen.fields is not routing.memo.fields
             or seen.tif is not approved.tif
-            or seen.tick != tick
+            or (seen.tick is not tick and seen.tick != tick)
         ):
             field = _usual_field(state, routing, symbol, approved.tif, tick)
             sight = Sight(field, quotes, buying, lot, bool(protected))
