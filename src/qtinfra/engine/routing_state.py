@@ -75,6 +75,29 @@ class Bin(msgspec.Struct, gc=False):
     filled: int = 0
 
 
+class Fresh(msgspec.Struct, frozen=True, gc=False):
+    """What is left of a symbol's quotes without the old ones, and its touch.
+
+    Attributes:
+        source: all of the quotes; `quotes` is the same object while none is old.
+        dropped_ns: the youngest of the old ones, -1 when there is none.
+        kept_ns: the oldest of the others, None when there is none.
+    """
+
+    source: dict[str, VenueQuote]
+    quotes: dict[str, VenueQuote]
+    bid: Decimal | None
+    ask: Decimal | None
+    dropped_ns: int
+    kept_ns: int | None
+
+    def holds(self, source: dict[str, VenueQuote], since_ns: int) -> bool:
+        """Whether these are the quotes of the source that are not older than `since_ns`."""
+        if self.source is not source or self.dropped_ns >= since_ns:
+            return False
+        return self.kept_ns is None or self.kept_ns >= since_ns
+
+
 class Outlook(msgspec.Struct, frozen=True, gc=False):
     """What orders of one side in a symbol meet while nothing of it changes.
 
@@ -84,7 +107,7 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
         collar: price units that a market order may go beyond the touch.
     """
 
-    fields: dict[str, dict[TimeInForce, tuple[Decimal, Field]]]
+    fields: dict[str, Field]
     tif: TimeInForce
     tick: Decimal
     quotes: dict[str, VenueQuote]
@@ -97,20 +120,20 @@ class RoutingMemo:
     """Derived from the state, dropped when it changes.
 
     Attributes:
-        candidates: by venue, then symbol, then time in force, with the tick that they were made for.
-        fields: by symbol, then time in force, likewise; another dictionary after each change of a venue.
+        candidates: by venue, then tick, time in force and symbol in one text.
+        fields: by tick, time in force and symbol likewise; another dictionary after each change of a venue.
         buys, sells: the last outlook by symbol.
-        oldest_ns: the oldest quote of the last quotes seen of a symbol.
+        fresh: the quotes that were not too old when a symbol was routed last.
     """
 
-    __slots__ = ("buys", "candidates", "fields", "oldest_ns", "protected", "sells", "styles")
+    __slots__ = ("buys", "candidates", "fields", "fresh", "protected", "sells", "styles")
 
     def __init__(self) -> None:
-        self.candidates: dict[str, dict[str, dict[TimeInForce, tuple[Decimal, Candidate]]]] = {}
-        self.fields: dict[str, dict[TimeInForce, tuple[Decimal, Field]]] = {}
+        self.candidates: dict[str, dict[str, Candidate]] = {}
+        self.fields: dict[str, Field] = {}
         self.buys: dict[str, Outlook] = {}
         self.sells: dict[str, Outlook] = {}
-        self.oldest_ns: dict[str, tuple[dict[str, VenueQuote], int]] = {}
+        self.fresh: dict[str, Fresh] = {}
         self.protected: dict[str, tuple[str, ...]] = {}
         self.styles: dict[str, RouteStyle] | None = None
 
@@ -125,7 +148,7 @@ class RoutingMemo:
         self.fields = {}
         self.buys.clear()
         self.sells.clear()
-        self.oldest_ns.clear()
+        self.fresh.clear()
         self.protected.clear()
         self.styles = None
 

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from qtinfra.core.events import AnyEvent, OrderRouted
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.market import NO_MARKET, ConsolidatedBook, RecordedMarket, VenueQuote
 from qtinfra.core.models import OrderSide, TimeInForce
-from qtinfra.core.routing import Activity
+from qtinfra.core.routing import Activity, RoutingPolicy
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.routing import eligible_venues, route
 from qtinfra.engine.kernel import Kernel
@@ -151,9 +152,15 @@ def test_an_order_that_the_first_offer_covers_goes_there_at_once_and_no_other_do
         assert isinstance(legs, list) and legs[-1][2] is venue_tif
 
 
-def scored(state: State, order: RiskApproved, book: ConsolidatedBook, refused: list[str]) -> list[AnyEvent]:
+def scored(
+    state: State,
+    order: RiskApproved,
+    book: ConsolidatedBook,
+    refused: list[str],
+    now_ns: int = START_NS,
+) -> list[AnyEvent]:
     out = Decision(state)
-    route(state, "order", order, refused, START_NS, RecordedMarket((book,)), out)
+    route(state, "order", order, refused, now_ns, RecordedMarket((book,)), out)
     return out.events
 
 
@@ -184,3 +191,27 @@ def test_scored_routes_over_what_is_remembered_are_those_over_what_is_found_anew
             routing.memo.clear()
             state.risk.memo.books.clear()
             assert found == kept == scored(state, order, books[number], refused)
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=12), st.tuples(*[st.integers(0, 40)] * 3))
+def test_quotes_that_are_remembered_as_fresh_are_those_that_are(
+    looks: list[int], given: tuple[int, ...]
+) -> None:
+    with exact():
+        state = stage(("0", "0.001", "0.003"), 1)
+        routing = state.routing = RoutingState(RoutingPolicy(max_quote_age_ns=10))
+        quotes = tuple(
+            msgspec.structs.replace(shown(mic, [], [(5_001 - number, 100)], True), ts_ns=ts_ns)
+            for number, (mic, ts_ns) in enumerate(zip(MICS, given, strict=True))
+        )
+        book = ConsolidatedBook(SYMBOL, quotes)
+        for now_ns in looks:
+            found = scored(state, approved(100, "50.01"), book, [], now_ns)
+            routed = found[-1]
+            assert isinstance(routed, OrderRouted)
+            asks = [quote.asks[0][0] for quote in quotes if quote.ts_ns >= now_ns - 10]
+            assert routed.best_ask == min(asks, default=None)
+            kept = dict(routing.memo.fresh)
+            routing.memo.clear()
+            assert scored(state, approved(100, "50.01"), book, [], now_ns) == found
+            routing.memo.fresh.update(kept)

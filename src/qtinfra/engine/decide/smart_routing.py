@@ -14,13 +14,14 @@ from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import RiskApproved, RoutePlan
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.ids import of_leg
-from qtinfra.core.market import MarketView, VenueQuote
+from qtinfra.core.market import MarketView
 from qtinfra.core.models import ChildStatus, OrderSide, TimeInForce
 from qtinfra.core.routing import SWEEP, Activity, RouteStyle, RoutingPolicy
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.risk_gate import view_of
 from qtinfra.engine.lookup import open_venues, routing_of
-from qtinfra.engine.routing_state import Outlook, RoutingState, VenueRecord
+from qtinfra.engine.risk_state import BookView
+from qtinfra.engine.routing_state import Fresh, Outlook, RoutingState, VenueRecord
 from qtinfra.engine.state import State
 from qtinfra.router.breaker import Breaker, BreakerPhase, cooldown_ns, failures_with, opens
 from qtinfra.router.costs import all_in
@@ -131,9 +132,11 @@ def request(
         view = view_of(state, book)
         quotes, bid, offer = view.quotes, view.bid, view.ask
         if policy.max_quote_age_ns:
-            oldest_ns = now_ns - policy.max_quote_age_ns
-            if _oldest_ns(routing, symbol, quotes) < oldest_ns:
-                quotes, bid, offer = _fresh(quotes, oldest_ns)
+            since_ns = now_ns - policy.max_quote_age_ns
+            fresh = routing.memo.fresh.get(symbol)
+            if fresh is None or not fresh.holds(quotes, since_ns):
+                fresh = routing.memo.fresh[symbol] = _fresh(view, since_ns)
+            quotes, bid, offer = fresh.quotes, fresh.bid, fresh.ask
     px = approved.price
     if px is None:
         px = (offer if buying else bid) or state.reference_prices.get(symbol)
@@ -168,23 +171,18 @@ def request(
     )  # fmt: skip
 
 
-def _oldest_ns(routing: RoutingState, symbol: str, quotes: dict[str, VenueQuote]) -> int:
-    """When the oldest of the quotes was given; 0 without any."""
-    known = routing.memo.oldest_ns.get(symbol)
-    if known is None or known[0] is not quotes:
-        oldest_ns = min((quote.ts_ns for quote in quotes.values()), default=0)
-        known = routing.memo.oldest_ns[symbol] = (quotes, oldest_ns)
-    return known[1]
-
-
-def _fresh(
-    quotes: dict[str, VenueQuote], oldest_ns: int
-) -> tuple[dict[str, VenueQuote], Decimal | None, Decimal | None]:
-    """The quotes that are not too old, and their touch."""
-    fresh = {mic: quote for mic, quote in quotes.items() if quote.ts_ns >= oldest_ns}
-    bids = [quote.bids[0][0] for quote in fresh.values() if quote.bids]
-    asks = [quote.asks[0][0] for quote in fresh.values() if quote.asks]
-    return fresh, max(bids, default=None), min(asks, default=None)
+def _fresh(view: BookView, since_ns: int) -> Fresh:
+    """The quotes that are not older than that, and their touch."""
+    times = [quote.ts_ns for quote in view.quotes.values()]
+    dropped_ns = max((ts_ns for ts_ns in times if ts_ns < since_ns), default=-1)
+    kept_ns = min((ts_ns for ts_ns in times if ts_ns >= since_ns), default=None)
+    if dropped_ns < 0:
+        return Fresh(view.quotes, view.quotes, view.bid, view.ask, dropped_ns, kept_ns)
+    quotes = {mic: quote for mic, quote in view.quotes.items() if quote.ts_ns >= since_ns}
+    bids = [quote.bids[0][0] for quote in quotes.values() if quote.bids]
+    asks = [quote.asks[0][0] for quote in quotes.values() if quote.asks]
+    bid, ask = max(bids, default=None), min(asks, default=None)
+    return Fresh(view.quotes, quotes, bid, ask, dropped_ns, kept_ns)
 
 
 def _protected(state: State, routing: RoutingState, symbol: str) -> tuple[str, ...]:
@@ -235,12 +233,12 @@ def _field(
     symbol, tif = approved.symbol, approved.tif
     if _unhindered(state, routing, approved, refused, px):
         return _usual_field(state, routing, symbol, tif, tick)
-    found = []
+    found, key = [], f"{tick} {tif} {symbol}"
     for terms in open_venues(state, symbol):
         breaker = routing.breakers.get(terms.mic)
         if terms.mic in refused or (breaker is not None and breaker.blocks(now_ns)):
             continue
-        venue = _candidate(state, routing, symbol, terms, tif, tick)
+        venue = _candidate(state, routing, key, terms, tif, tick)
         room = _room(state, routing, terms.mic, symbol, px) if terms.mic in routing.limits else None
         probe = breaker is not None and breaker.phase is not _CLOSED
         if room is not None or probe:
@@ -252,13 +250,14 @@ def _field(
 
 def _usual_field(state: State, routing: RoutingState, symbol: str, tif: TimeInForce, tick: Decimal) -> Field:
     """All open venues, none of which stands back."""
-    fields = routing.memo.fields.setdefault(symbol, {})
-    known = fields.get(tif)
-    if known is None or known[0] != tick:
+    fields, key = routing.memo.fields, f"{tick} {tif} {symbol}"
+    known = fields.get(key)
+    if known is None:
         venues = open_venues(state, symbol)
-        field = field_of(tuple(_candidate(state, routing, symbol, terms, tif, tick) for terms in venues))
-        known = fields[tif] = (tick, field)
-    return known[1]
+        known = fields[key] = field_of(
+            tuple(_candidate(state, routing, key, terms, tif, tick) for terms in venues)
+        )
+    return known
 
 
 def _fits_everywhere(state: State, routing: RoutingState, approved: RiskApproved, px: Decimal | None) -> bool:
@@ -295,13 +294,13 @@ def _restricted(venue: Candidate, room: Decimal | None, probe: bool) -> Candidat
 
 
 def _candidate(
-    state: State, routing: RoutingState, symbol: str, terms: VenueTerms, tif: TimeInForce, tick: Decimal
+    state: State, routing: RoutingState, key: str, terms: VenueTerms, tif: TimeInForce, tick: Decimal
 ) -> Candidate:
-    """A venue as its statistics and reference data make it."""
-    by_tif = routing.memo.candidates.setdefault(terms.mic, {}).setdefault(symbol, {})
-    known = by_tif.get(tif)
-    if known is not None and known[0] == tick:
-        return known[1]
+    """A venue as its statistics and reference data make it; `key` names tick, time in force and symbol."""
+    candidates = routing.memo.candidates.setdefault(terms.mic, {})
+    known = candidates.get(key)
+    if known is not None:
+        return known
     record, venue = routing.venues.get(terms.mic), state.venues[terms.mic]
     tallies = record.tallies if record is not None else {}
     delay_ns = percentile_ns(record.delays, 50) if record is not None else None
@@ -321,7 +320,7 @@ def _candidate(
         "LIMIT" in venue.order_types and tif in venue.time_in_force,
         "MARKET" in venue.order_types,
     )
-    by_tif[tif] = (tick, made)
+    candidates[key] = made
     return made
 
 
