@@ -60,7 +60,8 @@ def evolve(state: State, event: Any) -> None:
 
 
 def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect]) -> None:
-    """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says.
+    """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says. The
+    sequence advances when all have been applied.
 
     Raises:
         InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.

@@ -107,6 +107,19 @@ def test_order_ids_of_one_epoch_sort_by_sequence(seqs: list[int]) -> None:
     assert [order_id(3, 9, seq) for seq in sorted(seqs)] == sorted(order_id(3, 9, seq) for seq in seqs)
 
 
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), numbers, st.integers(0, 40)), max_size=12))
+def test_ids_are_of_their_place_whatever_ids_were_made_before(
+    places: list[tuple[int, int, int, int]],
+) -> None:
+    for shard, epoch, seq, leg in places:
+        for near in (seq, max(seq - 1, 0), seq):
+            whole = uuid.UUID(order_id(shard, epoch, near)).int
+            assert (whole >> 112, whole >> 80 & 0xFFFFFFFF) == (shard, epoch)
+            assert (whole >> 64 & 0xFFF) << 50 | whole & (1 << 50) - 1 == near
+            parts = venue_cl_ord_id(shard, epoch, near, leg).split("-")
+            assert [int(part, 36) for part in parts] == [shard, epoch, near, leg][: 4 if leg else 3]
+
+
 def test_venue_ids_are_short_base_36_and_differ_by_leg() -> None:
     ids = [venue_cl_ord_id(1, 40, 10**9, leg) for leg in range(40)]
     assert len(ids) == len({*ids})

@@ -12,7 +12,7 @@ from qtinfra.core.commands import (
 )
 from qtinfra.core.events import AnyEvent, CommandQuarantined, OrderAccepted
 from qtinfra.core.extended_models import VenueStatus
-from qtinfra.core.market import NO_MARKET
+from qtinfra.core.market import NO_MARKET, ConsolidatedBook, MarketView, RecordedMarket
 from qtinfra.core.reports import Effect, VenueNewOrder
 from qtinfra.engine import evolve as evolve_module
 from qtinfra.engine.decide import DECIDE
@@ -23,7 +23,7 @@ from qtinfra.infra.clock import ManualClock
 from qtinfra.journal.memory import MemoryJournal
 from qtinfra.runtime.inbox import Item
 from qtinfra.runtime.loop import Frame, ShardLoop
-from tests.support.builders import ALPHA, START_NS, account, instrument, submit, venue
+from tests.support.builders import ALPHA, START_NS, SYMBOL, account, instrument, quote, submit, venue
 
 pytestmark = pytest.mark.unit
 
@@ -122,6 +122,29 @@ def test_a_command_for_which_memory_ran_out_is_not_quarantined_so_that_it_may_co
         with pytest.raises(MemoryError, match=stage):
             loop.compute(batch(submit("A")), frame)
     assert (frame.entries, frame.results) == ([], [])
+
+
+def test_a_record_has_the_books_that_its_own_command_read_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = make_loop()
+    book = ConsolidatedBook(SYMBOL, (quote("XNAS", [(49, 100)], [(51, 100)]),))
+    loop.market = RecordedMarket((book,))
+
+    def read_and_run_out(
+        state: State, command: SubmitOrder, now_ns: int, market: MarketView, _: object
+    ) -> None:
+        assert market.book(SYMBOL) is book
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setitem(DECIDE, SubmitOrder, read_and_run_out)
+        with pytest.raises(MemoryError):
+            loop.compute(batch(submit("A")))
+    frame = loop.compute(batch(SetVenueStatus("XNAS", VenueStatus.DISCONNECTED), submit("A", price=50)))
+    loop.market = NO_MARKET
+    frame = loop.compute(batch(submit("B", price=50)), frame)
+    assert [entry.market for entry in frame.entries] == [(), (book,), ()]
 
 
 def test_a_command_that_breaks_the_state_ends_the_frame_with_its_quarantine(
