@@ -5,7 +5,7 @@ An event that does not fit the state breaks an invariant and stops the shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -59,8 +59,9 @@ def evolve(state: State, event: Any) -> None:
         pack_closed(state)
 
 
-def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect]) -> None:
-    """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says.
+def evolve_all(state: State, events: Iterable[Any], seen: Seen, effects: list[Effect]) -> None:
+    """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says. The
+    next event is asked for when the one before has been applied.
 
     Raises:
         InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.

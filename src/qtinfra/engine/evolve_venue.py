@@ -70,18 +70,18 @@ def _child_rejected(state: State, event: ev.ChildRejected) -> None:
 
 
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
-    if event.seq:
-        state.inbound[event.venue] = event.seq
-    order, child = state.orders[event.order_id], state.children[event.child_id]
-    qty, px = event.qty, event.px
-    value = qty * px
-    state.executions[event.key] = Execution(
-        event.key,
+    mic, seq, order_id, child_id, key = event.venue, event.seq, event.order_id, event.child_id, event.key
+    qty, px, trade_date, fee = event.qty, event.px, event.trade_date, event.fee
+    if seq:
+        state.inbound[mic] = seq
+    order, child, value = state.orders[order_id], state.children[child_id], qty * px
+    state.executions[key] = Execution(
+        key,
         event.exec_id,
-        event.order_id,
-        event.child_id,
-        event.venue,
-        event.trade_date,
+        order_id,
+        child_id,
+        mic,
+        trade_date,
         event.ts_ns,
         qty,
         px,
@@ -89,46 +89,55 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
         px,
         value,
         event.liquidity,
-        event.fee,
+        fee,
         _EXECUTION_LIVE,
         event.late,
         event.commission,
     )
-    order.executions.append(event.key)
-    order.cum_qty += qty
+    order.executions.append(key)
+    _count_execution(order, child, qty)
     order.notional += value
-    order.acked = True
-    if event.trade_date < state.trade_date:
+    if trade_date < state.trade_date:
         order.day_base_cum += qty
-    _take_from_child(order, child, qty)
-    fee = event.fee if state.fees is None else charge_fill(state, event)
+    if state.fees is not None:
+        fee = charge_fill(state, event)
+    account, symbol = event.account, event.symbol
     state.positions.apply(
-        event.account,
-        event.symbol,
-        event.key,
+        account,
+        symbol,
+        key,
         qty if event.side is _BUY else -qty,
-        event.px,
+        px,
         fee,
-        event.trade_date,
-        state.instruments[event.symbol].multiplier,
+        trade_date,
+        state.instruments[symbol].multiplier,
     )
     if state.cash is not None:
         post_change(state, order, value, fee)
     if state.pnl is not None:
-        follow(state, event.account, event.symbol)
+        follow(state, account, symbol)
     settle(state, order, event.ts_ns)
     count_fill(state, order, event, value)
 
 
-def _take_from_child(order: Order, child: Child, qty: Decimal) -> None:
-    """An execution uses up the child's remainder; more than that was executed late or beyond its quantity."""
-    child.cum += qty
-    left = child.leaves - qty
-    child.leaves = left if left > ZERO else ZERO
+def _count_execution(order: Order, child: Child, qty: Decimal) -> None:
+    """An execution adds to what order and child have executed, and uses up the child's remainder; more than
+    that was executed late or beyond its quantity.
+    """
+    executed = order.cum_qty
+    order.cum_qty = total = executed + qty
+    child.cum = total if child.cum is executed else child.cum + qty  # one sum for an order's only child
+    if not order.acked:
+        order.acked = True
     if child.status is not _CHILD_LIVE and child.status in (_CHILD_SENT, _CHILD_UNKNOWN):
         heard(order, child)
-    if not child.leaves:
-        fill_up(child)
+    left = child.leaves
+    if qty < left:
+        child.leaves = left - qty
+        return
+    child.leaves = ZERO
+    if child.status is _CHILD_LIVE:
+        child.status = _CHILD_FILLED
 
 
 def fill_up(child: Child) -> None:

@@ -15,13 +15,14 @@ from qtinfra.core.decimals import EXACT, exact
 from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
 from qtinfra.core.market import MarketView, RecordedMarket, RecordingMarket
 from qtinfra.core.ports import Happened
-from qtinfra.core.reports import Effect
+from qtinfra.core.reports import Effect, VenueReport
 from qtinfra.core.strategies.registry import Registry
 from qtinfra.engine.decide import decide
 from qtinfra.engine.decide.algos import algo_aftermath
 from qtinfra.engine.decide.decision import Decision, FollowUp
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
+from qtinfra.engine.decide.venue import plain_events
 from qtinfra.engine.effects import EFFECTS, effects_of_answer
 from qtinfra.engine.evolve import evolve, evolve_all
 from qtinfra.engine.lookup import use_routing, use_strategies
@@ -120,8 +121,7 @@ class Kernel:
         work = _Work(inbound, now_ns, market, state.seq + 1, [], [])
         answers: Sequence[Answer] = ()
         if type(command) is RecordVenueReports:
-            for report in command.reports:
-                self._perform(work, RecordVenueReport(report))
+            self._take_reports(work, command.reports)
         else:
             answers = self._perform(work, command)
             for answer in answers:
@@ -142,6 +142,26 @@ class Kernel:
         if decision.follow_ups:
             self._follow_up(work, command, mark, list(decision.follow_ups))
         return decision.answers
+
+    def _take_reports(self, work: _Work, reports: Sequence[VenueReport]) -> None:
+        """Decide and apply reports one by one: runs of plain ones, which have an event each and no
+        consequences, and any other as a command of its own.
+        """
+        state, events = self.state, work.events
+        while reports:
+            mark = len(events)
+            plain = plain_events(state, reports, work.now_ns, events)
+            try:
+                evolve_all(state, plain, EFFECTS, work.effects)
+            except MemoryError:
+                raise
+            except Exception as error:
+                failed = RecordVenueReport(reports[len(events) - mark])
+                raise self._stopped(work, failed, len(events), error) from error
+            reports = reports[len(events) - mark :]
+            if reports:
+                self._perform(work, RecordVenueReport(reports[0]))
+                reports = reports[1:]
 
     def _follow_up(self, work: _Work, command: AnyCommand, mark: int, follow_ups: list[FollowUp]) -> None:
         state, steps = self.state, 0
@@ -171,9 +191,7 @@ class Kernel:
         except MemoryError:
             raise
         except Exception as error:
-            poisoned = self._quarantine(command, "evolve", error).events
-            entry = self._entry(work, [*work.events[:mark], *poisoned])
-            raise KernelStoppedError(entry, error) from error
+            raise self._stopped(work, command, mark, error) from error
         work.events += events
         if state.specials:
             aftermath(state, events, decision)
@@ -181,6 +199,11 @@ class Kernel:
             algo_aftermath(state, events, decision)
         if state.routing is not None:
             routing_aftermath(state, events, decision)
+
+    def _stopped(self, work: _Work, command: AnyCommand, mark: int, error: Exception) -> KernelStoppedError:
+        """What stops the shard: a record of what was done before a command, or report, and its quarantine."""
+        poisoned = self._quarantine(command, "evolve", error).events
+        return KernelStoppedError(self._entry(work, [*work.events[:mark], *poisoned]), error)
 
     def _entry(self, work: _Work, events: list[AnyEvent]) -> Entry:
         inbound = work.inbound
