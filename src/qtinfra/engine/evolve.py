@@ -67,7 +67,7 @@ def evolve_all(state: State, events: Iterable[Any], seen: Seen, effects: list[Ef
         InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
     """
     tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
-    seq = state.seq
+    seq, telling = state.seq, seen.get
     for event in events:
         kind = type(event)
         tables.writing = True
@@ -76,8 +76,9 @@ def evolve_all(state: State, events: Iterable[Any], seen: Seen, effects: list[Ef
             note_routing(state, state.routing, event)
         tables.writing = False
         state.seq = seq = seq + 1
-        if kind in seen:
-            effects += seen[kind](state, event)
+        tell = telling(kind)
+        if tell is not None:
+            effects += tell(state, event)
         if len(closing) >= full:
             pack_closed(state)
 

@@ -5,7 +5,7 @@ It keeps no clock and does no I/O. The caller makes the record durable before it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import getcontext, setcontext
 
 import msgspec
@@ -150,9 +150,9 @@ class Kernel:
         state, events = self.state, work.events
         while reports:
             mark = len(events)
-            plain = plain_events(state, reports, work.now_ns, events)
+            plain = plain_events(state, reports, work.now_ns)
             try:
-                evolve_all(state, plain, EFFECTS, work.effects)
+                evolve_all(state, _noted(plain, events), EFFECTS, work.effects)
             except MemoryError:
                 raise
             except Exception as error:
@@ -231,6 +231,20 @@ class Kernel:
         else:
             decision.add(CommandQuarantined(stage, why, order_id, account))
         return decision
+
+
+def _noted(events: Iterator[AnyEvent], applied: list[AnyEvent]) -> Iterator[AnyEvent]:
+    """The events of reports, each noted once it is applied. They end where our own code fails to decide one:
+    performed alone, that report fails again and is quarantined.
+    """
+    try:
+        for event in events:
+            yield event
+            applied.append(event)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - as in `Kernel._perform`
+        return
 
 
 def _concerned(state: State, command: Command) -> tuple[str, str]:

@@ -224,7 +224,7 @@ def test_an_execution_beyond_what_its_child_holds_or_of_an_ended_order_is_not_us
     desk.run(cmd.RecordVenueReports(reports[:1]))
 
     def usual() -> int:
-        return len(list(venue_module.plain_events(desk.state, reports[2:3], 1, [])))
+        return len(list(venue_module.plain_events(desk.state, reports[2:3], 1)))
 
     assert usual() == 1
     desk.child("X").leaves = dec(99)

@@ -106,17 +106,12 @@ def _child_of(state: State, report: VenueReport) -> Child | None:
 
 def _well_formed(report: VenueReport) -> bool:
     """Whether every number is finite and of a size that the books can hold exactly."""
-    if not _well_formed_terms(report):
+    qty, px = report.qty, report.px
+    if (qty and not in_range(qty)) or (px is not None and not in_range(px)):
         return False
     if report.cum_qty or report.leaves_qty or report.queue_ahead:
         return in_range(report.cum_qty) and in_range(report.leaves_qty) and in_range(report.queue_ahead)
     return True
-
-
-def _well_formed_terms(report: VenueReport) -> bool:
-    """Likewise of the quantity and the price that it gives."""
-    qty, px = report.qty, report.px
-    return not ((qty and not in_range(qty)) or (px is not None and not in_range(px)))
 
 
 def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
@@ -126,43 +121,39 @@ def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
 # --- usual reports ---------------------------------------------------------------------------------------
 
 
-def plain_events(
-    state: State, reports: Sequence[VenueReport], now_ns: int, applied: list[AnyEvent]
-) -> Iterator[AnyEvent]:
+def plain_events(state: State, reports: Sequence[VenueReport], now_ns: int) -> Iterator[AnyEvent]:
     """The events of reports that need no further thought, up to the first that does: a child's first
     acknowledgement, or an execution that a plain order and its live child have room for.
 
-    `record_venue_report` decides the same one event for such a report, and nothing is to follow it. Each is
-    decided on the state that the caller has brought to after the one before; then that joins `applied`.
+    `record_venue_report` decides the same one event for such a report, and nothing is to follow it. The
+    caller applies each before it asks for the next.
     """
     seen, session_of, children, orders = state.inbound.get, state.sessions.get, state.children, state.orders
-    fill = _plain_fills(state, now_ns)
+    zero, fill = ZERO, _plain_fills(state, now_ns)
     for report in reports if state.routing is None else ():
-        event: ChildAcked | OrderFilled | None = None
-        try:
-            mic, seq, child_id = report.venue, report.seq, report.cl_ord_id
-            if seq <= seen(mic, 0) or report.session != session_of(mic, ""):
-                return
-            child = _live(children, child_id)
-            order = _live(orders, child.order_id) if child is not None and child.venue == mic else None
-            if child is None or order is None or order.special is not None or order.algo is not None:
-                return
-            if (report.cum_qty or report.leaves_qty or report.queue_ahead) and not _well_formed(report):
-                return
-            kind = report.kind
-            if kind is _KIND_FILL:
-                event = fill(report, order, child)
-            elif kind is _KIND_ACK and child.status is _CHILD_SENT and _well_formed_terms(report):
-                order_id, first = order.order_id, not order.acked
-                event = ChildAcked(mic, seq, child_id, order_id, report.venue_order_id, first, now_ns)
-        except MemoryError:
-            raise
-        except Exception:  # noqa: BLE001 - decided in general it fails again, and is quarantined
+        mic, seq = report.venue, report.seq
+        if seq <= seen(mic, 0) or report.session != session_of(mic, ""):
             return
-        if event is None:
+        child = _live(children, report.cl_ord_id)
+        order = _live(orders, child.order_id) if child is not None and child.venue == mic else None
+        if child is None or order is None or order.special is not None or order.algo is not None:
             return
-        yield event
-        applied.append(event)
+        if (
+            report.cum_qty is not zero or report.leaves_qty is not zero or report.queue_ahead is not zero
+        ) and not _well_formed(report):
+            return
+        kind = report.kind
+        if kind is _KIND_FILL:
+            filled = fill(report, order, child)
+            if filled is None:
+                return
+            yield filled
+        elif kind is _KIND_ACK and child.status is _CHILD_SENT and not report.qty and report.px is None:
+            first = not order.acked
+            name = report.venue_order_id
+            yield ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
+        else:
+            return
 
 
 def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Child], OrderFilled | None]:
