@@ -5,7 +5,7 @@ An event that does not fit the state breaks an invariant and stops the shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -59,15 +59,14 @@ def evolve(state: State, event: Any) -> None:
         pack_closed(state)
 
 
-def evolve_all(state: State, events: Iterable[Any], seen: Seen, effects: list[Effect]) -> None:
-    """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says. The
-    next event is asked for when the one before has been applied.
+def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect]) -> None:
+    """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says.
 
     Raises:
         InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
     """
     tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
-    seq, telling = state.seq, seen.get
+    seq = state.seq
     for event in events:
         kind = type(event)
         tables.writing = True
@@ -76,11 +75,35 @@ def evolve_all(state: State, events: Iterable[Any], seen: Seen, effects: list[Ef
             note_routing(state, state.routing, event)
         tables.writing = False
         state.seq = seq = seq + 1
+        if kind in seen:
+            effects += seen[kind](state, event)
+        if len(closing) >= full:
+            pack_closed(state)
+
+
+def evolve_each(
+    state: State, events: Iterator[Any], seen: Seen, effects: list[Effect], applied: list[Any]
+) -> None:
+    """`evolve_all`, without routing, for events that are decided on the state after the one before: each is
+    asked for when that has been applied and joined `applied`.
+
+    Raises:
+        InvariantBrokenError, KeyError: as `evolve`; the state's sequence is that of before then.
+    """
+    tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
+    before, telling = len(applied), seen.get
+    for event in events:
+        kind = type(event)
+        tables.writing = True
+        _EVOLVE[kind](state, event)
+        tables.writing = False
         tell = telling(kind)
         if tell is not None:
             effects += tell(state, event)
         if len(closing) >= full:
             pack_closed(state)
+        applied.append(event)
+    state.seq += len(applied) - before
 
 
 # --- shared ----------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
 from qtinfra.engine.decide.venue import plain_events
 from qtinfra.engine.effects import EFFECTS, effects_of_answer
-from qtinfra.engine.evolve import evolve, evolve_all
+from qtinfra.engine.evolve import evolve, evolve_all, evolve_each
 from qtinfra.engine.lookup import use_routing, use_strategies
 from qtinfra.engine.state import State
 from qtinfra.router.strategies import RoutingRegistry
@@ -150,9 +150,9 @@ class Kernel:
         state, events = self.state, work.events
         while reports:
             mark = len(events)
-            plain = plain_events(state, reports, work.now_ns)
+            plain = _decided(plain_events(state, reports, work.now_ns))
             try:
-                evolve_all(state, _noted(plain, events), EFFECTS, work.effects)
+                evolve_each(state, plain, EFFECTS, work.effects, events)
             except MemoryError:
                 raise
             except Exception as error:
@@ -233,14 +233,12 @@ class Kernel:
         return decision
 
 
-def _noted(events: Iterator[AnyEvent], applied: list[AnyEvent]) -> Iterator[AnyEvent]:
-    """The events of reports, each noted once it is applied. They end where our own code fails to decide one:
-    performed alone, that report fails again and is quarantined.
+def _decided(events: Iterator[AnyEvent]) -> Iterator[AnyEvent]:
+    """The events as far as our own code can decide them: where it fails, the report is performed as a command
+    of its own, which fails again and is quarantined.
     """
     try:
-        for event in events:
-            yield event
-            applied.append(event)
+        yield from events
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - as in `Kernel._perform`
