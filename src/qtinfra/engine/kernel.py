@@ -122,6 +122,8 @@ class Kernel:
         answers: Sequence[Answer] = ()
         if type(command) is RecordVenueReports:
             self._take_reports(work, command.reports)
+        elif type(command) is RecordVenueReport:
+            self._take_reports(work, (command.report,))
         else:
             answers = self._perform(work, command)
             for answer in answers:

@@ -54,8 +54,8 @@ _CHILD_LIVE = ChildStatus.LIVE
 _CHILD_FILLED = ChildStatus.FILLED
 _LIQUIDITY_ADDED = Liquidity.ADDED
 
-#: Prices below it that are whole cents are in range.
-_USUAL = Decimal(10) ** 9
+#: Whole cents whose first digit stands for less than this power of ten are in range.
+_USUAL = 18
 _CENT = Decimal("0.01")
 #: An entry of a state's table that is live; packed ones are left to the general way.
 _live = dict.get
@@ -168,7 +168,7 @@ def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Chi
             return None
         if not (qty.same_quantum(ONE) or in_range(qty)):  # no larger than what is left
             return None
-        if not ((px.same_quantum(_CENT) and ZERO < px < _USUAL) or in_range(px)):
+        if not ((px.same_quantum(_CENT) and px.adjusted() < _USUAL) or in_range(px)):
             return None
         trade_date, exec_id = report.trade_date or today, report.exec_id
         key = execution_key(report, exec_id, trade_date)
