@@ -47,9 +47,12 @@ def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
 
 
 def _child_acked(state: State, event: ev.ChildAcked) -> None:
+    _acked(state, event, state.orders[event.order_id], state.children[event.child_id])
+
+
+def _acked(state: State, event: ev.ChildAcked, order: Order, child: Child) -> None:
     if event.seq:
         state.inbound[event.venue] = event.seq
-    order, child = state.orders[event.order_id], state.children[event.child_id]
     child.venue_order_id = event.venue_order_id
     order.acked = True
     if child.status is _CHILD_SENT:  # as live as before in all that is derived from it
@@ -70,16 +73,19 @@ def _child_rejected(state: State, event: ev.ChildRejected) -> None:
 
 
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
-    mic, seq, order_id, child_id, key = event.venue, event.seq, event.order_id, event.child_id, event.key
-    qty, px, trade_date, fee = event.qty, event.px, event.trade_date, event.fee
+    _filled(state, event, state.orders[event.order_id], state.children[event.child_id])
+
+
+def _filled(state: State, event: ev.OrderFilled, order: Order, child: Child) -> None:
+    mic, seq, key, qty, px = event.venue, event.seq, event.key, event.qty, event.px
+    trade_date, fee, value = event.trade_date, event.fee, qty * px
     if seq:
         state.inbound[mic] = seq
-    order, child, value = state.orders[order_id], state.children[child_id], qty * px
     state.executions[key] = Execution(
         key,
         event.exec_id,
-        order_id,
-        child_id,
+        event.order_id,
+        event.child_id,
         mic,
         trade_date,
         event.ts_ns,
@@ -248,6 +254,12 @@ def _order_stopped(state: State, event: ev.OrderStopped) -> None:
     order.stopped = True
     settle(state, order, event.ts_ns)
 
+
+#: Handlers that the event's order and child may be handed to, by those that look them up.
+AT_HAND: dict[Callable[..., None], Callable[[State, Any, Order, Child], None]] = {
+    _child_acked: _acked,
+    _order_filled: _filled,
+}
 
 VENUE_REPORTS: dict[type, Callable[[State, Any], None]] = {
     ev.VenueSessionStarted: _venue_session_started,

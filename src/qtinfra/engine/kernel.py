@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import getcontext, setcontext
+from typing import TypeVar
 
 import msgspec
 
@@ -22,12 +23,14 @@ from qtinfra.engine.decide.algos import algo_aftermath
 from qtinfra.engine.decide.decision import Decision, FollowUp
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
-from qtinfra.engine.decide.venue import plain_events
+from qtinfra.engine.decide.venue import USUAL_KINDS, plain_events
 from qtinfra.engine.effects import EFFECTS, effects_of_answer
 from qtinfra.engine.evolve import evolve, evolve_all, evolve_each
 from qtinfra.engine.lookup import use_routing, use_strategies
 from qtinfra.engine.state import State
 from qtinfra.router.strategies import RoutingRegistry
+
+T = TypeVar("T")
 
 #: Follow-ups of one command; more would be a loop in our own rules.
 MAX_STEPS = 64
@@ -152,15 +155,16 @@ class Kernel:
         state, events = self.state, work.events
         while reports:
             mark = len(events)
-            plain = _decided(plain_events(state, reports, work.now_ns))
-            try:
-                evolve_each(state, plain, EFFECTS, work.effects, events)
-            except MemoryError:
-                raise
-            except Exception as error:
-                failed = RecordVenueReport(reports[len(events) - mark])
-                raise self._stopped(work, failed, len(events), error) from error
-            reports = reports[len(events) - mark :]
+            if reports[0].kind in USUAL_KINDS:
+                plain = _decided(plain_events(state, reports, work.now_ns))
+                try:
+                    evolve_each(state, plain, EFFECTS, work.effects, events)
+                except MemoryError:
+                    raise
+                except Exception as error:
+                    failed = RecordVenueReport(reports[len(events) - mark])
+                    raise self._stopped(work, failed, len(events), error) from error
+                reports = reports[len(events) - mark :]
             if reports:
                 self._perform(work, RecordVenueReport(reports[0]))
                 reports = reports[1:]
@@ -235,8 +239,8 @@ class Kernel:
         return decision
 
 
-def _decided(events: Iterator[AnyEvent]) -> Iterator[AnyEvent]:
-    """The events as far as our own code can decide them: where it fails, the report is performed as a command
+def _decided(events: Iterator[T]) -> Iterator[T]:
+    """Events as far as our own code can decide them: where it fails, the report is performed as a command
     of its own, which fails again and is quarantined.
     """
     try:

@@ -208,9 +208,9 @@ def test_the_usual_reports_of_a_plain_order_take_the_short_way(monkeypatch: pyte
     known = venue_module.plain_events
 
     def watched(*args: Any) -> Any:
-        for event in known(*args):
-            taken.append(type(event))
-            yield event
+        for usual in known(*args):
+            taken.append(type(usual[0]))
+            yield usual
 
     monkeypatch.setattr(kernel_module, "plain_events", watched)
     desk.checked = False

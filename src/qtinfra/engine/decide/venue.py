@@ -9,7 +9,6 @@ from functools import partial
 from qtinfra.core.commands import RecordVenueReport, ResolveUnknown
 from qtinfra.core.decimals import ONE, ZERO, plain
 from qtinfra.core.events import (
-    AnyEvent,
     BreakRaised,
     ChildAcked,
     ChildAmendRejected,
@@ -54,6 +53,8 @@ _CHILD_LIVE = ChildStatus.LIVE
 _CHILD_FILLED = ChildStatus.FILLED
 _LIQUIDITY_ADDED = Liquidity.ADDED
 
+#: Kinds of reports that `plain_events` may decide.
+USUAL_KINDS = (_KIND_ACK, _KIND_FILL)
 #: Whole cents whose first digit stands for less than this power of ten are in range.
 _USUAL = 18
 _CENT = Decimal("0.01")
@@ -121,9 +122,12 @@ def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
 # --- usual reports ---------------------------------------------------------------------------------------
 
 
-def plain_events(state: State, reports: Sequence[VenueReport], now_ns: int) -> Iterator[AnyEvent]:
-    """The events of reports that need no further thought, up to the first that does: a child's first
-    acknowledgement, or an execution that a plain order and its live child have room for.
+def plain_events(
+    state: State, reports: Sequence[VenueReport], now_ns: int
+) -> Iterator[tuple[ChildAcked | OrderFilled, Order, Child]]:
+    """The events of reports that need no further thought, up to the first that does, with the orders and the
+    children that they name: a child's first acknowledgement, or an execution that a plain order and its live
+    child have room for.
 
     `record_venue_report` decides the same one event for such a report, and nothing is to follow it. The
     caller applies each before it asks for the next.
@@ -147,11 +151,12 @@ def plain_events(state: State, reports: Sequence[VenueReport], now_ns: int) -> I
             filled = fill(report, order, child)
             if filled is None:
                 return
-            yield filled
+            yield filled, order, child
         elif kind is _KIND_ACK and child.status is _CHILD_SENT and not report.qty and report.px is None:
             first = not order.acked
             name = report.venue_order_id
-            yield ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
+            acked = ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
+            yield acked, order, child
         else:
             return
 
