@@ -5,7 +5,7 @@ An event that does not fit the state breaks an invariant and stops the shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -28,7 +28,7 @@ from qtinfra.engine.evolve_days import DAYS
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import count_accepted, with_risk
 from qtinfra.engine.evolve_routing import ROUTING, note_routing
-from qtinfra.engine.evolve_venue import VENUE_REPORTS, fill_up, note_inbound
+from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, fill_up, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
 from qtinfra.engine.scaling import scale_order
@@ -83,6 +83,45 @@ def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect
         if len(closing) >= full:
             pack_closed(state)
     state.seq += len(events)
+
+
+def evolve_each(
+    state: State,
+    usual: Iterator[tuple[ev.ChildAcked | ev.OrderFilled, Order, Child]],
+    seen: Seen,
+    effects: list[Effect],
+    applied: list[Any],
+) -> None:
+    """`evolve_all`, without routing, for the events of usual reports, each with the order and the child that
+    it names. As one is decided on the state after the one before, it is asked for when that has been applied
+    and joined `applied`.
+
+    Raises:
+        InvariantBrokenError, KeyError: as `evolve`; the state's sequence is that of before then.
+    """
+    tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
+    filled, acked, before = _told(ev.OrderFilled), _told(ev.ChildAcked), len(applied)
+    tell_filled, tell_acked = seen[ev.OrderFilled], seen[ev.ChildAcked]
+    for event, order, child in usual:
+        tables.writing = True
+        if type(event) is ev.OrderFilled:
+            filled(state, event, order, child)
+            tables.writing = False
+            effects += tell_filled(state, event)
+        else:
+            acked(state, event, order, child)
+            tables.writing = False
+            effects += tell_acked(state, event)
+        if len(closing) >= full:
+            pack_closed(state)
+        applied.append(event)
+    state.seq += len(applied) - before
+
+
+def _told(kind: type) -> Callable[[State, Any, Order, Child], None]:
+    """The handler of a kind of event, that is told its order and child if it can be."""
+    handler = _EVOLVE[kind]
+    return AT_HAND.get(handler) or (lambda state, event, order, child: handler(state, event))
 
 
 # --- shared ----------------------------------------------------------------------------------------------

@@ -47,9 +47,12 @@ def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
 
 
 def _child_acked(state: State, event: ev.ChildAcked) -> None:
+    _acked(state, event, state.orders[event.order_id], state.children[event.child_id])
+
+
+def _acked(state: State, event: ev.ChildAcked, order: Order, child: Child) -> None:
     if event.seq:
         state.inbound[event.venue] = event.seq
-    order, child = state.orders[event.order_id], state.children[event.child_id]
     child.venue_order_id = event.venue_order_id
     order.acked = True
     if child.status is _CHILD_SENT:  # as live as before in all that is derived from it
@@ -70,18 +73,21 @@ def _child_rejected(state: State, event: ev.ChildRejected) -> None:
 
 
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
-    if event.seq:
-        state.inbound[event.venue] = event.seq
-    order, child = state.orders[event.order_id], state.children[event.child_id]
-    qty, px = event.qty, event.px
-    value = qty * px
-    state.executions[event.key] = Execution(
-        event.key,
+    _filled(state, event, state.orders[event.order_id], state.children[event.child_id])
+
+
+def _filled(state: State, event: ev.OrderFilled, order: Order, child: Child) -> None:
+    mic, seq, key, qty, px = event.venue, event.seq, event.key, event.qty, event.px
+    trade_date, fee, value = event.trade_date, event.fee, qty * px
+    if seq:
+        state.inbound[mic] = seq
+    state.executions[key] = Execution(
+        key,
         event.exec_id,
         event.order_id,
         event.child_id,
-        event.venue,
-        event.trade_date,
+        mic,
+        trade_date,
         event.ts_ns,
         qty,
         px,
@@ -89,46 +95,55 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
         px,
         value,
         event.liquidity,
-        event.fee,
+        fee,
         _EXECUTION_LIVE,
         event.late,
         event.commission,
     )
-    order.executions.append(event.key)
-    order.cum_qty += qty
+    order.executions.append(key)
+    _count_execution(order, child, qty)
     order.notional += value
-    order.acked = True
-    if event.trade_date < state.trade_date:
+    if trade_date < state.trade_date:
         order.day_base_cum += qty
-    _take_from_child(order, child, qty)
-    fee = event.fee if state.fees is None else charge_fill(state, event)
+    if state.fees is not None:
+        fee = charge_fill(state, event)
+    account, symbol = event.account, event.symbol
     state.positions.apply(
-        event.account,
-        event.symbol,
-        event.key,
+        account,
+        symbol,
+        key,
         qty if event.side is _BUY else -qty,
-        event.px,
+        px,
         fee,
-        event.trade_date,
-        state.instruments[event.symbol].multiplier,
+        trade_date,
+        state.instruments[symbol].multiplier,
     )
     if state.cash is not None:
         post_change(state, order, value, fee)
     if state.pnl is not None:
-        follow(state, event.account, event.symbol)
+        follow(state, account, symbol)
     settle(state, order, event.ts_ns)
     count_fill(state, order, event, value)
 
 
-def _take_from_child(order: Order, child: Child, qty: Decimal) -> None:
-    """An execution uses up the child's remainder; more than that was executed late or beyond its quantity."""
-    child.cum += qty
-    left = child.leaves - qty
-    child.leaves = left if left > ZERO else ZERO
+def _count_execution(order: Order, child: Child, qty: Decimal) -> None:
+    """An execution adds to what order and child have executed, and uses up the child's remainder; more than
+    that was executed late or beyond its quantity.
+    """
+    executed = order.cum_qty
+    order.cum_qty = total = executed + qty
+    child.cum = total if child.cum is executed else child.cum + qty  # one sum for an order's only child
+    if not order.acked:
+        order.acked = True
     if child.status is not _CHILD_LIVE and child.status in (_CHILD_SENT, _CHILD_UNKNOWN):
         heard(order, child)
-    if not child.leaves:
-        fill_up(child)
+    left = child.leaves
+    if qty < left:
+        child.leaves = left - qty
+        return
+    child.leaves = ZERO
+    if child.status is _CHILD_LIVE:
+        child.status = _CHILD_FILLED
 
 
 def fill_up(child: Child) -> None:
@@ -239,6 +254,12 @@ def _order_stopped(state: State, event: ev.OrderStopped) -> None:
     order.stopped = True
     settle(state, order, event.ts_ns)
 
+
+#: Handlers that the event's order and child may be handed to, by those that look them up.
+AT_HAND: dict[Callable[..., None], Callable[[State, Any, Order, Child], None]] = {
+    _child_acked: _acked,
+    _order_filled: _filled,
+}
 
 VENUE_REPORTS: dict[type, Callable[[State, Any], None]] = {
     ev.VenueSessionStarted: _venue_session_started,

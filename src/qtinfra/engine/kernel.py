@@ -5,8 +5,9 @@ It keeps no clock and does no I/O. The caller makes the record durable before it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import getcontext, setcontext
+from typing import TypeVar
 
 import msgspec
 
@@ -15,18 +16,21 @@ from qtinfra.core.decimals import EXACT, exact
 from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
 from qtinfra.core.market import NO_MARKET, MarketView, RecordedMarket, RecordingMarket
 from qtinfra.core.ports import Happened
-from qtinfra.core.reports import Effect
+from qtinfra.core.reports import Effect, VenueReport
 from qtinfra.core.strategies.registry import Registry
 from qtinfra.engine.decide import DECIDE
 from qtinfra.engine.decide.algos import algo_aftermath
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
+from qtinfra.engine.decide.venue import USUAL_KINDS, plain_events
 from qtinfra.engine.effects import EFFECTS, effects_of_answer
-from qtinfra.engine.evolve import evolve, evolve_all
+from qtinfra.engine.evolve import evolve, evolve_all, evolve_each
 from qtinfra.engine.lookup import use_routing, use_strategies
 from qtinfra.engine.state import State
 from qtinfra.router.strategies import RoutingRegistry
+
+T = TypeVar("T")
 
 #: Follow-ups of one command; more would be a loop in our own rules.
 MAX_STEPS = 64
@@ -42,6 +46,14 @@ class KernelStoppedError(Exception):
     def __init__(self, entry: Entry, cause: BaseException) -> None:
         super().__init__(f"{type(entry.command).__name__} at sequence {entry.seq}: {cause!r}")
         self.entry = entry
+
+
+class _ReportNotAppliedError(Exception):
+    """An event of one of several reports could not be applied: which report, and why."""
+
+    def __init__(self, command: RecordVenueReport, fault: Exception) -> None:
+        super().__init__(repr(fault))
+        self.command, self.fault = command, fault
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -96,13 +108,8 @@ class Kernel:
             KernelStoppedError: an event could not be applied; stop the shard.
             MemoryError: likewise, and nothing of the command is to be journaled: it may be tried again.
         """
-        before = getcontext()
-        if before is not self.context:
-            setcontext(self.context)
-            try:
-                return self.execute(inbound, now_ns, market)
-            finally:
-                setcontext(before)
+        if getcontext() is not self.context:
+            return self._in_context(inbound, now_ns, market)
         state, command = self.state, inbound.command
         recording = self._market
         if recording.source is not market:
@@ -113,25 +120,43 @@ class Kernel:
         events: list[AnyEvent] = []
         effects: list[Effect] = []
         answers: Sequence[Answer] = ()
-        part: AnyCommand = command
+        failed: AnyCommand = command
         fault: Exception | None = None
         try:
             if type(command) is RecordVenueReports:
-                for report in command.reports:
-                    part = RecordVenueReport(report)
-                    self._perform(part, now_ns, recording, events, effects)
+                self._take_reports(command.reports, now_ns, recording, events, effects)
+            elif type(command) is RecordVenueReport:
+                self._take_reports((command.report,), now_ns, recording, events, effects)
             else:
                 answers = self._perform(command, now_ns, recording, events, effects)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - the record that stops the shard is made below
             fault = error
-            events += self._quarantine(part, "evolve", error).events
+            if isinstance(error, _ReportNotAppliedError):
+                failed, fault = error.command, error.fault
+            events += self._quarantine(failed, "evolve", fault).events
         for answer in answers:
             effects += effects_of_answer(state, answer)
         if not events:
             return Outcome(None, effects, answers, state.seq, events)
-        entry = Entry(
+        entry = self._entry(inbound, first, now_ns, events)
+        if fault is not None:
+            raise KernelStoppedError(entry, fault) from fault
+        return Outcome(entry, effects, answers, state.seq, events)
+
+    def _in_context(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
+        before = getcontext()
+        setcontext(self.context)
+        try:
+            return self.execute(inbound, now_ns, market)
+        finally:
+            setcontext(before)
+
+    def _entry(self, inbound: Inbound, first: int, now_ns: int, events: list[AnyEvent]) -> Entry:
+        """The record of a command; `first` is the sequence number of its first event."""
+        state, used = self.state, self._market.used
+        return Entry(
             state.shard,
             state.epoch,
             first,
@@ -139,13 +164,40 @@ class Kernel:
             inbound.received_ns,
             inbound.actor,
             inbound.correlation_id,
-            command,
-            tuple(recording.used.values()) if recording.used else (),
+            inbound.command,
+            tuple(used.values()) if used else (),
             tuple(events),
         )
-        if fault is not None:
-            raise KernelStoppedError(entry, fault) from fault
-        return Outcome(entry, effects, answers, state.seq, events)
+
+    def _take_reports(
+        self,
+        reports: Sequence[VenueReport],
+        now_ns: int,
+        market: RecordingMarket,
+        events: list[AnyEvent],
+        effects: list[Effect],
+    ) -> None:
+        """Decide and apply reports one by one: runs of plain ones, which have an event each and no
+        consequences, and any other as a command of its own.
+
+        Raises:
+            _ReportNotAppliedError: an event of a report could not be applied.
+        """
+        while reports:
+            mark = len(events)
+            try:
+                if reports[0].kind in USUAL_KINDS:
+                    plain = _decided(plain_events(self.state, reports, now_ns))
+                    evolve_each(self.state, plain, EFFECTS, effects, events)
+                    reports, mark = reports[len(events) - mark :], len(events)
+                if reports:
+                    self._perform(RecordVenueReport(reports[0]), now_ns, market, events, effects)
+                    reports = reports[1:]
+            except MemoryError:
+                raise
+            except Exception as error:
+                failed = RecordVenueReport(reports[len(events) - mark])
+                raise _ReportNotAppliedError(failed, error) from error
 
     def _perform(
         self,
@@ -225,6 +277,18 @@ def _look_after(state: State, step: Decision) -> None:
         algo_aftermath(state, step.events, step)
     if state.routing is not None:
         routing_aftermath(state, step.events, step)
+
+
+def _decided(events: Iterator[T]) -> Iterator[T]:
+    """Events as far as our own code can decide them: where it fails, the report is performed as a command
+    of its own, which fails again and is quarantined.
+    """
+    try:
+        yield from events
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - as in `Kernel._perform`
+        return
 
 
 def _concerned(state: State, command: Command) -> tuple[str, str]:

@@ -1,13 +1,19 @@
 """Several reports in one command: each is decided alone, and a fault in one concerns only itself."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
-from qtinfra.core.events import CommandQuarantined, OrderFilled
+from qtinfra.core.events import ChildAcked, CommandQuarantined, OrderFilled
+from qtinfra.core.extended_models import Liquidity
+from qtinfra.core.models import OrderStatus
 from qtinfra.core.reports import ReportKind, VenueReport
 from qtinfra.engine import evolve as evolve_module
+from qtinfra.engine import kernel as kernel_module
 from qtinfra.engine.decide import venue as venue_module
 from qtinfra.engine.kernel import Kernel, KernelStoppedError, replay
 from qtinfra.engine.state import State, state_hash
@@ -73,15 +79,15 @@ def test_reports_that_change_nothing_leave_no_record() -> None:
 
 def test_a_report_that_our_code_fails_on_is_quarantined_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = _with_two_orders(checked=False)
-    known = venue_module._HANDLERS[ReportKind.FILL]
+    known = venue_module.execution_key
 
-    def broken(at: Any, report: VenueReport) -> None:
+    def broken(report: VenueReport, exec_id: str, trade_date: str) -> str:
         if report.seq == 2:
             raise ZeroDivisionError("planted")
-        known(at, report)
+        return known(report, exec_id, trade_date)
 
     with monkeypatch.context() as planted:
-        planted.setitem(venue_module._HANDLERS, ReportKind.FILL, broken)
+        planted.setattr(venue_module, "execution_key", broken)
         outcome = desk.run(cmd.RecordVenueReports(_reports(desk)))
     (quarantined,) = [event for event in outcome.events if isinstance(event, CommandQuarantined)]
     assert (quarantined.order_id, quarantined.seq) == (desk.order("X").order_id, 2)
@@ -128,6 +134,104 @@ def test_deciding_a_record_of_several_reports_again_gives_an_equal_state() -> No
     for entry in desk.entries:
         replay(state, entry)
     assert state_hash(state) == state_hash(desk.state)
+
+
+#: What a venue may say of one of two orders: kind, order, quantity, price, and what else is unusual.
+_SAID = st.tuples(
+    st.sampled_from([ReportKind.ACK, ReportKind.FILL, ReportKind.FILL, ReportKind.CANCELED, ReportKind.BUST]),
+    st.sampled_from(["X", "Y"]),
+    st.sampled_from(["100", "40", "60", "60.0", "4E+1", "0", "-1", "140", "0.5", "1E-12", "1E+19"]),
+    st.sampled_from(["50", "50.25", "50.1", "-3", "0", "1E-12", "1E+19", None]),
+    st.sampled_from(["", "", "", "", "again", "gap", "session", "foreign", "date", "ahead", "cum", "exec"]),
+)
+
+
+def _executed(qty: str, px: str = "50.25", unusual: str = "") -> tuple[ReportKind, str, str, str, str]:
+    return ReportKind.FILL, "X", qty, px, unusual
+
+
+def _said(numbered: list[Any], desk: Desk) -> tuple[VenueReport, ...]:
+    reports: list[VenueReport] = []
+    seq, session = 0, "S1"
+    for place, (kind, name, qty, px, unusual) in enumerate(numbered):
+        seq += {"again": 0, "gap": 5}.get(unusual, 1)
+        if unusual == "session":
+            session, seq = f"S{place}", 1
+        child_id = "nobody" if unusual == "foreign" else desk.child(name).child_id
+        report = VenueReport(
+            kind,
+            "XNAS",
+            child_id,
+            seq,
+            session,
+            "" if unusual == "date" else DAYS[0],
+            exec_id="E" if unusual == "exec" else f"E{place}",
+            ref_exec_id=f"E{place - 1}",
+            qty=Decimal(qty),
+            px=None if px is None else Decimal(px),
+            cum_qty=Decimal("1E-12") if unusual == "cum" else Decimal(0),
+            queue_ahead=Decimal(300) if unusual == "ahead" else Decimal(0),
+            liquidity=Liquidity.ADDED if place % 2 else Liquidity.REMOVED,
+            venue_order_id=f"V{place}",
+        )
+        reports.append(report)
+    return tuple(reports)
+
+
+@given(numbered=st.lists(_SAID, max_size=8), usual=st.booleans())
+@example(numbered=[_executed("4E+1")], usual=True)
+@example(numbered=[_executed("140")], usual=True)
+@example(numbered=[_executed("60"), _executed("60"), _executed("40")], usual=True)
+@example(numbered=[_executed("40", unusual="exec"), _executed("40", unusual="exec")], usual=True)
+@example(numbered=[_executed("40", px="1E-12"), _executed("40", px="1E+19")], usual=True)
+@example(numbered=[_executed("40", unusual="cum"), _executed("40", unusual="ahead")], usual=True)
+def test_usual_reports_end_in_what_they_end_in_when_each_is_performed_alone(
+    numbered: list[Any], usual: bool
+) -> None:
+    short, general = _with_two_orders(checked=False), _with_two_orders(checked=False)
+    if usual:  # both orders acknowledged first, so that executions meet what is live
+        numbered = [(ReportKind.ACK, name, "0", None, "") for name in "XY"] + numbered
+    outcome = short.run(cmd.RecordVenueReports(_said(numbered, short)))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kernel_module, "plain_events", lambda *_: iter(()))
+        expected = general.run(cmd.RecordVenueReports(_said(numbered, general)))
+    assert [repr(event) for event in outcome.events] == [repr(event) for event in expected.events]
+    assert [repr(effect) for effect in outcome.effects] == [repr(effect) for effect in expected.effects]
+    assert state_hash(short.state) == state_hash(general.state)
+
+
+def test_the_usual_reports_of_a_plain_order_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = _with_two_orders()
+    reports = _reports(desk)
+    desk.run(cmd.RecordVenueReports(reports[:1]))  # begins the session
+    taken: list[type] = []
+    known = venue_module.plain_events
+
+    def watched(*args: Any) -> Any:
+        for usual in known(*args):
+            taken.append(type(usual[0]))
+            yield usual
+
+    monkeypatch.setattr(kernel_module, "plain_events", watched)
+    desk.checked = False
+    desk.run(cmd.RecordVenueReports(reports[1:]))
+    assert taken[-3:] == [OrderFilled, ChildAcked, OrderFilled]
+
+
+def test_an_execution_beyond_what_its_child_holds_or_of_an_ended_order_is_not_usual() -> None:
+    desk = _with_two_orders(checked=False)
+    reports = _reports(desk)
+    desk.run(cmd.RecordVenueReports(reports[:1]))
+
+    def usual() -> int:
+        return len(list(venue_module.plain_events(desk.state, reports[2:3], 1)))
+
+    assert usual() == 1
+    desk.child("X").leaves = dec(99)
+    assert usual() == 0
+    desk.child("X").leaves = dec(100)
+    desk.order("X").closed = OrderStatus.CANCELLED
+    assert usual() == 0
 
 
 def _item(seq: int, venue: str = "XNAS", token: object = None) -> tuple[cmd.Inbound, object]:

@@ -80,3 +80,23 @@ DECIDE: dict[type, Decide] = {
     cmd.SetMark: book_settings.set_mark,
     cmd.SetRetention: book_settings.set_retention,
 }
+
+
+def decide(state: State, command: cmd.AnyCommand, now_ns: int, market: MarketView) -> Decision:
+    """What the command causes. Nothing is changed; equal inputs give equal events.
+
+    Args:
+        state: the shard's state; read only.
+        command: what is asked.
+        now_ns: UTC nanoseconds of the decision.
+        market: what is known of the market; empty means stale.
+
+    Returns:
+        Events, in order, and answers (which change nothing). A refusal is an event.
+
+    Raises:
+        KeyError: no such kind of command.
+    """
+    decision = Decision(state)
+    DECIDE[type(command)](state, command, now_ns, market, decision)
+    return decision

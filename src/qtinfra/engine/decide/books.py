@@ -12,11 +12,11 @@ from qtinfra.core.decisions import Refusal
 from qtinfra.core.events import CommandRefused
 from qtinfra.core.fees import FeeSchedule
 from qtinfra.core.market import MarketView
+from qtinfra.core.models import Order
 from qtinfra.core.reports import VenueReport
 from qtinfra.core.validation.rules import in_range
 from qtinfra.engine.decide.cash import missing_rate
 from qtinfra.engine.decide.decision import Decision
-from qtinfra.engine.decide.outcome import Situation
 from qtinfra.engine.fee_terms import LEVIES_ONLY, priced
 from qtinfra.engine.state import State
 from qtinfra.positions.fees import Charge, problems
@@ -132,12 +132,13 @@ def _wrong_schedule(schedule: FeeSchedule) -> str:
     return "; ".join(problems(schedule))
 
 
-def commission(at: Situation, report: VenueReport, key: str, trade_date: str, px: Decimal) -> Decimal:
+def commission(
+    state: State, order: Order, report: VenueReport, key: str, trade_date: str, px: Decimal
+) -> Decimal:
     """What the client owes for an execution by its schedule, in the instrument's currency; 0 without one."""
-    if at.state.fees is None:
+    if state.fees is None:
         return ZERO
-    execution = priced(at.state, at.order, key, report.qty, px, report.liquidity, trade_date)
-    owed = at.state.fees.quote(execution)
+    owed = state.fees.quote(priced(state, order, key, report.qty, px, report.liquidity, trade_date))
     return owed.total if isinstance(owed, Charge) else ZERO
 
 

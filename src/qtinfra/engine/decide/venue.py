@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from functools import partial
 
@@ -25,7 +25,7 @@ from qtinfra.core.events import (
     ReportIgnored,
     VenueSessionStarted,
 )
-from qtinfra.core.extended_models import Liquidity, Venue
+from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Child, ChildStatus, Order, OrderType, TimeInForce
 from qtinfra.core.reports import (
@@ -44,12 +44,22 @@ from qtinfra.engine.decide.outcome import Situation
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
+_KIND_ACK = ReportKind.ACK
+_KIND_FILL = ReportKind.FILL
 _KIND_MASS_STATUS_END = ReportKind.MASS_STATUS_END
 _CHILD_SENT = ChildStatus.SENT
 _CHILD_UNKNOWN = ChildStatus.UNKNOWN
 _CHILD_LIVE = ChildStatus.LIVE
 _CHILD_FILLED = ChildStatus.FILLED
 _LIQUIDITY_ADDED = Liquidity.ADDED
+
+#: Kinds of reports that `plain_events` may decide.
+USUAL_KINDS = (_KIND_ACK, _KIND_FILL)
+#: Whole cents whose first digit stands for less than this power of ten are in range.
+_USUAL = 18
+_CENT = Decimal("0.01")
+#: An entry of a state's table that is live; packed ones are left to the general way.
+_live = dict.get
 
 Handler = Callable[[Situation, VenueReport], None]
 
@@ -88,7 +98,7 @@ def record_venue_report(
 
 def _child_of(state: State, report: VenueReport) -> Child | None:
     """The child that the report names: mostly by the id it was sent under, else by that of a request."""
-    child = dict.get(state.children, report.cl_ord_id)
+    child = _live(state.children, report.cl_ord_id)
     if child is not None:
         return child
     child_id = state.venue_ids.get(report.cl_ord_id) or state.venue_ids.get(report.orig_cl_ord_id)
@@ -107,6 +117,92 @@ def _well_formed(report: VenueReport) -> bool:
 
 def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
     out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, reason))
+
+
+# --- usual reports ---------------------------------------------------------------------------------------
+
+
+def plain_events(
+    state: State, reports: Sequence[VenueReport], now_ns: int
+) -> Iterator[tuple[ChildAcked | OrderFilled, Order, Child]]:
+    """The events of reports that need no further thought, up to the first that does, with the orders and the
+    children that they name: a child's first acknowledgement, or an execution that a plain order and its live
+    child have room for.
+
+    `record_venue_report` decides the same one event for such a report, and nothing is to follow it. The
+    caller applies each before it asks for the next.
+    """
+    seen, session_of, children, orders = state.inbound.get, state.sessions.get, state.children, state.orders
+    zero, fill = ZERO, _plain_fills(state, now_ns)
+    for report in reports if state.routing is None else ():
+        mic, seq = report.venue, report.seq
+        if seq <= seen(mic, 0) or report.session != session_of(mic, ""):
+            return
+        child = _live(children, report.cl_ord_id)
+        order = _live(orders, child.order_id) if child is not None and child.venue == mic else None
+        if child is None or order is None or order.special is not None or order.algo is not None:
+            return
+        if (
+            report.cum_qty is not zero or report.leaves_qty is not zero or report.queue_ahead is not zero
+        ) and not _well_formed(report):
+            return
+        kind = report.kind
+        if kind is _KIND_FILL:
+            filled = fill(report, order, child)
+            if filled is None:
+                return
+            yield filled, order, child
+        elif kind is _KIND_ACK and child.status is _CHILD_SENT and not report.qty and report.px is None:
+            first = not order.acked
+            name = report.venue_order_id
+            acked = ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
+            yield acked, order, child
+        else:
+            return
+
+
+def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Child], OrderFilled | None]:
+    """What decides executions of a plain order's child; None for one that needs more thought."""
+    executions, venues, today, free = state.executions, state.venues, state.trade_date, state.fees is None
+
+    def fill(report: VenueReport, order: Order, child: Child) -> OrderFilled | None:
+        qty, px = report.qty, report.px
+        if px is None or child.status is not _CHILD_LIVE or order.closed is not None:
+            return None
+        if not ZERO < qty <= child.leaves or (order.cum_qty + qty if order.cum_qty else qty) > order.qty:
+            return None
+        if not (qty.same_quantum(ONE) or in_range(qty)):  # no larger than what is left
+            return None
+        if not ((px.same_quantum(_CENT) and px.adjusted() < _USUAL) or in_range(px)):
+            return None
+        trade_date, exec_id = report.trade_date or today, report.exec_id
+        key = execution_key(report, exec_id, trade_date)
+        if executions.get(key) is not None:
+            return None
+        mic, liquidity = report.venue, report.liquidity
+        venue = venues[mic]
+        return OrderFilled(
+            mic,
+            report.seq,
+            child.child_id,
+            order.order_id,
+            order.account,
+            order.symbol,
+            order.side,
+            key,
+            exec_id,
+            trade_date,
+            qty,
+            px,
+            liquidity,
+            (venue.make_fee if liquidity is _LIQUIDITY_ADDED else venue.take_fee) * qty,
+            report.queue_ahead,
+            False,
+            now_ns,
+            ZERO if free else books.commission(state, order, report, key, trade_date, px),
+        )
+
+    return fill
 
 
 # --- the order at the venue ------------------------------------------------------------------------------
@@ -226,28 +322,8 @@ def _fill(at: Situation, report: VenueReport) -> None:
         return
     if qty > child.leaves:
         outcome.cancel_excess(at, qty, key)
-    at.out.events.append(
-        OrderFilled(
-            report.venue,
-            report.seq,
-            child.child_id,
-            order.order_id,
-            order.account,
-            order.symbol,
-            order.side,
-            key,
-            report.exec_id,
-            trade_date,
-            qty,
-            px,
-            report.liquidity,
-            _fee(state.venues[report.venue], report),
-            report.queue_ahead,
-            order.closed is not None or (child.status is not _CHILD_LIVE and not child.working),
-            at.now_ns,
-            ZERO if state.fees is None else books.commission(at, report, key, trade_date, px),
-        )
-    )
+    late = order.closed is not None or (child.status is not _CHILD_LIVE and not child.working)
+    at.out.add(_execution(state, order, child, report, key, trade_date, px, at.now_ns, late))
     if order.special is not None:
         check_list(state, order, qty, key, at.out)
     cum_qty = order.cum_qty + qty
@@ -256,11 +332,39 @@ def _fill(at: Situation, report: VenueReport) -> None:
         at.out.add(BreakRaised("overfill", order.order_id, key, text))
 
 
-def _fee(venue: Venue, report: VenueReport) -> Decimal:
-    """Venue fee of an execution: per unit, by who provided the liquidity."""
-    if report.liquidity is _LIQUIDITY_ADDED:
-        return venue.make_fee * report.qty
-    return venue.take_fee * report.qty
+def _execution(
+    state: State,
+    order: Order,
+    child: Child,
+    report: VenueReport,
+    key: str,
+    trade_date: str,
+    px: Decimal,
+    now_ns: int,
+    late: bool,
+) -> OrderFilled:
+    mic, qty, liquidity = report.venue, report.qty, report.liquidity
+    venue = state.venues[mic]
+    return OrderFilled(
+        mic,
+        report.seq,
+        child.child_id,
+        order.order_id,
+        order.account,
+        order.symbol,
+        order.side,
+        key,
+        report.exec_id,
+        trade_date,
+        qty,
+        px,
+        liquidity,
+        (venue.make_fee if liquidity is _LIQUIDITY_ADDED else venue.take_fee) * qty,
+        report.queue_ahead,
+        late,
+        now_ns,
+        ZERO if state.fees is None else books.commission(state, order, report, key, trade_date, px),
+    )
 
 
 def _find_execution(state: State, order: Order, report: VenueReport) -> str | None:
