@@ -10,6 +10,7 @@ import msgspec
 from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.decimals import ZERO, average, canonical
 from qtinfra.core.special import SpecialTerms
+from qtinfra.core.writes import quick_writes
 
 #: A quantity in units of the instrument (shares, contracts); never negative unless said.
 Quantity = Decimal
@@ -217,6 +218,7 @@ class ChildStatus(StrEnum):
 WORKING_CHILD = (ChildStatus.SENT, ChildStatus.LIVE, ChildStatus.UNKNOWN)
 
 
+@quick_writes
 class Child(msgspec.Struct, array_like=True, gc=False):
     """One order at one venue on behalf of a client order. `cl_ord_id` is the venue's last accepted id.
 
@@ -300,6 +302,7 @@ class Amend(msgspec.Struct, frozen=True, array_like=True, gc=False):
     text: str = ""
 
 
+@quick_writes
 class Order(msgspec.Struct, array_like=True, gc=False):
     """A client's order. Mutated by `engine.evolve` only; every figure is exact.
 

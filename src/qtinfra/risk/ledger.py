@@ -12,6 +12,7 @@ import msgspec
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.models import OrderSide
+from qtinfra.core.writes import quick_writes
 
 #: Most messages that a window remembers, and so the most that a message limit may allow.
 MAX_WINDOW = 10_000
@@ -24,6 +25,7 @@ FlowKey = tuple[str, str, OrderSide, Decimal, Decimal | None]
 Stamps = int | list[int]
 
 
+@quick_writes
 class Cell(msgspec.Struct, gc=False):
     """An account in one symbol, in the instrument's currency.
 
@@ -42,6 +44,7 @@ class Cell(msgspec.Struct, gc=False):
     gross: Decimal = ZERO
 
 
+@quick_writes
 class Amounts(msgspec.Struct, gc=False):
     """Sums over the cells of a scope in one currency.
 
@@ -66,6 +69,7 @@ class Totals(msgspec.Struct, gc=False):
     foreign: dict[str, Amounts] = {}
 
 
+@quick_writes
 class OpenRisk(msgspec.Struct, gc=False):
     """What an open order adds to the totals: units times price times multiplier."""
 
@@ -74,6 +78,7 @@ class OpenRisk(msgspec.Struct, gc=False):
     value: Decimal = ZERO
 
 
+@quick_writes
 class LocateUse(msgspec.Struct, gc=False):
     """A locate and what is left of it."""
 
@@ -85,6 +90,7 @@ class LocateUse(msgspec.Struct, gc=False):
     source: str = ""
 
 
+@quick_writes
 class Borrowed(msgspec.Struct, gc=False):
     """What a short sale takes of its locate: what is executed and what may still be."""
 
@@ -144,6 +150,7 @@ def window_add(stamps: list[int], ts_ns: int, window_ns: int) -> None:
 # --- duplicate flow: two generations, each at most a window long -----------------------------------------
 
 
+@quick_writes
 class Flow(msgspec.Struct, gc=False):
     """When equal orders came. A generation that has become a window old moves back, and then out."""
 
@@ -179,6 +186,7 @@ class Flow(msgspec.Struct, gc=False):
 # --- drift: lowest and highest reference of a period -----------------------------------------------------
 
 
+@quick_writes
 class Drift(msgspec.Struct, gc=False):
     """Reference prices of accepted orders: queues of (time, price) whose first live item is the extreme.
 
