@@ -307,8 +307,9 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     """A client's order. Mutated by `engine.evolve` only; every figure is exact.
 
     `cum_qty` is the sum of unbusted executions, `notional` the sum of their price times quantity,
-    `unallocated` what no venue holds, `reserved` what risk counts as open. `closed` is the status that ended
-    it, if one did; a filled order is not closed by it, since a bust or a larger replace opens it again.
+    `unallocated` what no venue holds, `reserved` what risk counts as open, at `open_px` a unit and with
+    `open_value` in all, the multiplier in it (None and zero when nothing is). `closed` is the status that
+    ended it, if one did; a filled order is not closed by it, since a bust or a larger replace opens it again.
     `special` has the terms of an order that is not plain, as they count now; `algo` those of one that an
     algorithm works.
     """
@@ -332,6 +333,8 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     submitted_qty: Decimal
     submitted_price: Decimal | None
     reserved: Decimal = ZERO
+    open_px: Decimal | None = None
+    open_value: Decimal = ZERO
     acked: bool = False
     cum_qty: Decimal = ZERO
     notional: Decimal = ZERO

@@ -9,6 +9,7 @@ import pytest
 
 from qtinfra.core.models import Child, Order
 from qtinfra.core.writes import quick_writes
+from qtinfra.engine.state import State
 from qtinfra.risk.ledger import Amounts, Cell
 
 
@@ -32,10 +33,22 @@ def test_other_names_are_refused() -> None:
         Counter().total = 1  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("kind", [Counter, Order, Child, Cell, Amounts])
+@pytest.mark.parametrize("kind", [Counter, Order, Child, Cell, Amounts, State])
 def test_the_rule_is_that_of_the_interpreter(kind: type) -> None:
-    assert kind.__setattr__ is object.__setattr__
-    assert kind.__delattr__ is object.__delattr__
+    for name in ("__setattr__", "__delattr__"):
+        assert getattr(kind, name) is getattr(object, name)
+
+
+def test_a_kind_that_holds_a_container_from_the_start_is_looked_at_by_the_collector_as_before() -> None:
+    @quick_writes
+    class Holder(msgspec.Struct):
+        count: int = 0
+        names: dict[str, int] = {}
+
+    holder = Holder()
+    assert gc.is_tracked(holder)
+    assert gc.is_tracked(msgspec.json.decode(b"{}", type=Holder))
+    assert gc.is_tracked(State())
 
 
 def test_frozen_kinds_and_those_of_the_collector_are_refused() -> None:
