@@ -10,6 +10,7 @@ import msgspec
 from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.decimals import ZERO, average, canonical
 from qtinfra.core.special import SpecialTerms
+from qtinfra.core.writes import quick_writes
 
 #: A quantity in units of the instrument (shares, contracts); never negative unless said.
 Quantity = Decimal
@@ -217,6 +218,7 @@ class ChildStatus(StrEnum):
 WORKING_CHILD = (ChildStatus.SENT, ChildStatus.LIVE, ChildStatus.UNKNOWN)
 
 
+@quick_writes
 class Child(msgspec.Struct, array_like=True, gc=False):
     """One order at one venue on behalf of a client order. `cl_ord_id` is the venue's last accepted id.
 
@@ -300,12 +302,14 @@ class Amend(msgspec.Struct, frozen=True, array_like=True, gc=False):
     text: str = ""
 
 
+@quick_writes
 class Order(msgspec.Struct, array_like=True, gc=False):
     """A client's order. Mutated by `engine.evolve` only; every figure is exact.
 
     `cum_qty` is the sum of unbusted executions, `notional` the sum of their price times quantity,
-    `unallocated` what no venue holds, `reserved` what risk counts as open. `closed` is the status that ended
-    it, if one did; a filled order is not closed by it, since a bust or a larger replace opens it again.
+    `unallocated` what no venue holds, `reserved` what risk counts as open, at `open_px` a unit and with
+    `open_value` in all, the multiplier in it (None and zero when nothing is). `closed` is the status that
+    ended it, if one did; a filled order is not closed by it, since a bust or a larger replace opens it again.
     `special` has the terms of an order that is not plain, as they count now; `algo` those of one that an
     algorithm works.
     """
@@ -329,6 +333,8 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     submitted_qty: Decimal
     submitted_price: Decimal | None
     reserved: Decimal = ZERO
+    open_px: Decimal | None = None
+    open_value: Decimal = ZERO
     acked: bool = False
     cum_qty: Decimal = ZERO
     notional: Decimal = ZERO

@@ -105,9 +105,10 @@ def _audit_exposure(state: State) -> list[str]:
         if order.reserved < max(order.leaves_qty, held):
             return [f"order {order.order_id}: less is reserved than is open"]
     found = []
-    for account, by_symbol in state.exposure.items():
-        for symbol, exposure in by_symbol.items():
-            key = (account, symbol)
-            if (exposure.buy, exposure.sell) != (buy.get(key, ZERO), sell.get(key, ZERO)):
+    for account, by_symbol in state.risk.cells.items():
+        for symbol, cell in by_symbol.items():
+            expected = (buy.pop((account, symbol), ZERO), sell.pop((account, symbol), ZERO))
+            if (cell.buy, cell.sell) != expected:
                 found.append(f"exposure of {account} in {symbol} is not the sum over its orders")
-    return found
+    left = [key for side in (buy, sell) for key, units in side.items() if units]
+    return found + [f"exposure of {account} in {symbol} is not counted" for account, symbol in left]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.decimals import ZERO, plain
-from qtinfra.core.models import Order, OrderSide
-from qtinfra.engine.evolve_risk import open_price, scope_keys
+from qtinfra.core.models import OrderSide
+from qtinfra.engine.risk_sums import open_price, scope_keys
 from qtinfra.engine.state import State
 from qtinfra.risk.ledger import Amounts, Totals
 
@@ -22,59 +22,65 @@ def audit_risk(state: State) -> list[str]:
 
 
 def _audit_open(state: State) -> list[str]:
+    """An order counts its open units at its price, multiplier included, and nothing when it has none."""
     found = []
     for order in state.orders.values():
-        counted = state.risk.open.get(order.order_id)
-        if counted is None:
-            if order.reserved:
-                found.append(f"order {order.order_id} is open and not counted")
-        elif counted.value != _value(state, order):
-            found.append(f"order {order.order_id} is counted with {plain(counted.value)}")
+        px = open_price(order) if order.reserved else None
+        value = order.reserved * px * state.instruments[order.symbol].multiplier if px is not None else ZERO
+        if order.reserved and px is None:
+            found.append(f"order {order.order_id} is open and not counted")
+        elif (order.open_px, order.open_value) != (px, value):
+            found.append(f"order {order.order_id} is counted with {plain(order.open_value)}")
     return found
 
 
-def _value(state: State, order: Order) -> Decimal:
-    counted = state.risk.open[order.order_id]
-    return order.reserved * open_price(order, counted) * state.instruments[order.symbol].multiplier
-
-
 def _audit_cells(state: State) -> list[str]:
-    """Cells hold the open value by side, the position at its mark, and the larger outcome of the two."""
+    """Cells hold the position, both outcomes with the open value by side, and the larger of the two."""
     sums: dict[tuple[str, str], list[Decimal]] = {}
-    for order_id, counted in state.risk.open.items():
-        order = state.orders[order_id]
-        sides = sums.setdefault((order.account, order.symbol), [ZERO, ZERO])
-        sides[order.side is not OrderSide.BUY] += counted.value
+    for order in state.orders.values():
+        if order.open_value:
+            sides = sums.setdefault((order.account, order.symbol), [ZERO, ZERO])
+            sides[order.side is not OrderSide.BUY] += order.open_value
     found = []
     for account, by_symbol in state.risk.cells.items():
         for symbol, cell in by_symbol.items():
             buy, sell = sums.pop((account, symbol), [ZERO, ZERO])
-            held = state.net_position(account, symbol) * cell.mark * state.instruments[symbol].multiplier
-            gross = max(abs(held + buy), abs(held - sell))
-            if (cell.held, cell.buy, cell.sell, cell.gross) != (held, buy, sell, gross):
+            units = state.net_position(account, symbol)
+            held = units * cell.mark * state.instruments[symbol].multiplier
+            long, short = held + buy, sell - held
+            expected = (units, long, short, max(abs(long), abs(short)))
+            if (cell.position, cell.long, cell.short, cell.gross) != expected:
                 found.append(f"exposure of {account} in {symbol} is not the sum over orders and position")
     left = [key for key, sides in sums.items() if any(sides)]
     return found + [f"open orders of {account} in {symbol} are not counted" for account, symbol in left]
 
 
 def _audit_totals(state: State) -> list[str]:
+    """Totals are the sums of their cells; what clients and firms have traded is what their accounts have."""
     risk = state.risk
     expected: dict[str, dict[str, list[Decimal]]] = {}
     for account, by_symbol in risk.cells.items():
         for symbol, cell in by_symbol.items():
             currency = state.instruments[symbol].currency.value
             for key in (account, *risk.members[account]):
-                sums = expected.setdefault(key, {}).setdefault(currency, [ZERO, ZERO, ZERO, ZERO])
-                parts = (cell.gross, cell.held + cell.buy, cell.sell - cell.held, cell.buy + cell.sell)
-                for index, part in enumerate(parts):
+                sums = _sums(expected, key, currency)
+                for index, part in enumerate((cell.gross, cell.long, cell.short)):
                     sums[index] += part
+    for account, scopes in risk.members.items():
+        for currency, amounts in _by_currency(state, risk.totals[account]).items():
+            for key in (account, *scopes):
+                _sums(expected, key, currency)[3] += amounts.traded
     found = []
     for key, totals in risk.totals.items():
         for currency, amounts in _by_currency(state, totals).items():
-            sums = expected.get(key, {}).pop(currency, [ZERO, ZERO, ZERO, ZERO])
-            if [amounts.gross, amounts.long, amounts.short, amounts.used - amounts.traded] != sums:
-                found.append(f"totals of {key} in {currency} are not the sums of its cells")
+            sums = _sums(expected, key, currency)
+            if [amounts.gross, amounts.long, amounts.short, amounts.traded] != sums:
+                found.append(f"totals of {key} in {currency} are not the sums of its cells and accounts")
     return found
+
+
+def _sums(expected: dict[str, dict[str, list[Decimal]]], key: str, currency: str) -> list[Decimal]:
+    return expected.setdefault(key, {}).setdefault(currency, [ZERO, ZERO, ZERO, ZERO])
 
 
 def _by_currency(state: State, totals: Totals) -> dict[str, Amounts]:

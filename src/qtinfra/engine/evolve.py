@@ -16,6 +16,7 @@ from qtinfra.core.models import (
     Child,
     Order,
     OrderStatus,
+    Origin,
     PendingCancel,
     PendingReplace,
     QueuedReplace,
@@ -31,11 +32,13 @@ from qtinfra.engine.evolve_routing import ROUTING, note_routing
 from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, fill_up, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
+from qtinfra.engine.risk_sums import accepted_price, place_in, place_of
 from qtinfra.engine.scaling import scale_order
-from qtinfra.engine.settle import close, end_children, expose, name_request, settle
+from qtinfra.engine.settle import close, end_children, name_request, settle
 from qtinfra.engine.state import State
 
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
+_STAFF = Origin.STAFF
 
 #: What an event of a kind makes leave, with the state after it.
 Seen = Mapping[type, Callable[[State, Any], Sequence[Effect]]]
@@ -138,7 +141,13 @@ def _register(state: State, order: Order, cl_ord_id: str) -> None:
 # --- client orders ---------------------------------------------------------------------------------------
 
 
-def _new_order(event: ev.OrderAccepted | ev.OrderRejected) -> Order:
+def _new_order(
+    event: ev.OrderAccepted | ev.OrderRejected,
+    reserved: Decimal = ZERO,
+    open_px: Decimal | None = None,
+    open_value: Decimal = ZERO,
+    acked: bool = False,
+) -> Order:
     qty, price, ts_ns = event.qty, event.price, event.ts_ns
     order = Order(
         event.order_id,
@@ -159,6 +168,10 @@ def _new_order(event: ev.OrderAccepted | ev.OrderRejected) -> Order:
         qty,
         qty,
         price,
+        reserved,
+        open_px,
+        open_value,
+        acked,
     )
     order.special = event.special
     order.algo = event.algo
@@ -166,15 +179,20 @@ def _new_order(event: ev.OrderAccepted | ev.OrderRejected) -> Order:
 
 
 def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
-    order = _new_order(event)
-    order.acked = state.acks_on_accept(event.account, event.origin)
+    memo, account, symbol = state.risk.memo, event.account, event.symbol
+    of = memo.of_accounts.get(account) or place_of(state, account)
+    to = memo.of_symbols.get(symbol) or place_in(state, symbol)
+    qty, price = event.qty, event.price
+    if price is None:
+        price = accepted_price(state, event)
+    value = qty * price if to.factor is None else qty * price * to.factor
+    order = _new_order(event, qty, price, value, of.acks or event.origin is _STAFF)
     state.orders[event.order_id] = order
     _register(state, order, event.cl_ord_id)
-    expose(state, order, event.qty)
     state.open_orders[event.order_id] = True
     if event.special is not None:
         admit(state, order, event.special)
-    count_accepted(state, order, event)
+    count_accepted(state, order, event, of, to)
 
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
@@ -188,6 +206,7 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
 
 def _order_routed(state: State, event: ev.OrderRouted) -> None:
     order = state.orders[event.order_id]
+    left = order.unallocated
     for planned in event.children:
         child_id, qty = planned.child_id, planned.qty
         state.children[child_id] = Child(
@@ -206,8 +225,9 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
         )
         state.venue_ids[child_id] = child_id
         order.children.append(child_id)
-        order.unallocated -= qty
-    invariant(order.unallocated >= ZERO, "no more is routed than is left", order.order_id)
+        left -= qty
+    invariant(not left or left > ZERO, "no more is routed than is left", order.order_id)
+    order.unallocated = left
     order.route_attempts += 1
     if order.version == 1 and order.status is _VALIDATED and order.special is None and event.children:
         order.version, order.updated_ns = 2, event.ts_ns  # as open as it was accepted: nothing else changes

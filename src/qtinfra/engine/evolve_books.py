@@ -16,9 +16,9 @@ from qtinfra.core.events import OrderFilled
 from qtinfra.core.extended_models import Execution
 from qtinfra.core.models import Money, Order, signed
 from qtinfra.engine.evolve_pnl import contribute, follow, keeps_pnl
-from qtinfra.engine.evolve_risk import count_position
 from qtinfra.engine.fee_terms import levies_only, priced
 from qtinfra.engine.invariants import InvariantBrokenError, invariant
+from qtinfra.engine.risk_sums import count_position
 from qtinfra.engine.state import State
 from qtinfra.positions.cash import CashLedger, Flow
 from qtinfra.positions.fee_book import FeeBook, Recharge

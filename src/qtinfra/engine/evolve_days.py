@@ -16,8 +16,8 @@ from qtinfra.core.marking import Observed
 from qtinfra.core.models import Money
 from qtinfra.engine.book_state import InLieu, Rolled
 from qtinfra.engine.evolve_pnl import earn, follow
-from qtinfra.engine.evolve_risk import count_position
 from qtinfra.engine.invariants import invariant
+from qtinfra.engine.risk_sums import count_position
 from qtinfra.engine.state import State
 from qtinfra.positions.book import IN_LIEU
 from qtinfra.positions.cash import Flow

@@ -18,8 +18,7 @@ from qtinfra.core.models import (
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER
 from qtinfra.engine.evolve_books import charge_fill, post_change, rebook
 from qtinfra.engine.evolve_pnl import follow
-from qtinfra.engine.evolve_risk import count_fill
-from qtinfra.engine.settle import heard, known, release, settle
+from qtinfra.engine.settle import heard, known, release, settle, settle_fill
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
@@ -122,8 +121,7 @@ def _filled(state: State, event: ev.OrderFilled, order: Order, child: Child) -> 
         post_change(state, order, value, fee)
     if state.pnl is not None:
         follow(state, account, symbol)
-    settle(state, order, event.ts_ns)
-    count_fill(state, order, event, value)
+    settle_fill(state, order, event, value)
 
 
 def _count_execution(order: Order, child: Child, qty: Decimal) -> None:

@@ -7,7 +7,8 @@ from functools import cached_property
 
 import msgspec
 
-from qtinfra.core.extended_models import RiskPolicy
+from qtinfra.core.decimals import ONE
+from qtinfra.core.extended_models import Instrument, RiskPolicy
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.risk.facts import AccountProfile, Control, Rate, RiskProfile, SymbolProfile
 from qtinfra.risk.ledger import (
@@ -19,7 +20,6 @@ from qtinfra.risk.ledger import (
     Flow,
     LimitVersion,
     LocateUse,
-    OpenRisk,
     Override,
     Totals,
 )
@@ -48,12 +48,48 @@ LimitKind = tuple[Values, Decimal, int | None]
 MAX_PROFILES = 200_000
 
 
+class AccountPlace:
+    """Where the figures of one account are.
+
+    `sums` are those in the base currency: the account's own, its client's, its firm's. `cells` are by symbol,
+    `messages` the times of its messages; both None until there is a first one. `acks`: New is said at
+    acceptance, as it always is for an order taken by phone.
+    """
+
+    __slots__ = ("acks", "cells", "messages", "sums")
+
+    def __init__(self, acks: bool, sums: tuple[Amounts, Amounts, Amounts]) -> None:
+        self.acks = acks
+        self.sums = sums
+        self.cells: dict[str, Cell] | None = None
+        self.messages: list[int] | None = None
+
+
+class SymbolPlace:
+    """Where the figures of one symbol are.
+
+    `home`: it trades in the base currency. `factor` is its multiplier, None where that is a plain 1.
+    `messages` and `drift` are None until there is a first one.
+    """
+
+    __slots__ = ("drift", "factor", "home", "instrument", "messages")
+
+    def __init__(self, instrument: Instrument, home: bool) -> None:
+        self.instrument = instrument
+        multiplier = instrument.multiplier
+        self.factor = multiplier if multiplier.compare_total(ONE) else None
+        self.home = home
+        self.messages: list[int] | None = None
+        self.drift: Drift | None = None
+
+
 class RiskMemo:
     """What the gate has gathered, by account, by symbol and by both; `rates` are into the base currency.
 
-    `sums` has the amounts in the base currency that an account's figures are added to: its own, its client's
-    and its firm's. `kinds` numbers the different sets of limits that accounts have; `traders` says which
-    traders nothing holds back. `books` has the last book seen of a symbol. `made` counts the symbols' sheets.
+    `of_accounts` and `of_symbols` say where evolve finds their figures, `windows` which windows a limit
+    reads: messages, equal orders, drift. `kinds` numbers the different sets of limits that accounts have;
+    `traders` says which traders nothing holds back. `books` has the last book seen of a symbol. `made` counts
+    the symbols' sheets.
     """
 
     __slots__ = (
@@ -62,11 +98,13 @@ class RiskMemo:
         "controls",
         "kinds",
         "made",
+        "of_accounts",
+        "of_symbols",
         "profiles",
         "rates",
-        "sums",
         "symbols",
         "traders",
+        "windows",
     )
 
     def __init__(self) -> None:
@@ -75,7 +113,9 @@ class RiskMemo:
         self.symbols: dict[str, SymbolProfile] = {}
         self.rates: dict[str, Rate] | None = None
         self.controls: dict[tuple[bool, ...], tuple[Control, ...]] = {}
-        self.sums: dict[str, list[Amounts]] = {}
+        self.of_accounts: dict[str, AccountPlace] = {}
+        self.of_symbols: dict[str, SymbolPlace] = {}
+        self.windows: tuple[bool, bool, bool] | None = None
         self.kinds: dict[LimitKind, int] = {}
         self.made = 0
         self.traders: dict[str, bool] = {}
@@ -87,20 +127,21 @@ class RiskMemo:
         self.accounts.clear()
         self.symbols.clear()
         self.controls.clear()
-        self.sums.clear()
+        self.of_accounts.clear()
+        self.of_symbols.clear()
         self.kinds.clear()
         self.made = 0
         self.traders.clear()
         self.rates = None
+        self.windows = None
 
 
 class RiskState(msgspec.Struct, dict=True):
     """Counters and permissions of the controls.
 
     Attributes:
-        cells: exposure by account and symbol; `totals` by account, "CLIENT:…" and "FIRM:…".
+        cells: positions and open orders by account and symbol; `totals` by account, "CLIENT:…", "FIRM:…".
         members: client and firm that an account's figures are counted under.
-        open: what each open order adds, by order id.
         marks: journaled reference prices that positions are valued at.
         reference_ns, fx_ns: when a reference price and a rate were journaled.
         messages: times by account and by "BOOK:<symbol>".
@@ -117,7 +158,6 @@ class RiskState(msgspec.Struct, dict=True):
     cells: dict[str, dict[str, Cell]] = {}
     totals: dict[str, Totals] = {}
     members: dict[str, tuple[str, str]] = {}
-    open: dict[str, OpenRisk] = {}
     marks: dict[str, Decimal] = {}
     reference_ns: dict[str, int] = {}
     fx_ns: dict[str, int] = {}
@@ -140,6 +180,6 @@ class RiskState(msgspec.Struct, dict=True):
         return RiskMemo()
 
     def cell(self, account: str, symbol: str) -> Cell | None:
-        """The account's exposure in a symbol, if it ever had any."""
+        """The account's position and open orders in a symbol, if it ever had any."""
         by_symbol = self.cells.get(account)
         return by_symbol.get(symbol) if by_symbol is not None else None

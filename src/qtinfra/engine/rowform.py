@@ -181,7 +181,9 @@ def _plain(order: Order) -> bool:
         and (first is price or not (first is None or price is None or price.compare_total(first)))
         and ((left := order.unallocated) is zero or not zero.compare_total(left))
         and ((least := order.min_qty) is zero or not zero.compare_total(least))
+        and order.open_px is None
         and ((held := order.reserved) is zero or not zero.compare_total(held))
+        and ((value := order.open_value) is zero or not zero.compare_total(value))
         and ((before := order.day_base_cum) is zero or not zero.compare_total(before))
     )
 

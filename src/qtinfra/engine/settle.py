@@ -8,20 +8,22 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.decimals import ZERO
+from qtinfra.core.events import OrderFilled
 from qtinfra.core.models import (
     Child,
     ChildStatus,
     Order,
-    OrderSide,
     OrderStatus,
     may_become,
     order_status,
 )
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.state import Exposure, State
+from qtinfra.engine.risk_sums import borrow, count_execution, count_fill, recount
+from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
-_BUY = OrderSide.BUY
+_ROUTED, _PARTIALLY_FILLED = OrderStatus.ROUTED, OrderStatus.PARTIALLY_FILLED
+_FILLED = OrderStatus.FILLED
 _DONE_FOR_DAY = OrderStatus.DONE_FOR_DAY
 _CHILD_EXPIRED = ChildStatus.EXPIRED
 _CHILD_UNKNOWN = ChildStatus.UNKNOWN
@@ -29,7 +31,7 @@ _CHILD_LIVE = ChildStatus.LIVE
 
 
 def settle(state: State, order: Order, ts_ns: int) -> None:
-    """Bring everything derived in line with the order.
+    """Bring everything derived in line with the order: the last step of every change of one.
 
     What no venue holds is unallocated. Counted as exposure is the largest of what is left, what venues hold
     (a late execution can make that more than what is left) and what a replace in flight may make of it.
@@ -45,15 +47,15 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
         order.status = status
     held, children = ZERO, state.children
     for child_id in order.children:
-        child_leaves = children[child_id].leaves
-        if child_leaves:
-            held += child_leaves
+        leaves = children[child_id].leaves
+        if leaves:
+            held += leaves
     open_now, cum_qty, qty = order.closed is None, order.cum_qty, order.qty
     leaves = qty - cum_qty if open_now and cum_qty < qty else ZERO
     reserved = held if held > leaves else leaves
+    pending = order.pending_replace
     if open_now:
         order.unallocated = reserved - held if held else reserved
-        pending = order.pending_replace
         if pending is not None and pending.qty - cum_qty > reserved:
             reserved = pending.qty - cum_qty
     if open_now and (reserved or _awaited(order)):
@@ -61,10 +63,41 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
     else:
         state.open_orders.pop(order.order_id, None)
         state.closing[order.order_id] = True
-    if reserved != order.reserved:
-        expose(state, order, reserved)
+    if reserved != order.reserved or pending is not None or (reserved and order.price is not order.open_px):
+        recount(state, order, reserved)
     if order.special is not None:
         _track(state, order)
+        borrow(state, order)
+
+
+def settle_fill(state: State, order: Order, event: OrderFilled, value: Decimal) -> None:
+    """`settle` and `count_fill` after an execution; for a plain order that venues work in one pass.
+
+    Args:
+        value: quantity times price of the execution, per multiplier.
+    """
+    status = order.status
+    if (status is not _ROUTED and status is not _PARTIALLY_FILLED) or order.special is not None:
+        settle(state, order, event.ts_ns)
+        count_fill(state, order, event, value)
+        return
+    order.version += 1
+    order.updated_ns = event.ts_ns
+    held = leaves = ZERO
+    for child_id in order.children:
+        if state.children[child_id].leaves:
+            held += state.children[child_id].leaves
+    if order.cum_qty < order.qty:
+        order.status = _PARTIALLY_FILLED
+        leaves = order.qty - order.cum_qty
+    else:
+        order.status = _FILLED
+    reserved = held if held and held > leaves else leaves
+    order.unallocated = reserved - held if held else reserved
+    if not reserved:  # nothing is to come any more: the order waits to be packed
+        del state.open_orders[order.order_id]
+        state.closing[order.order_id] = True
+    count_execution(state, order, event, value, reserved)
 
 
 def _track(state: State, order: Order) -> None:
@@ -89,22 +122,6 @@ def _awaited(order: Order) -> bool:
         or order.unknown_children
         or order.done_for_day
     )
-
-
-def expose(state: State, order: Order, reserved: Decimal) -> None:
-    """Count `reserved` units of the order as open in its account and symbol."""
-    by_symbol = state.exposure.get(order.account)
-    if by_symbol is None:
-        by_symbol = state.exposure[order.account] = {}
-    exposure = by_symbol.get(order.symbol)
-    if exposure is None:
-        exposure = by_symbol[order.symbol] = Exposure()
-    change = reserved - order.reserved if order.reserved else reserved
-    if order.side is _BUY:
-        exposure.buy = exposure.buy + change or ZERO
-    else:
-        exposure.sell = exposure.sell + change or ZERO
-    order.reserved = reserved
 
 
 def close(order: Order, status: OrderStatus) -> None:

@@ -18,15 +18,15 @@ from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import (
     ANY,
     Account,
-    AckPolicy,
     Execution,
     Instrument,
     Policies,
     Venue,
     VenueStatus,
 )
-from qtinfra.core.models import Child, Order, Origin
+from qtinfra.core.models import Child, Order
 from qtinfra.core.special import Link, SpecialTerms
+from qtinfra.core.writes import quick_writes
 from qtinfra.engine.algo_state import AlgoState
 from qtinfra.engine.archive import Archive, Packing
 from qtinfra.engine.book_state import BookState
@@ -39,19 +39,11 @@ from qtinfra.positions.base_pnl import PnlLedger
 from qtinfra.positions.book import PositionBook
 from qtinfra.positions.cash import CashLedger
 from qtinfra.positions.fee_book import FeeBook
+from qtinfra.risk.ledger import Cell
 from qtinfra.risk.limits import LimitTable
 
 # Members by name: looking them up in their class costs more than comparing them.
-_STAFF = Origin.STAFF
-_ACK_ON_ACCEPT = AckPolicy.ON_ACCEPT
 _VENUE_CONNECTED = VenueStatus.CONNECTED
-
-
-class Exposure(msgspec.Struct, gc=False):
-    """Quantity open in an account's orders of one symbol, by side. Doubtful children count in full."""
-
-    buy: Decimal = ZERO
-    sell: Decimal = ZERO
 
 
 class OrderList(msgspec.Struct, gc=False):
@@ -62,6 +54,7 @@ class OrderList(msgspec.Struct, gc=False):
     orders: list[str]
 
 
+@quick_writes
 class State(msgspec.Struct, dict=True):
     """One shard's state after event `seq`.
 
@@ -98,7 +91,6 @@ class State(msgspec.Struct, dict=True):
     children: dict[str, Child] = {}
     venue_ids: dict[str, str] = {}
     executions: dict[str, Execution] = {}
-    exposure: dict[str, dict[str, Exposure]] = {}
     positions: PositionBook = msgspec.field(default_factory=PositionBook)
     sessions: dict[str, str] = {}
     inbound: dict[str, int] = {}
@@ -160,12 +152,9 @@ class State(msgspec.Struct, dict=True):
         known = self.accounts.get(account)
         return known.policies if known is not None else _DEFAULT_POLICIES
 
-    def acks_on_accept(self, account: str, origin: Origin) -> bool:
-        """Whether New is said at acceptance: by policy, and always for an order taken by phone."""
-        return origin is _STAFF or self.policies(account).ack is _ACK_ON_ACCEPT
-
-    def open_quantity(self, account: str, symbol: str) -> Exposure:
-        return self.exposure.get(account, _NO_EXPOSURE).get(symbol, _ZERO_EXPOSURE)
+    def open_quantity(self, account: str, symbol: str) -> Cell:
+        """What is open in the account's orders: `buy` and `sell`, in units. To be read only."""
+        return self.risk.cell(account, symbol) or _NO_CELL
 
     def net_position(self, account: str, symbol: str) -> Decimal:
         position = self.positions.get(account, symbol)
@@ -189,8 +178,7 @@ class State(msgspec.Struct, dict=True):
 
 
 _NO_IDS: dict[str, str] = {}
-_NO_EXPOSURE: dict[str, Exposure] = {}
-_ZERO_EXPOSURE = Exposure()
+_NO_CELL = Cell()
 _DEFAULT_POLICIES = Policies()
 
 #: What a snapshot's bytes mean besides the names and types of its fields. Add one when evolve comes to read

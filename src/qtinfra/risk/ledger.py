@@ -12,6 +12,7 @@ import msgspec
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.models import OrderSide
+from qtinfra.core.writes import quick_writes
 
 #: Most messages that a window remembers, and so the most that a message limit may allow.
 MAX_WINDOW = 10_000
@@ -24,39 +25,47 @@ FlowKey = tuple[str, str, OrderSide, Decimal, Decimal | None]
 Stamps = int | list[int]
 
 
+@quick_writes
 class Cell(msgspec.Struct, gc=False):
-    """An account in one symbol, in the instrument's currency.
+    """An account in one symbol: all that an order of its own is measured with, in one place.
 
     Attributes:
-        position: units held when last looked at; `mark` is the price they are valued at.
-        held: value of the position, bought positive.
-        buy, sell: value of the open orders by side.
-        gross: the largest absolute value that the position may take if one side's orders execute.
+        position: units held, bought positive; `mark` is the price they are valued at.
+        buy, sell: units open in the account's orders by side; children in doubt count in full.
+        long: value of the position if every open buy executes, in the instrument's currency; `short` the
+            negative of it if every open sell does. Without open orders one is the negative of the other.
+        gross: the larger absolute value of the two.
     """
 
     position: Decimal = ZERO
     mark: Decimal = ZERO
-    held: Decimal = ZERO
     buy: Decimal = ZERO
     sell: Decimal = ZERO
+    long: Decimal = ZERO
+    short: Decimal = ZERO
     gross: Decimal = ZERO
 
 
+@quick_writes
 class Amounts(msgspec.Struct, gc=False):
     """Sums over the cells of a scope in one currency.
 
     Attributes:
-        gross: of the cells' gross values.
+        gross: of the cells' gross values; neither `long` nor `short` is ever larger.
         long: net value of the positions if every open buy executes; `short` the negative of it if every open
-            sell does.
-        traded: value executed today, both sides; `used` is that and the value of everything open.
+            sell does. What is held is in both, with opposite signs: their sum is the value of what is open.
+        traded: value executed today, both sides.
     """
 
     gross: Decimal = ZERO
     long: Decimal = ZERO
     short: Decimal = ZERO
-    used: Decimal = ZERO
     traded: Decimal = ZERO
+
+    @property
+    def used(self) -> Decimal:
+        """What counts against credit: the value executed today and of everything open."""
+        return self.traded + self.long + self.short
 
 
 class Totals(msgspec.Struct, gc=False):
@@ -66,14 +75,7 @@ class Totals(msgspec.Struct, gc=False):
     foreign: dict[str, Amounts] = {}
 
 
-class OpenRisk(msgspec.Struct, gc=False):
-    """What an open order adds to the totals: units times price times multiplier."""
-
-    reserved: Decimal = ZERO
-    price: Decimal = ZERO
-    value: Decimal = ZERO
-
-
+@quick_writes
 class LocateUse(msgspec.Struct, gc=False):
     """A locate and what is left of it."""
 
@@ -85,6 +87,7 @@ class LocateUse(msgspec.Struct, gc=False):
     source: str = ""
 
 
+@quick_writes
 class Borrowed(msgspec.Struct, gc=False):
     """What a short sale takes of its locate: what is executed and what may still be."""
 
@@ -130,12 +133,11 @@ def window_full(stamps: list[int] | None, limit: int, since_ns: int) -> bool:
     return len(stamps) >= limit and stamps[-limit] > since_ns
 
 
-def window_add(stamps: list[int], ts_ns: int, window_ns: int) -> None:
-    """Count a message; what is older than the window is dropped when it is half of the list."""
+def window_add(stamps: list[int], ts_ns: int, since_ns: int) -> None:
+    """Count a message; what is not younger than `since_ns` is dropped when it is half of the list."""
     stamps.append(ts_ns)
-    since = ts_ns - window_ns
     half = len(stamps) >> 1
-    if stamps[half] <= since:
+    if stamps[half] <= since_ns:
         del stamps[: half + 1]
     elif len(stamps) > 2 * MAX_WINDOW:
         del stamps[:MAX_WINDOW]
@@ -144,6 +146,7 @@ def window_add(stamps: list[int], ts_ns: int, window_ns: int) -> None:
 # --- duplicate flow: two generations, each at most a window long -----------------------------------------
 
 
+@quick_writes
 class Flow(msgspec.Struct, gc=False):
     """When equal orders came. A generation that has become a window old moves back, and then out."""
 
@@ -179,6 +182,7 @@ class Flow(msgspec.Struct, gc=False):
 # --- drift: lowest and highest reference of a period -----------------------------------------------------
 
 
+@quick_writes
 class Drift(msgspec.Struct, gc=False):
     """Reference prices of accepted orders: queues of (time, price) whose first live item is the extreme.
 

@@ -17,6 +17,7 @@ from qtinfra.risk.limits import AccountLimits, Limits, ScopeLimit
 UNLIMITED = Decimal("Infinity")
 #: More messages than a window ever holds.
 _NO_COUNT = 4 * MAX_WINDOW
+_HALF = Decimal("0.5")
 
 
 class LimitSheet(msgspec.Struct, frozen=True, gc=False):
@@ -47,8 +48,9 @@ class ScopeSheet(msgspec.Struct, frozen=True, gc=False):
     """The limits on the totals of an account, its client or its firm, with these totals, live.
 
     Attributes:
-        clear_gross, clear_net, clear_credit: up to these totals no single order can reach the limit, as large
-            as the account's orders may be.
+        clear_gross, clear_traded: up to these totals no single order can reach any of the limits, as large as
+            the account's orders may be. Neither `long` nor `short` is ever more than `gross`, so a quarter of
+            the credit is left to each of them, and half of it to what was traded.
     """
 
     home: Amounts
@@ -57,8 +59,7 @@ class ScopeSheet(msgspec.Struct, frozen=True, gc=False):
     net: Decimal
     credit: Decimal
     clear_gross: Decimal
-    clear_net: Decimal
-    clear_credit: Decimal
+    clear_traded: Decimal
 
 
 def _or_unlimited(value: Decimal | None) -> Decimal:
@@ -102,6 +103,9 @@ def scope_sheets(limits: AccountLimits) -> tuple[ScopeSheet, ...]:
 
 def _scope(row: list[ScopeLimit | None], largest: Decimal | None) -> ScopeSheet:
     known = next(limit for limit in row if limit is not None)
-    bounds = tuple(UNLIMITED if limit is None else limit.value for limit in row)
-    clear = (-UNLIMITED if largest is None else bound - largest for bound in bounds)
-    return ScopeSheet(known.home, known.foreign, *bounds, *clear)
+    gross, net, credit = (UNLIMITED if limit is None else limit.value for limit in row)
+    if largest is None:
+        return ScopeSheet(known.home, known.foreign, gross, net, credit, -UNLIMITED, -UNLIMITED)
+    half = (credit - largest) * _HALF
+    clear_gross = min(gross - largest, net - largest, half * _HALF)
+    return ScopeSheet(known.home, known.foreign, gross, net, credit, clear_gross, half)

@@ -289,7 +289,7 @@ def test_behaviour_15_a_split_scales_positions_and_the_reference_and_keeps_what_
     assert desk.state.reference_prices[SYMBOL] == 25
     cell = desk.state.risk.cell(ALPHA, SYMBOL)
     assert cell is not None
-    assert facts(cell.position, cell.mark, cell.held) == (600, 25, 15_000)
+    assert facts(cell.position, cell.mark, cell.long) == (600, 25, 15_000)
 
 
 def test_behaviour_15_the_position_limit_counts_the_units_after_the_split() -> None:

@@ -33,7 +33,7 @@ def refused(desk: Desk) -> str:
 def open_value(desk: Desk) -> tuple[object, ...]:
     cell = desk.state.risk.cell(ALPHA, SYMBOL)
     assert cell is not None
-    return facts(cell.buy, cell.gross)
+    return facts(cell.long, cell.gross)
 
 
 def test_behaviour_19_a_trigger_that_makes_a_stop_worth_too_much_is_refused_and_one_at_the_limit_passes() -> (

@@ -66,7 +66,7 @@ def facts(
     )
     if limit is not None:
         found.order_value = found.value = found.base_value = D(qty) * limit
-        found.worst = abs(at.cell.held + at.cell.buy + found.value)
+        found.worst = abs(at.cell.long + found.value)
     for name, value in more.items():
         setattr(found, name, value)
     return found
@@ -106,7 +106,7 @@ CASES: list[Case] = [
     ),
     (
         check_concentration,
-        lambda slack: facts(Limits(concentration=D(600 + slack)), place=profile(Limits(), buy=100)),
+        lambda slack: facts(Limits(concentration=D(600 + slack)), place=profile(Limits(), long=100)),
         "concentration",
     ),
     (
@@ -120,7 +120,7 @@ CASES: list[Case] = [
         lambda slack: facts(Limits(net=scope(700 + slack, short=200)), side=SELL),
         "net_exposure",
     ),
-    (check_credit, lambda slack: facts(Limits(credit=scope(700 + slack, used=200))), "credit_threshold"),
+    (check_credit, lambda slack: facts(Limits(credit=scope(700 + slack, traded=200))), "credit_threshold"),
     (check_duplicates, lambda slack: facts(Limits(duplicates=2 + slack), duplicates=1), "duplicate_flow"),
 ]
 

@@ -97,8 +97,8 @@ def over(code: str, limit: str, observed: str, who: str = "", field: str = "quan
 
 
 OF_FIRM = " of FIRM:firm"
-EUR = Amounts(long=D(7), short=D(9), gross=D(16), used=D(20))
-GBP = Amounts(long=D(1), short=D(2), gross=D(3), used=D(4))
+EUR = Amounts(long=D(7), short=D(9), gross=D(16), traded=D(4))
+GBP = Amounts(long=D(1), short=D(2), gross=D(3), traded=D(1))
 ABROAD = {"EUR": EUR, "GBP": GBP}
 RATES = {"EUR": Rate(D(2)), "GBP": Rate(D(10))}
 

@@ -16,7 +16,7 @@ from qtinfra.core.decimals import ZERO
 from qtinfra.core.models import OrderSide
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.special import NO_TERMS
-from qtinfra.engine.state import Exposure, State
+from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 from qtinfra.risk.facts import RiskFacts, RiskProfile, Waivers
 from qtinfra.risk.ledger import Amounts, Cell, FlowKey
@@ -27,8 +27,8 @@ class Ahead(msgspec.Struct):
     """The legs before the next one, all of one account and symbol.
 
     Attributes:
-        profile: with the exposure and the scopes' totals as they would be with these legs open.
-        open: quantity open in the account's orders of the symbol, these legs included.
+        profile: with the account's figures in the symbol and the scopes' totals as they would be with these
+            legs open.
         sells: units that these legs sell.
         flows: what makes each of them a duplicate.
         algos: how often each algo sends with them.
@@ -38,7 +38,6 @@ class Ahead(msgspec.Struct):
     """
 
     profile: RiskProfile
-    open: Exposure
     sells: Decimal = ZERO
     flows: list[FlowKey] = []
     algos: dict[str, int] = {}
@@ -47,9 +46,9 @@ class Ahead(msgspec.Struct):
     reference: Decimal | None = None
 
 
-def begin(profile: RiskProfile, open_now: Exposure) -> Ahead:
+def begin(profile: RiskProfile) -> Ahead:
     """No leg yet."""
-    return Ahead(profile, Exposure(open_now.buy, open_now.sell))
+    return Ahead(profile)
 
 
 def add_leg(state: State, ahead: Ahead, order: SubmitOrder, verdict: RiskPassed, adds: Decimal) -> None:
@@ -61,12 +60,10 @@ def add_leg(state: State, ahead: Ahead, order: SubmitOrder, verdict: RiskPassed,
     terms = order.special or NO_TERMS
     value = adds * _price(state, order, terms, verdict) * ahead.profile.multiplier
     if order.side is OrderSide.BUY:
-        ahead.open.buy += adds
-        ahead.profile = _grown(ahead.profile, value, ZERO)
+        ahead.profile = _grown(ahead.profile, adds, ZERO, value, ZERO)
     else:
-        ahead.open.sell += adds
         ahead.sells += adds
-        ahead.profile = _grown(ahead.profile, ZERO, value)
+        ahead.profile = _grown(ahead.profile, ZERO, adds, ZERO, value)
         if terms.locate_id:
             ahead.borrowed[terms.locate_id] = ahead.borrowed.get(terms.locate_id, ZERO) + order.qty
     ahead.flows.append((order.account, order.symbol, order.side, order.qty, order.price))
@@ -84,12 +81,12 @@ def _price(state: State, order: SubmitOrder, terms: SpecialTerms, verdict: RiskP
     return ZERO
 
 
-def _grown(profile: RiskProfile, buy: Decimal, sell: Decimal) -> RiskProfile:
-    """The profile when more is open by these values, in the instrument's currency."""
+def _grown(profile: RiskProfile, buy: Decimal, sell: Decimal, bought: Decimal, sold: Decimal) -> RiskProfile:
+    """The profile when more is open: by units, and by value in the instrument's currency."""
     cell, limits = profile.cell, profile.limits
-    buys, sells = cell.buy + buy, cell.sell + sell
-    gross = max(abs(cell.held + buys), abs(cell.held - sells))
-    more = Amounts(gross - cell.gross, buy, sell, buy + sell)
+    long, short = cell.long + bought, cell.short + sold
+    gross = max(abs(long), abs(short))
+    more = Amounts(gross - cell.gross, bought, sold)
     grown = msgspec.structs.replace(
         limits,
         gross=tuple(_scope(limit, profile.currency, more) for limit in limits.gross),
@@ -97,7 +94,9 @@ def _grown(profile: RiskProfile, buy: Decimal, sell: Decimal) -> RiskProfile:
         credit=tuple(_scope(limit, profile.currency, more) for limit in limits.credit),
     )
     return msgspec.structs.replace(
-        profile, limits=grown, cell=Cell(cell.position, cell.mark, cell.held, buys, sells, gross)
+        profile,
+        limits=grown,
+        cell=Cell(cell.position, cell.mark, cell.buy + buy, cell.sell + sell, long, short, gross),
     )
 
 
@@ -113,7 +112,6 @@ def _sum(known: Amounts, more: Amounts) -> Amounts:
         known.gross + more.gross,
         known.long + more.long,
         known.short + more.short,
-        known.used + more.used,
         known.traded,
     )
 

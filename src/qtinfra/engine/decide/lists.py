@@ -67,7 +67,7 @@ def submit_list(state: State, command: SubmitList, now_ns: int, market: MarketVi
         approvals.append(verdict)
         if ahead is None:
             profile = profile_of(state, order.account, order.symbol)
-            ahead = begin(profile, state.open_quantity(order.account, order.symbol))
+            ahead = begin(profile)
         add_leg(state, ahead, order, verdict, adds)
     link_id = out.order_id()
     for number, (order, approved) in enumerate(zip(command.orders, approvals, strict=True)):

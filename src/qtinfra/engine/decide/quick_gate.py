@@ -81,9 +81,10 @@ def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_n
         reference = reference_in(state, market.book(symbol), symbol, now_ns)
         if reference is None or not _within_collars(state, command, price, sheet, reference, now_ns):
             return None
-    if to.short_sale and command.side is not _BUY and not _owned(state, command):
+    cell = state.risk.cells.get(account, _NO_CELLS).get(symbol, _NO_CELL)
+    if to.short_sale and command.side is not _BUY and not _owned(command, cell):
         return None
-    if not _within_position(state, command, sheet, of, value):
+    if not _within_position(command, sheet, of, cell, value):
         return None
     return RiskPassed(
         account, symbol, command.side, command.order_type, command.tif, qty, price, command.min_qty, reference
@@ -130,49 +131,40 @@ def _within_collars(
     return high is None or price >= high * sheet.period_down
 
 
-def _owned(state: State, command: SubmitOrder) -> bool:
+def _owned(command: SubmitOrder, cell: Cell) -> bool:
     """Whether the order is a plain sale of what the account has and does not offer already."""
-    if command.side is not _SELL:
-        return False
-    free = state.net_position(command.account, command.symbol)
-    return command.qty <= free - state.open_quantity(command.account, command.symbol).sell
+    return command.side is _SELL and command.qty <= cell.position - cell.sell
 
 
 def _within_position(
-    state: State, command: SubmitOrder, sheet: LimitSheet, of: AccountProfile, value: Decimal
+    command: SubmitOrder, sheet: LimitSheet, of: AccountProfile, cell: Cell, value: Decimal
 ) -> bool:
     """Position, concentration, exposure and credit of account, client and firm with the order in full.
 
     The order's value is within the account's limit for one order: that has been compared before.
     """
-    account, symbol, buying = command.account, command.symbol, command.side is _BUY
-    positions = state.positions.accounts.get(account)
-    held = positions.get(symbol) if positions is not None else None
-    units = held.qty if held is not None else ZERO
-    open_now = state.open_quantity(account, symbol)
-    cell = state.risk.cells.get(account, _NO_CELLS).get(symbol, _NO_CELL)
+    buying = command.side is _BUY
     if buying:
-        if units + open_now.buy + command.qty > sheet.position:
+        if cell.position + cell.buy + command.qty > sheet.position:
             return False
-        worst = abs(cell.held + cell.buy + value)
+        worst = abs(cell.long + value)
     else:
-        if open_now.sell + command.qty - units > sheet.position:
+        if cell.sell + command.qty - cell.position > sheet.position:
             return False
-        worst = abs(cell.held - cell.sell - value)
+        worst = abs(cell.short + value)
     adds = worst - cell.gross
-    grows = adds > ZERO
-    if grows and worst > sheet.concentration:
+    if worst > sheet.concentration and adds > ZERO:
         return False
     for scope in of.scopes:
         home = scope.home
         if scope.foreign:
             return False
-        if home.used > scope.clear_credit and home.used + value > scope.credit:
-            return False
+        if home.gross <= scope.clear_gross and home.traded <= scope.clear_traded:
+            continue
         net = home.long if buying else home.short
-        if net > scope.clear_net and net + value > scope.net:
+        if home.used + value > scope.credit or net + value > scope.net:
             return False
-        if grows and home.gross > scope.clear_gross and home.gross + adds > scope.gross:
+        if adds > ZERO and home.gross + adds > scope.gross:
             return False
     return True
 

@@ -17,9 +17,9 @@ from qtinfra.core.validation.algo import special_of
 from qtinfra.engine.decide.ahead import Ahead, count_ahead
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.price_test import has_fallen
-from qtinfra.engine.evolve_risk import open_price, scope_keys
 from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.risk_state import MAX_PROFILES, BookView
+from qtinfra.engine.risk_sums import open_price, scope_keys
 from qtinfra.engine.state import State
 from qtinfra.positions.fx import Conversion, conversion
 from qtinfra.risk.checks import (
@@ -269,15 +269,12 @@ def gate(
     risk = state.risk
     if ahead is None:
         profile = risk.memo.profiles.get((account, symbol)) or profile_of(state, account, symbol)
-        open_now = state.open_quantity(account, symbol)
     else:
-        profile, open_now = ahead.profile, ahead.open
-    held = state.positions.get(account, symbol)
-    buying = side is _BUY
-    position = held.qty if held is not None else ZERO
+        profile = ahead.profile
+    cell, buying = profile.cell, side is _BUY
     facts = RiskFacts(
-        profile, profile.limits, side, buying, order_type, tif, qty, adds, price, min_qty, now_ns, position,
-        open_now.buy, open_now.sell,
+        profile, profile.limits, side, buying, order_type, tif, qty, adds, price, min_qty, now_ns,
+        cell.position, cell.buy, cell.sell,
     )  # fmt: skip
     facts.trader = trader
     facts.new = order is None
@@ -291,13 +288,12 @@ def gate(
     if measure is not None:
         value = facts.order_value = qty * measure * profile.multiplier
         if order is not None:
-            value = _of_replace(state, facts, order, measure)
+            value = _of_replace(facts, order, measure)
         elif adds is not qty:
             value = adds * measure * profile.multiplier
         facts.value = value
         facts.base_value = in_base(facts, value) if profile.currency else value
-        cell = profile.cell
-        facts.worst = abs(cell.held + cell.buy + value if buying else cell.held - cell.sell - value)
+        facts.worst = abs((cell.long if buying else cell.short) + value)
     _windows(state, facts, worth)
     if special is not None or profile.short_sale or trader:
         _parties(state, market, facts, special)
@@ -310,13 +306,12 @@ def gate(
     return approve(facts, profile.controls)
 
 
-def _of_replace(state: State, facts: RiskFacts, order: Order, measure: Decimal) -> Decimal:
+def _of_replace(facts: RiskFacts, order: Order, measure: Decimal) -> Decimal:
     """A replace adds the difference of value: of the larger quantity at the larger of the two prices."""
-    before = state.risk.open.get(order.order_id)
-    price = open_price(order, before) if before is not None else order.price
+    price = open_price(order)
     larger = price if price is not None and price > measure else measure
     value = (order.reserved + facts.adds) * larger * facts.profile.multiplier
-    return max(ZERO, value - before.value) if before is not None else value
+    return max(ZERO, value - order.open_value) if order.reserved else value
 
 
 def _windows(state: State, facts: RiskFacts, worth: Decimal | None) -> None:

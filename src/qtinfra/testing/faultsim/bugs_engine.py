@@ -17,11 +17,11 @@ from qtinfra.core.models import ChildStatus, Order
 from qtinfra.core.reports import ReportKind, VenueNewOrder
 from qtinfra.engine import decide as decide_module
 from qtinfra.engine import effects, evolve, evolve_control
-from qtinfra.engine.decide import submit, venue
+from qtinfra.engine.decide import quick_gate, submit, venue
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.settle import release
-from qtinfra.engine.state import Exposure, State
+from qtinfra.engine.state import State
 from qtinfra.testing.faultsim.bugs_runtime import Plant, swap
 
 
@@ -66,7 +66,7 @@ def _one_short(original: Any) -> Any:
 
 def _nothing_open(original: Any) -> Any:
     del original
-    return lambda state, account, symbol: Exposure()
+    return lambda *_: True
 
 
 def _no_position(original: Any) -> Any:
@@ -79,11 +79,11 @@ def _doubt_frees(original: Any) -> Any:
         original(state, event)
         order = state.orders[event.order_id]
         held = state.children[event.child_id].leaves
-        exposure = state.exposure[order.account][order.symbol]
+        cell = state.risk.cells[order.account][order.symbol]
         if order.side == "BUY":
-            exposure.buy -= held
+            cell.buy -= held
         else:
-            exposure.sell -= held
+            cell.sell -= held
         order.reserved -= held
 
     return unknown
@@ -270,7 +270,7 @@ BUGS: tuple[tuple[str, str, str, Plant], ...] = (
         "limit_race",
         "FM-21",
         "what is open does not count against the limit",
-        swap(State, "open_quantity", _nothing_open),
+        swap(quick_gate, "_within_position", _nothing_open),
     ),
     (
         "position_not_counted",

@@ -88,7 +88,7 @@ _LIES: dict[str, Callable[[State, Random], None]] = {
     "limits lifted": lambda state, _: state.limits.clear(),
     "accounts forgotten": lambda state, _: state.accounts.clear(),
     "client ids forgotten": lambda state, _: state.client_ids.clear(),
-    "exposure forgotten": lambda state, _: state.exposure.clear(),
+    "exposure forgotten": lambda state, _: state.risk.cells.clear(),
 }
 
 

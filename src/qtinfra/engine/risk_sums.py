@@ -1,0 +1,347 @@
+"""What accounts hold and have open, in units and in value: cells by account and symbol, and the sums above.
+
+Part of evolve: only evolve's modules change anything here. A change goes into the cell of its account and
+symbol, and from there into three sums: the account's, its client's and its firm's.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from qtinfra.core.decimals import ZERO
+from qtinfra.core.events import OrderAccepted, OrderFilled
+from qtinfra.core.extended_models import AckPolicy, Instrument
+from qtinfra.core.models import Order, OrderSide
+from qtinfra.engine.risk_state import AccountPlace, SymbolPlace
+from qtinfra.engine.state import State
+from qtinfra.risk.ledger import Amounts, Cell, Totals
+
+# Members by name: looking them up in their class costs more than comparing them.
+_BUY = OrderSide.BUY
+_ACK_ON_ACCEPT = AckPolicy.ON_ACCEPT
+
+
+# --- where figures are kept ------------------------------------------------------------------------------
+
+
+def scope_keys(state: State, account: str) -> tuple[str, str, str]:
+    """Where an account's figures are counted: itself, its client, its firm."""
+    known = state.accounts[account]
+    return account, f"CLIENT:{known.client}", f"FIRM:{known.firm}"
+
+
+def place_of(state: State, account: str) -> AccountPlace:
+    """Where the account's figures are; remembered until a control changes."""
+    risk = state.risk
+    client, firm = risk.members[account]
+    own, of_client, of_firm = risk.totals[account], risk.totals[client], risk.totals[firm]
+    acks = state.policies(account).ack is _ACK_ON_ACCEPT
+    found = risk.memo.of_accounts[account] = AccountPlace(acks, (own.home, of_client.home, of_firm.home))
+    return found
+
+
+def place_in(state: State, symbol: str) -> SymbolPlace:
+    """Where the symbol's figures are; remembered until a control changes."""
+    risk, instrument = state.risk, state.instruments[symbol]
+    home = instrument.currency is risk.policy.base_currency
+    found = risk.memo.of_symbols[symbol] = SymbolPlace(instrument, home)
+    return found
+
+
+def _places(state: State, account: str, symbol: str) -> tuple[AccountPlace, SymbolPlace]:
+    memo = state.risk.memo
+    of = memo.of_accounts.get(account) or place_of(state, account)
+    return of, memo.of_symbols.get(symbol) or place_in(state, symbol)
+
+
+def _foreign(state: State, account: str, instrument: Instrument) -> tuple[Amounts, ...]:
+    """The sums of account, client and firm in a currency that is not the base one."""
+    totals, currency = state.risk.totals, instrument.currency.value
+    keys = (account, *state.risk.members[account])
+    return tuple(totals[key].foreign.setdefault(currency, Amounts()) for key in keys)
+
+
+def _cell(state: State, account: str, symbol: str, of: AccountPlace) -> Cell:
+    """The account's cell in the symbol, found or made."""
+    risk = state.risk
+    if of.cells is None:
+        of.cells = risk.cells.setdefault(account, {})
+    cell = of.cells.get(symbol)
+    if cell is None:
+        cell = of.cells[symbol] = Cell()
+        profile = risk.memo.profiles.get((account, symbol))
+        if profile is not None:
+            profile.cell = cell
+    return cell
+
+
+def _shift(state: State, account: str, symbol: str, cell: Cell, long: Decimal, short: Decimal) -> None:
+    """Add changes of value to a cell and to the sums above it."""
+    of, to = _places(state, account, symbol)
+    if long:
+        cell.long = cell.long + long or ZERO
+    if short:
+        cell.short = cell.short + short or ZERO
+    change = _regross(cell)
+    for sums in of.sums if to.home else _foreign(state, account, to.instrument):
+        if long:
+            sums.long += long
+        if short:
+            sums.short += short
+        if change:
+            sums.gross += change
+
+
+def _regross(cell: Cell) -> Decimal:
+    """The larger absolute value of the cell's two outcomes, noted; how it has changed."""
+    long, short = abs(cell.long), abs(cell.short)
+    gross = long if long >= short else short
+    change = gross - cell.gross
+    cell.gross = gross
+    return change
+
+
+# --- open orders -----------------------------------------------------------------------------------------
+
+
+def accepted_price(state: State, event: OrderAccepted) -> Decimal:
+    """What a new order's units are valued at: its limit, its trigger, the price it was measured against."""
+    price, special = event.price, event.special
+    if price is None and special is not None:
+        price = special.stop_px
+    if price is None:
+        price = event.reference
+    return price if price is not None else state.risk.marks.get(event.symbol, ZERO)
+
+
+def count_new(state: State, order: Order, of: AccountPlace, to: SymbolPlace) -> None:
+    """Count all of a new order, which has the figures of its own already."""
+    symbol, value = order.symbol, order.open_value
+    cell = of.cells.get(symbol) if of.cells is not None else None
+    if cell is None:
+        cell = _cell(state, order.account, symbol, of)
+    buying = order.side is _BUY
+    if buying:
+        cell.buy += order.reserved
+        outcome = cell.long = cell.long + value
+    else:
+        cell.sell += order.reserved
+        outcome = cell.short = cell.short + value
+    if outcome > cell.gross:  # as nearly always: an outcome that is larger than both were
+        change = outcome - cell.gross
+        cell.gross = outcome
+    else:
+        change = _regross(cell)
+    for sums in of.sums if to.home else _foreign(state, order.account, to.instrument):
+        sums.gross += change
+        if buying:
+            sums.long += value
+        else:
+            sums.short += value
+
+
+def open_price(order: Order) -> Decimal | None:
+    """What an order's open units are valued at: the limit, the larger of two while a replace is out; without
+    a limit what it was accepted at. None for an order without a limit that has nothing open.
+    """
+    price = order.price if order.price is not None else order.open_px
+    pending = order.pending_replace
+    if price is not None and pending is not None and pending.price is not None and pending.price > price:
+        return pending.price
+    return price
+
+
+def recount(state: State, order: Order, reserved: Decimal) -> None:
+    """Count `reserved` units of the order as open, at their price now: by unit and by value."""
+    px, value = None, ZERO
+    if reserved:
+        px = open_price(order)
+        if px is None:
+            px = _reopened_price(state, order)
+        value = reserved * px * state.instruments[order.symbol].multiplier
+    units, change = reserved - order.reserved, value - order.open_value
+    order.reserved, order.open_px, order.open_value = reserved, px, value
+    if not (units or change):
+        return
+    account, symbol = order.account, order.symbol
+    of, _ = _places(state, account, symbol)
+    cell = _cell(state, account, symbol, of)
+    if order.side is _BUY:
+        cell.buy = cell.buy + units or ZERO
+        _shift(state, account, symbol, cell, change, ZERO)
+    else:
+        cell.sell = cell.sell + units or ZERO
+        _shift(state, account, symbol, cell, ZERO, change)
+
+
+def _reopened_price(state: State, order: Order) -> Decimal:
+    """For an order without a limit that is open again: the trigger, the mark, else what it traded at."""
+    if order.special is not None and order.special.stop_px is not None:
+        return order.special.stop_px
+    mark = state.risk.marks.get(order.symbol)
+    return mark if mark is not None else order.avg_px
+
+
+def borrow(state: State, order: Order) -> None:
+    """A short sale takes what is executed and may still be; the rest goes back when the order ends."""
+    borrowed = state.risk.borrowed.get(order.order_id)
+    if borrowed is None:
+        return
+    taken = order.cum_qty + order.reserved
+    state.risk.locates[borrowed.locate_id].left -= taken - borrowed.taken
+    borrowed.taken = taken
+
+
+# --- positions and trades --------------------------------------------------------------------------------
+
+
+def count_position(state: State, account: str, symbol: str, px: Decimal | None = None) -> None:
+    """Value the position: at the journaled reference price, else at the account's last execution."""
+    of, to = _places(state, account, symbol)
+    cell = _cell(state, account, symbol, of)
+    units = state.net_position(account, symbol)
+    mark = state.risk.marks.get(symbol)
+    if mark is None:
+        mark = px if px is not None else cell.mark
+    if units == cell.position and mark == cell.mark:
+        return
+    held = (units * mark - cell.position * cell.mark) * to.instrument.multiplier
+    cell.position, cell.mark = units, mark
+    if held:
+        _shift(state, account, symbol, cell, held, -held)
+
+
+def count_trade(state: State, account: str, symbol: str, value: Decimal) -> None:
+    """Count what was traded today.
+
+    Args:
+        value: quantity times price per multiplier; negative when it is taken back.
+    """
+    of, to = _places(state, account, symbol)
+    for sums in of.sums if to.home else _foreign(state, account, to.instrument):
+        sums.traded += value * to.instrument.multiplier
+
+
+def count_fill(state: State, order: Order, event: OrderFilled, value: Decimal) -> None:
+    """Count an execution of an order that is settled already: the position and what was traded.
+
+    Args:
+        value: quantity times price of the execution, per multiplier.
+    """
+    count_execution(state, order, event, value, order.reserved)
+
+
+def count_execution(
+    state: State, order: Order, event: OrderFilled, value: Decimal, reserved: Decimal
+) -> None:
+    """Count an execution as one change: the position, what was traded, and what the order has left open, at
+    the price at which it is counted.
+
+    Args:
+        value: quantity times price of the execution, per multiplier.
+        reserved: units that are left open.
+    """
+    account, symbol = event.account, event.symbol
+    memo = state.risk.memo
+    of = memo.of_accounts.get(account) or place_of(state, account)
+    to = memo.of_symbols.get(symbol) or place_in(state, symbol)
+    cell = of.cells.get(symbol) if of.cells is not None else None
+    if cell is None:
+        cell = _cell(state, account, symbol, of)
+    closed = ZERO
+    if reserved is not order.reserved:
+        closed = _leave(order, cell, reserved, to.factor)
+    moved, traded = _moved(state, event, cell), value
+    if to.factor is not None:
+        moved, traded = moved * to.factor, traded * to.factor
+    if event.trade_date < state.trade_date:
+        traded = ZERO
+    own, buying = moved - closed, event.side is _BUY
+    if buying:
+        cell.long = cell.long + own or ZERO
+        cell.short = cell.short - moved or ZERO
+    else:
+        cell.short = cell.short + own or ZERO
+        cell.long = cell.long - moved or ZERO
+    change = _regross(cell)
+    for sums in of.sums if to.home else _foreign(state, account, to.instrument):
+        sums.gross += change
+        sums.traded += traded
+        if buying:
+            sums.long += own
+            sums.short -= moved
+        else:
+            sums.short += own
+            sums.long -= moved
+
+
+def _moved(state: State, event: OrderFilled, cell: Cell) -> Decimal:
+    """Note units and mark of the position after the execution; how its value, per multiplier, has moved to
+    the order's side.
+    """
+    symbol = event.symbol
+    units = state.positions.accounts[event.account][symbol].qty
+    mark = state.risk.marks.get(symbol, event.px)
+    before, cell.position = cell.position, units
+    if mark == cell.mark:
+        return event.qty * mark
+    moved = units * mark - before * cell.mark
+    cell.mark = mark
+    return moved if event.side is _BUY else -moved
+
+
+def _leave(order: Order, cell: Cell, reserved: Decimal, factor: Decimal | None) -> Decimal:
+    """Leave `reserved` units of the order open, at their price; the value that is open no more."""
+    units, closed = order.reserved, order.open_value
+    order.reserved = reserved
+    if reserved and order.open_px is not None:
+        units -= reserved
+        value = reserved * order.open_px
+        order.open_value = value if factor is None else value * factor
+        closed -= order.open_value
+    else:
+        order.open_px, order.open_value = None, ZERO
+    if order.side is _BUY:
+        cell.buy = cell.buy - units or ZERO
+    else:
+        cell.sell = cell.sell - units or ZERO
+    return closed
+
+
+# --- all anew --------------------------------------------------------------------------------------------
+
+
+def rebuild(state: State) -> None:
+    """Sum everything anew: reference data have changed accounts, currencies, multipliers or the base."""
+    risk = state.risk
+    traded: list[tuple[str, str, Decimal]] = []
+    for account in risk.members:
+        totals = risk.totals[account]
+        traded.append((account, "", totals.home.traded))
+        traded += [(account, name, amounts.traded) for name, amounts in totals.foreign.items()]
+    risk.totals, risk.members = {}, {}
+    risk.memo.clear()
+    cells, risk.cells = risk.cells, {}
+    for account in state.accounts:
+        _, client, firm = scope_keys(state, account)
+        risk.members[account] = (client, firm)
+        for key in (account, client, firm):
+            risk.totals.setdefault(key, Totals())
+    _carry(state, traded)
+    for account, by_symbol in cells.items():
+        for symbol, cell in by_symbol.items():
+            count_position(state, account, symbol, cell.mark)
+    for order in state.tables.orders.live().values():
+        if order.reserved:
+            reserved, order.reserved, order.open_value = order.reserved, ZERO, ZERO
+            recount(state, order, reserved)
+    risk.memo.clear()
+
+
+def _carry(state: State, traded: list[tuple[str, str, Decimal]]) -> None:
+    """Put what was traded today back, by currency."""
+    for account, currency, amount in traded:
+        for key in (account, *state.risk.members[account]):
+            totals = state.risk.totals[key]
+            sums = totals.foreign.setdefault(currency, Amounts()) if currency else totals.home
+            sums.traded += amount

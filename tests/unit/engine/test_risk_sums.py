@@ -1,0 +1,102 @@
+"""What accounts hold and have open: the short way of a fill agrees with the long one, whatever is done."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qtinfra.core import commands as cmd
+from qtinfra.core.models import ChildStatus, Currency
+from qtinfra.engine import evolve_venue
+from qtinfra.engine.audit import audit
+from qtinfra.engine.risk_sums import count_fill
+from qtinfra.engine.settle import settle
+from qtinfra.engine.state import State
+from tests.support.builders import ALPHA, BUY, DAYS, SELL, SYMBOL, Desk, dec, instrument
+
+pytestmark = pytest.mark.unit
+
+_PRICES = st.sampled_from(["49.9", "50", "50.25"])
+_UNITS = st.sampled_from(["0.5", "20", "30.5", "40"])
+_STEPS = st.one_of(
+    st.tuples(st.just("new"), st.sampled_from([BUY, SELL]), _UNITS, _PRICES),
+    st.tuples(st.just("new"), st.sampled_from([BUY, SELL]), _UNITS, _PRICES),
+    st.tuples(st.just("fill"), st.integers(0, 5), _UNITS, _PRICES),
+    st.tuples(st.just("fill"), st.integers(0, 5), st.just("all"), _PRICES),
+    st.tuples(st.just("fill"), st.integers(0, 5), st.just("all"), _PRICES),
+    st.tuples(st.just("mark"), st.just(0), st.just(""), _PRICES),
+    st.tuples(st.just("replace"), st.integers(0, 5), _UNITS, _PRICES),
+    st.tuples(st.just("cancel"), st.integers(0, 5), st.just(""), st.just("")),
+    st.tuples(st.just("restart"), st.just(0), st.just(""), st.just("")),
+    st.tuples(st.just("day"), st.just(0), st.just(""), st.just("")),
+)
+
+
+class Floor:
+    """A desk that takes the steps."""
+
+    def __init__(self, multiplier: str, currency: Currency) -> None:
+        self.desk = Desk(lot="0.5", checked=False)
+        changed = instrument(
+            venues=self.desk.venues, lot="0.5", multiplier=dec(multiplier), currency=currency
+        )
+        self.desk.run(cmd.SetReference(instruments=(changed,)))
+        self.names: list[str] = []
+
+    def take(self, number: int, step: tuple[str, Any, str, str]) -> None:
+        kind, which, units, price = step
+        desk, name = self.desk, f"N{number}"
+        if kind == "new":
+            desk.new(name, units, price, side=which)
+            if desk.state.find_order(ALPHA, name) is not None:
+                self.names.append(name)
+                for child in desk.children(name):
+                    desk.ack(child)
+        elif kind == "mark":
+            desk.run(cmd.SetReference(prices=((SYMBOL, dec(price)),)))
+        elif kind == "restart":
+            desk.restart()
+        elif kind == "day":
+            if desk.day + 1 < len(DAYS):
+                desk.next_day()
+        elif self.names:
+            self._touch(kind, self.names[which % len(self.names)], name, units, price)
+
+    def _touch(self, kind: str, of: str, name: str, units: str, price: str) -> None:
+        order, desk = self.desk.order(of), self.desk
+        if kind == "fill":
+            for child in desk.state.working_children(order):
+                if child.status is ChildStatus.LIVE and child.leaves:
+                    qty = child.leaves if units == "all" else min(child.leaves, dec(units))
+                    desk.fill(child, str(qty), price)
+        elif kind == "replace":
+            desk.replace(name, order.cl_ord_id, qty=units, price=price)
+        else:
+            desk.cancel(name, order.cl_ord_id)
+
+
+def _one_after_the_other(state: State, order: Any, event: Any, value: Decimal) -> None:
+    settle(state, order, event.ts_ns)
+    count_fill(state, order, event, value)
+
+
+@given(
+    st.lists(_STEPS, max_size=14),
+    st.sampled_from(["1", "0.5", "100"]),
+    st.sampled_from([Currency.USD, Currency.EUR]),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_fill_counted_in_one_pass_leaves_what_settling_and_counting_leave(
+    steps: list[tuple[str, Any, str, str]], multiplier: str, currency: Currency
+) -> None:
+    short, long = Floor(multiplier, currency), Floor(multiplier, currency)
+    for number, step in enumerate(steps):
+        short.take(number, step)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(evolve_venue, "settle_fill", _one_after_the_other)
+            long.take(number, step)
+        assert audit(short.desk.state) == []
+        assert short.desk.state == long.desk.state
+    short.desk.restart(from_journal=True)
