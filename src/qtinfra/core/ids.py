@@ -6,6 +6,7 @@ from functools import lru_cache
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
+_TRIPLES = tuple(f"{number:03x}" for number in range(0x1000))
 
 
 def base36(number: int) -> str:
@@ -18,9 +19,15 @@ def base36(number: int) -> str:
 
 
 @lru_cache(maxsize=256)
-def _order_prefix(shard: int, epoch: int) -> str:
-    text = f"{shard << 32 | epoch:012x}"
-    return f"{text[:8]}-{text[8:]}-8"
+def _order_prefix(shard: int, epoch: int, high: int) -> str:
+    """All but the last three digits of a public order id, which many ids have in common.
+
+    Args:
+        high: the sequence number without its low 12 bits.
+    """
+    text, seq = f"{shard << 32 | epoch:012x}", high << 12
+    top, low = seq >> 50 & 0xFFF, f"{0b10 << 62 | seq & 0x3_FFFF_FFFF_FFFF:016x}"
+    return f"{text[:8]}-{text[8:]}-8{top:03x}-{low[:4]}-{low[4:-3]}"
 
 
 @lru_cache(maxsize=256)
@@ -35,10 +42,7 @@ def order_id(shard: int, epoch: int, seq: int) -> str:
     Layout: shard 16 bits, epoch 32, version, 12 high bits of the sequence, variant, 50 low bits. Ids of one
     epoch sort by sequence.
     """
-    if seq < 1 << 48:
-        return f"{_order_prefix(shard, epoch)}000-8000-{seq:012x}"
-    high, low = seq >> 50 & 0xFFF, f"{0b10 << 62 | seq & 0x3_FFFF_FFFF_FFFF:016x}"
-    return f"{_order_prefix(shard, epoch)}{high:03x}-{low[:4]}-{low[4:]}"
+    return _order_prefix(shard, epoch, seq >> 12) + _TRIPLES[seq & 0xFFF]
 
 
 def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:

@@ -290,7 +290,7 @@ def count_accepted(state: State, order: Order, event: ev.OrderAccepted) -> None:
     _message(state, event.account, event.symbol, event.ts_ns)
     limits = state.limits
     if limits.get("duplicate_flow"):
-        key = (event.account, event.symbol, event.side, event.qty, event.price)
+        key = (event.account, event.symbol, event.side._value_, event.qty, event.price)
         risk.flow.add(key, event.ts_ns, risk.policy.duplicate_window_ns)
     if limits.get("period_collar") and event.reference is not None:
         drift = risk.drift.get(event.symbol)
@@ -388,9 +388,11 @@ def _terms_replaced(state: State, event: sp.TermsReplaced) -> None:
 
 
 def _day_opened(state: State, event: ev.DayOpened) -> None:
-    """Credit used by yesterday's trades is free again, and algos start counting anew unless disabled."""
+    """Credit used by yesterday's trades is free again, and algos start counting anew unless disabled.
+    Instruments may have new terms."""
     del event
     risk = state.risk
+    risk.memo.clear()
     for totals in risk.totals.values():
         for amounts in (totals.home, *totals.foreign.values()):
             amounts.used -= amounts.traded

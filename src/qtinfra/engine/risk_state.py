@@ -24,6 +24,7 @@ from qtinfra.risk.ledger import (
     Totals,
 )
 from qtinfra.risk.limits import Values
+from qtinfra.risk.sheet import Plan
 from qtinfra.router.sor import Offer, VenueTerms, best_offer
 
 
@@ -64,8 +65,8 @@ class RiskMemo:
     """What the gate has gathered, by account, by symbol and by both; `rates` are into the base currency.
 
     `sums` has the amounts in the base currency that an account's figures are added to: its own, its client's
-    and its firm's. `kinds` numbers the different sets of limits that accounts have; `traders` says which
-    traders nothing holds back. `books` has the last book seen of a symbol. `made` counts the symbols' sheets.
+    and its firm's. `kinds` has the plans by symbol of each different set of limits that accounts have, `made`
+    counts them; `traders` says which traders nothing holds back. `books` has the last book seen of a symbol.
     """
 
     __slots__ = (
@@ -88,7 +89,7 @@ class RiskMemo:
         self.rates: dict[str, Rate] | None = None
         self.controls: dict[tuple[bool, ...], tuple[Control, ...]] = {}
         self.sums: dict[str, list[Amounts]] = {}
-        self.kinds: dict[LimitKind, int] = {}
+        self.kinds: dict[LimitKind, dict[str, Plan]] = {}
         self.made = 0
         self.traders: dict[str, bool] = {}
         self.books: dict[str, BookView] = {}

@@ -13,7 +13,7 @@ from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import REJ_EXCEEDS_LIMIT
 from qtinfra.risk.ledger import Amounts, Cell, LocateUse, Override
 from qtinfra.risk.limits import AccountLimits, Limits, SymbolLimits
-from qtinfra.risk.sheet import LimitSheet, ScopeSheet
+from qtinfra.risk.sheet import Fits, Plan, ScopeSheet
 
 
 class Rate(msgspec.Struct, frozen=True, gc=False):
@@ -27,8 +27,8 @@ class AccountProfile(msgspec.Struct, frozen=True, gc=False):
     """What is fixed for an account: its limits, the names on restricted lists, whether it may trade.
 
     Attributes:
-        kind: accounts with equal limits have equal numbers.
         free: nothing about the account itself calls for a closer look at its orders.
+        plans: what its plain orders are compared with, by symbol; accounts with equal limits share them.
         scopes: the limits of account, client and firm with their totals.
     """
 
@@ -37,8 +37,8 @@ class AccountProfile(msgspec.Struct, frozen=True, gc=False):
     killed: str
     frozen: str
     unapproved: str
-    kind: int
     free: bool
+    plans: dict[str, Plan]
     scopes: tuple[ScopeSheet, ...]
 
 
@@ -47,7 +47,7 @@ class SymbolProfile(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         free: nothing about the symbol itself calls for a closer look at its orders.
-        sheets: the limits that apply in it, by kind of account.
+        fits: numbers of orders that fit its lots and ticks.
     """
 
     limits: SymbolLimits
@@ -58,7 +58,7 @@ class SymbolProfile(msgspec.Struct, frozen=True, gc=False):
     restricted_for: Mapping[str, bool]
     killed: str
     free: bool
-    sheets: dict[int, LimitSheet]
+    fits: Fits
 
 
 class RiskProfile(msgspec.Struct, gc=False):

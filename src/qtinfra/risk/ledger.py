@@ -11,15 +11,15 @@ from decimal import Decimal
 import msgspec
 
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.models import OrderSide
 
 #: Most messages that a window remembers, and so the most that a message limit may allow.
 MAX_WINDOW = 10_000
 #: A drift window's entries are at least this part of the window apart.
 DRIFT_SLOTS = 64
 
-#: What makes two orders the same flow: account, symbol, side, quantity, limit price.
-FlowKey = tuple[str, str, OrderSide, Decimal, Decimal | None]
+#: What makes two orders the same flow: account, symbol, side's name (a member's hash would be computed in
+#: Python each time), quantity, limit price.
+FlowKey = tuple[str, str, str, Decimal, Decimal | None]
 #: When they came (ns); mostly one did.
 Stamps = int | list[int]
 
@@ -153,12 +153,12 @@ class Flow(msgspec.Struct, gc=False):
 
     def seen(self, key: FlowKey, since_ns: int) -> int:
         """How many equal orders are younger than `since_ns`."""
-        count = 0
-        for generation in (self.current, self.previous):
-            stamps = generation.get(key)
+        stamps = self.current.get(key)
+        count = _younger(stamps, since_ns) if stamps is not None else 0
+        if self.begun_ns > since_ns and self.previous:
+            stamps = self.previous.get(key)
             if stamps is not None:
-                for stamp in (stamps,) if isinstance(stamps, int) else stamps:
-                    count += stamp > since_ns
+                count += _younger(stamps, since_ns)
         return count
 
     def add(self, key: FlowKey, ts_ns: int, window_ns: int) -> None:
@@ -167,13 +167,20 @@ class Flow(msgspec.Struct, gc=False):
             self.previous = self.current if age < 2 * window_ns else {}
             self.current = {}
             self.begun_ns = ts_ns
-        stamps = self.current.get(key)
-        if stamps is None:
-            self.current[key] = ts_ns
-        elif isinstance(stamps, int):
-            self.current[key] = [stamps, ts_ns]
-        else:
-            stamps.append(ts_ns)
+        current = self.current
+        known = len(current)
+        stamps = current.setdefault(key, ts_ns)
+        if len(current) == known:  # it was there
+            if isinstance(stamps, int):
+                current[key] = [stamps, ts_ns]
+            else:
+                stamps.append(ts_ns)
+
+
+def _younger(stamps: Stamps, since_ns: int) -> int:
+    if isinstance(stamps, int):
+        return int(stamps > since_ns)
+    return sum(stamp > since_ns for stamp in stamps)
 
 
 # --- drift: lowest and highest reference of a period -----------------------------------------------------

@@ -11,6 +11,7 @@ from decimal import Decimal
 import msgspec
 
 from qtinfra.core.decimals import ONE
+from qtinfra.core.market import ConsolidatedBook
 from qtinfra.risk.ledger import MAX_WINDOW, Amounts
 from qtinfra.risk.limits import AccountLimits, Limits, ScopeLimit
 
@@ -23,14 +24,18 @@ class LimitSheet(msgspec.Struct, frozen=True, gc=False):
     """What applies to one account and symbol in the base currency; quantities in units, amounts in money.
 
     Attributes:
-        closed: a count of zero is set: nothing passes.
+        clear_position: up to this position, what is open counted, no single order can reach the limit.
+        clear_worth: likewise for the value in the symbol and the concentration.
         collar, period_collar: whether they are set; factors on the reference follow, for a buy and a sell.
+        closed: a count of zero is set: nothing passes.
     """
 
     order_qty: Decimal
     order_value: Decimal
     position: Decimal
+    clear_position: Decimal
     concentration: Decimal
+    clear_worth: Decimal
     collar: bool
     collar_up: Decimal
     collar_down: Decimal
@@ -47,8 +52,9 @@ class ScopeSheet(msgspec.Struct, frozen=True, gc=False):
     """The limits on the totals of an account, its client or its firm, with these totals, live.
 
     Attributes:
-        clear_gross, clear_net, clear_credit: up to these totals no single order can reach the limit, as large
-            as the account's orders may be.
+        clear_gross: up to this gross total no single order can reach the limits on gross and net, as large as
+            the account's orders may be: no net total is larger than the gross one.
+        clear_credit: likewise for what is used and the limit on credit.
     """
 
     home: Amounts
@@ -57,8 +63,54 @@ class ScopeSheet(msgspec.Struct, frozen=True, gc=False):
     net: Decimal
     credit: Decimal
     clear_gross: Decimal
-    clear_net: Decimal
     clear_credit: Decimal
+
+
+class Fits(msgspec.Struct, gc=False):
+    """Numbers of orders in a symbol that the rules have passed: written the same way they need not be looked
+    at again while the instrument's terms stand.
+    """
+
+    sizes: dict[Decimal, Decimal] = {}
+    prices: dict[Decimal, Decimal] = {}
+
+
+class Bound(msgspec.Struct, gc=False):
+    """The collars of one side as the last price that they let pass.
+
+    Attributes:
+        book, anchor: what it was computed from: the market, and the extreme reference of the period.
+        reference: the market's price, which the collars are measured against.
+    """
+
+    price: Decimal = ONE
+    book: ConsolidatedBook | None = None
+    anchor: Decimal | None = None
+    reference: Decimal | None = None
+
+
+class Plan(msgspec.Struct, gc=False):
+    """Everything that a plain order of one kind of account in one symbol is compared with.
+
+    Attributes:
+        free: neither the symbol nor its limits call for a closer look at every order.
+        multiplier: None for one.
+        buying, selling: the collars, once they were asked for.
+    """
+
+    free: bool
+    sheet: LimitSheet
+    multiplier: Decimal | None
+    short_sale: bool
+    book_key: str
+    fits: Fits
+    buying: Bound
+    selling: Bound
+
+
+def _clear(limit: Decimal, largest: Decimal) -> Decimal:
+    """What is so far from the limit that the largest order cannot reach it."""
+    return -UNLIMITED if largest == UNLIMITED else limit - largest
 
 
 def _or_unlimited(value: Decimal | None) -> Decimal:
@@ -73,11 +125,16 @@ def sheet_of(limits: Limits) -> LimitSheet:
     """The limits of an account and symbol; those of scopes are in `scope_sheets`."""
     collar, period = limits.price_collar, limits.period_collar
     counts = (limits.messages, limits.book_messages, limits.duplicates)
+    qty, position = _or_unlimited(limits.max_order_qty), _or_unlimited(limits.position_limit)
+    value = min(_or_unlimited(limits.max_order_value), _or_unlimited(limits.max_order_value_base))
+    concentration = _or_unlimited(limits.concentration)
     return LimitSheet(
-        _or_unlimited(limits.max_order_qty),
-        min(_or_unlimited(limits.max_order_value), _or_unlimited(limits.max_order_value_base)),
-        _or_unlimited(limits.position_limit),
-        _or_unlimited(limits.concentration),
+        qty,
+        value,
+        position,
+        _clear(position, qty),
+        concentration,
+        _clear(concentration, value),
         collar is not None,
         ONE + collar if collar is not None else ONE,
         ONE - collar if collar is not None else ONE,
@@ -102,6 +159,8 @@ def scope_sheets(limits: AccountLimits) -> tuple[ScopeSheet, ...]:
 
 def _scope(row: list[ScopeLimit | None], largest: Decimal | None) -> ScopeSheet:
     known = next(limit for limit in row if limit is not None)
-    bounds = tuple(UNLIMITED if limit is None else limit.value for limit in row)
-    clear = (-UNLIMITED if largest is None else bound - largest for bound in bounds)
-    return ScopeSheet(known.home, known.foreign, *bounds, *clear)
+    gross, net, credit = (UNLIMITED if limit is None else limit.value for limit in row)
+    most = _or_unlimited(largest)
+    return ScopeSheet(
+        known.home, known.foreign, gross, net, credit, _clear(min(gross, net), most), _clear(credit, most)
+    )

@@ -11,14 +11,35 @@ from hypothesis import strategies as st
 from qtinfra.core import commands as cmd
 from qtinfra.core.decimals import exact
 from qtinfra.core.decisions import RiskRefused
-from qtinfra.core.extended_models import ANY, KillScope, LimitRule, PartyKind, RiskPolicy
+from qtinfra.core.extended_models import (
+    ANY,
+    KillScope,
+    LimitRule,
+    PartyKind,
+    RiskPolicy,
+    TermsChange,
+    TickBand,
+)
 from qtinfra.core.market import VenueQuote
-from qtinfra.core.models import OrderSide
+from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+from qtinfra.core.validation.rules import check_new
 from qtinfra.engine.decide import quick_gate
-from qtinfra.engine.decide.quick_gate import gate_new, plainly_passes
+from qtinfra.engine.decide.quick_gate import gate_new, note_fit, pass_plain, plainly_passes
 from qtinfra.engine.decide.risk_gate import gate
 from qtinfra.risk.checks import RiskPassed
-from tests.support.builders import ALPHA, BETA, BUY, SELL, SYMBOL, Desk, dec, quote, submit
+from tests.support.builders import (
+    ALPHA,
+    BETA,
+    BUY,
+    SELL,
+    SYMBOL,
+    Desk,
+    account,
+    dec,
+    instrument,
+    quote,
+    submit,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -144,6 +165,93 @@ def test_what_the_short_way_approves_every_control_approves_with_the_same_result
         _agree(desk, data.draw(_ORDERS, "asked"), _NOW + data.draw(st.sampled_from([0, 10**9, 10**11])))
 
 
+#: The same objects come again and again, as those that the wire's reader remembers.
+_SHARED = list(map(dec, ("0", "-1", "1", "1.5", "50", "50.0", "50.00", "50.001", "0.0001", "1E+2", "1E+11")))
+_PLAIN_OR_NOT = st.builds(
+    lambda cl_ord_id, **changes: msgspec.structs.replace(submit(cl_ord_id, 100, 50, trader="bob"), **changes),
+    st.sampled_from(["a", "a", "x" * 64, "x" * 65, "", "a b", "\t", "é"]),
+    qty=st.sampled_from(_SHARED) | st.sampled_from(_SHARED).map(str).map(dec),
+    price=st.sampled_from([None, *_SHARED]) | st.sampled_from(_SHARED).map(str).map(dec),
+    order_type=st.sampled_from([OrderType.LIMIT, OrderType.LIMIT, OrderType.MARKET, OrderType.STOP]),
+    tif=st.sampled_from([TimeInForce.DAY, TimeInForce.IOC, TimeInForce.GTD]),
+    min_qty=st.sampled_from([dec(0), dec(0), dec(1), dec(1_000)]),
+)
+
+
+@given(st.lists(st.tuples(_PLAIN_OR_NOT, st.integers(0, 5)), min_size=1, max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_what_passes_the_short_way_keeps_every_rule(steps: list[tuple[cmd.SubmitOrder, int]]) -> None:
+    desk = _limited()
+    state, instrument = desk.state, desk.state.instruments[SYMBOL]
+    for order, halt in steps:
+        if halt < 2:
+            desk.halt(halt == 0)
+        with exact():
+            refusal = check_new(order, state.accounts[ALPHA], instrument, SYMBOL in state.halted)
+            passed = pass_plain(state, desk.market, order, _NOW)
+            if refusal is not None:
+                assert passed is None
+                continue
+            by_controls = plainly_passes(state, desk.market, order, _NOW)
+            assert passed in (None, by_controls)
+            note_fit(state, order, instrument)
+            known = pass_plain(state, desk.market, order, _NOW)
+            small = order.price is None or max(order.price, order.qty) < 10**10
+            assert known == (by_controls if small and not order.min_qty else None)
+
+
+def test_numbers_that_fit_are_forgotten_with_the_instrument_s_terms_and_when_there_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = _limited()
+    order = submit("next", 100, "50.01")
+
+    def passes() -> bool:
+        with exact():
+            return pass_plain(desk.state, desk.market, order, _NOW) is not None
+
+    desk.run(msgspec.structs.replace(order, cl_ord_id="as before"))
+    desk.new("plan again", 100, 50)
+    assert passes()
+    wider = instrument(ticks=(TickBand(dec(0), dec("0.05")),))
+    desk.run(cmd.SetReference(instruments=(wider,)))
+    for cl_ord_id in ("gathers", "plans"):
+        desk.new(cl_ord_id, 100, 50)
+    assert not passes()
+    desk.run(order)
+    assert desk.order("next").status == "REJECTED"
+    desk.run(cmd.SetReference(instruments=(instrument(changes=(_FINER,)),)))
+    for cl_ord_id in ("more", "and more"):
+        desk.run(msgspec.structs.replace(order, cl_ord_id=cl_ord_id))
+    assert passes()
+    desk.next_day()
+    assert not passes()
+    monkeypatch.setattr(quick_gate, "MAX_FITS", 1)
+    desk.new("gathers anew", 100, 45)
+    for price in (45, 48, 51):
+        desk.new(f"at {price}", 100, price)
+        assert len(desk.state.risk.memo.symbols[SYMBOL].fits.prices) == 1
+
+
+_FINER = TermsChange("2024-07-09", dec(1), (TickBand(dec(0), dec("0.03")),))
+
+
+def test_an_account_that_may_not_trade_is_refused_at_once() -> None:
+    desk = _limited()
+    desk.new("second", 100, 50)
+    with exact():
+        assert pass_plain(desk.state, desk.market, desk_order(desk), _NOW) is not None
+    desk.run(cmd.SetReference(accounts=(account(ALPHA, enabled=False),)))
+    desk.run(desk_order(desk))
+    assert desk.order("next").status == "REJECTED"
+
+
+def desk_order(desk: Desk) -> cmd.SubmitOrder:
+    """An order of the numbers that the desk's first one had, the same objects."""
+    first = desk.order("first")
+    return msgspec.structs.replace(submit("next", 100, 50), qty=first.qty, price=first.price)
+
+
 def _limited() -> Desk:
     desk = Desk(["XNAS"], checked=False)
     desk.market.quotes["XNAS"] = _quote()
@@ -226,7 +334,7 @@ def test_remembered_sheets_and_traders_are_bounded(monkeypatch: pytest.MonkeyPat
     for name, trader in ((ALPHA, "bob"), (BETA, "eve"), (ALPHA, "bob")):
         assert _agree(desk, submit("next", 10, 50, name=name, trader=trader))
         memo = desk.state.risk.memo
-        assert (len(memo.symbols[SYMBOL].sheets), len(memo.traders)) == (1, 1)
+        assert (sum(map(len, memo.kinds.values())), len(memo.traders)) == (1, 1)
     assert not _agree(desk, submit("next", 51, 50, name=BETA))
 
 

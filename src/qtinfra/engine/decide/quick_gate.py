@@ -1,11 +1,12 @@
-"""The short way through the risk gate: an approval for what plainly passes every control.
+"""The short way of a plain new order: an approval for what plainly keeps every rule and passes every control.
 
-There are two readers of the controls. This one takes a plain new order with a limit price, compares it with
-every limit in one pass and gives up on anything that a control might refuse or that needs a closer look (a
+There are two readers of the rules and controls. This one takes a plain order with a limit price, compares it
+with its plan (`risk.sheet.Plan`, one look-up for everything that is fixed) in one pass and gives up on
+anything that a rule or control might refuse or that needs a closer look (numbers not seen before, a
 restricted list, a foreign currency, a sale of more than is owned where Regulation SHO binds, limits of an
-account in single symbols). The controls themselves, in `risk.checks`, then decide and word the refusal.
-Whatever this one approves, they approve with the same result: a test compares the two on random limits,
-states and orders.
+account in single symbols). The rules themselves, in `validation.rules`, and the controls, in `risk.checks`,
+then decide and word the refusal. Whatever this one approves, they approve with the same result: tests compare
+the two on random limits, states and orders.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.commands import SubmitOrder
-from qtinfra.core.decimals import ZERO
+from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.decisions import RiskRefused
-from qtinfra.core.extended_models import KillScope
-from qtinfra.core.market import MarketView
-from qtinfra.core.models import OrderSide
-from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved
+from qtinfra.core.extended_models import Instrument, KillScope
+from qtinfra.core.market import ConsolidatedBook, MarketView
+from qtinfra.core.models import OrderSide, OrderType
+from qtinfra.core.validation.rules import ID_LIMIT, WORKED_TIF
+from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved, view_of
 from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.risk_state import MAX_PROFILES
 from qtinfra.engine.state import State
@@ -26,16 +28,31 @@ from qtinfra.risk.checks import RiskPassed
 from qtinfra.risk.facts import AccountProfile, SymbolProfile
 from qtinfra.risk.ledger import Cell
 from qtinfra.risk.limits import combined
-from qtinfra.risk.sheet import LimitSheet, sheet_of
+from qtinfra.risk.sheet import UNLIMITED, Bound, Fits, LimitSheet, Plan, ScopeSheet, sheet_of
 
-#: Sheets of limits remembered, over all symbols; when there are more they are all made anew.
+#: Plans remembered, over all kinds of accounts; when there are more they are all made anew.
 MAX_SHEETS = MAX_PROFILES
 #: Traders remembered; when there are more they are all looked up anew.
 MAX_TRADERS = 10_000
+#: Prices, and sizes, remembered of a symbol; when there are more they are all looked at anew.
+MAX_FITS = 256
 
 _BUY, _SELL = OrderSide.BUY, OrderSide.SELL
+_LIMIT = OrderType.LIMIT
 _NO_CELL = Cell()
 _NO_CELLS: dict[str, Cell] = {}
+#: The product of two numbers below this is within the range of what an order may be worth.
+_SMALL = Decimal(10) ** 10
+
+
+def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | None:
+    """The approval of a new order that plainly keeps all rules and passes all controls; else None."""
+    memo = state.risk.memo
+    of = memo.accounts.get(command.account)
+    plan = of.plans.get(command.symbol) if of is not None else None
+    if of is None or plan is None or not _keeps_rules(state, command, plan.fits):
+        return None
+    return _passes(state, market, command, now_ns, of, plan)
 
 
 def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | RiskRefused:
@@ -61,32 +78,90 @@ def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int
 
 
 def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | None:
-    """The approval when no control can refuse; None when the controls have to look."""
+    """The approval of an order that keeps the rules when no control can refuse; else None."""
     memo = state.risk.memo
-    account, symbol, price = command.account, command.symbol, command.price
-    of, to = memo.accounts.get(account), memo.symbols.get(symbol)
-    if of is None or to is None or price is None or not (of.free and to.free):
+    of = memo.accounts.get(command.account)
+    if of is None:
         return None
-    sheet = to.sheets.get(of.kind) or _sheet(state, account, symbol, of, to)
-    if sheet.closed or not (memo.traders.get(command.trader) or _free_trader(state, command.trader)):
+    plan = of.plans.get(command.symbol) or _new_plan(state, command, of)
+    return _passes(state, market, command, now_ns, of, plan) if plan is not None else None
+
+
+# --- the rules --------------------------------------------------------------------------------------------
+
+
+def _keeps_rules(state: State, command: SubmitOrder, fits: Fits) -> bool:
+    """Whether the order is a plain one with a limit, of numbers that the rules have passed before."""
+    price, qty, name = command.price, command.qty, command.cl_ord_id
+    if price is None or command.order_type is not _LIMIT:
+        return False
+    known_price, known_qty = fits.prices.get(price), fits.sizes.get(qty)
+    return (
+        (known_price is price or (known_price is not None and known_price.same_quantum(price)))
+        and (known_qty is qty or (known_qty is not None and known_qty.same_quantum(qty)))
+        and command.tif in WORKED_TIF
+        and not command.min_qty
+        and command.special is None
+        and command.algo is None
+        and 0 < len(name) <= ID_LIMIT
+        and name.isascii()
+        and name.isprintable()
+        and not state.calendars
+        and not (state.halted and command.symbol in state.halted)
+    )
+
+
+def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> None:
+    """Remember the numbers of an order that keeps the rules: the same few come again and again."""
+    price, qty = command.price, command.qty
+    to = state.risk.memo.symbols.get(command.symbol)
+    if to is None or price is None or not (instrument.odd_lots and price < _SMALL and qty < _SMALL):
+        return
+    fits = to.fits
+    if max(len(fits.sizes), len(fits.prices)) >= MAX_FITS:
+        fits.sizes.clear()
+        fits.prices.clear()
+    fits.sizes[qty], fits.prices[price] = qty, price
+
+
+# --- the controls -----------------------------------------------------------------------------------------
+
+
+def _passes(
+    state: State, market: MarketView, command: SubmitOrder, now_ns: int, of: AccountProfile, plan: Plan
+) -> RiskPassed | None:
+    price, qty, sheet = command.price, command.qty, plan.sheet
+    if price is None or not (of.free and plan.free):
         return None
-    qty = command.qty
-    value = qty * price * to.multiplier
+    if not (state.risk.memo.traders.get(command.trader) or _free_trader(state, command.trader)):
+        return None
+    value = qty * price
+    if plan.multiplier is not None:
+        value *= plan.multiplier
     if qty > sheet.order_qty or value > sheet.order_value:
         return None
-    if not _within_windows(state, command, sheet, to.book_key, now_ns):
+    if not _within_windows(state, command, sheet, plan.book_key, now_ns):
         return None
-    reference = None
+    buying, reference = command.side is _BUY, None
     if sheet.collar or sheet.period_collar:
-        reference = reference_in(state, market.book(symbol), symbol, now_ns)
-        if reference is None or not _within_collars(state, command, price, sheet, reference, now_ns):
+        bound = _bound(state, market.book(command.symbol), command.symbol, plan, buying, now_ns)
+        reference = bound.reference
+        if reference is None or (price > bound.price if buying else price < bound.price):
             return None
-    if to.short_sale and command.side is not _BUY and not _owned(state, command):
+    if plan.short_sale and not buying and not _owned(state, command):
         return None
     if not _within_position(state, command, sheet, of, value):
         return None
     return RiskPassed(
-        account, symbol, command.side, command.order_type, command.tif, qty, price, command.min_qty, reference
+        command.account,
+        command.symbol,
+        command.side,
+        command.order_type,
+        command.tif,
+        qty,
+        price,
+        command.min_qty,
+        reference,
     )
 
 
@@ -95,39 +170,49 @@ def _within_windows(
 ) -> bool:
     """Messages of the account and to the book, and equal orders, within their windows."""
     risk = state.risk
-    since = now_ns - risk.policy.message_window_ns
-    stamps = risk.messages.get(command.account)
-    if stamps is not None and len(stamps) >= sheet.messages and stamps[-sheet.messages] > since:
+    policy, messages = risk.policy, risk.messages
+    since = now_ns - policy.message_window_ns
+    stamps, most = messages.get(command.account), sheet.messages
+    if stamps is not None and len(stamps) >= most and stamps[-most] > since:
         return False
-    stamps = risk.messages.get(book_key)
-    if stamps is not None and len(stamps) >= sheet.book_messages and stamps[-sheet.book_messages] > since:
+    stamps, most = messages.get(book_key), sheet.book_messages
+    if stamps is not None and len(stamps) >= most and stamps[-most] > since:
         return False
     if sheet.duplicates is None:
         return True
-    key = (command.account, command.symbol, command.side, command.qty, command.price)
-    return risk.flow.seen(key, now_ns - risk.policy.duplicate_window_ns) < sheet.duplicates
+    key = (command.account, command.symbol, command.side._value_, command.qty, command.price)
+    return risk.flow.seen(key, now_ns - policy.duplicate_window_ns) < sheet.duplicates
 
 
-def _within_collars(
-    state: State, command: SubmitOrder, price: Decimal, sheet: LimitSheet, reference: Decimal, now_ns: int
-) -> bool:
-    """The price against the reference now, and against the reference's extreme in the period."""
-    buying = command.side is _BUY
-    if sheet.collar and (
-        price > reference * sheet.collar_up if buying else price < reference * sheet.collar_down
-    ):
-        return False
-    if not sheet.period_collar:
-        return True
-    drift = state.risk.drift.get(command.symbol)
-    if drift is None:
-        return True
-    since = now_ns - state.risk.policy.drift_window_ns
+def _bound(
+    state: State, book: ConsolidatedBook | None, symbol: str, plan: Plan, buying: bool, now_ns: int
+) -> Bound:
+    """The last price that the collars let pass for a side, found once per book; no reference: none is live.
+
+    The period's extreme binds here even when it has just left the window: the control itself looks closer.
+    """
+    anchor = None
+    if plan.sheet.period_collar:
+        drift = state.risk.drift.get(symbol)
+        if drift is not None:
+            anchor = (drift.lows if buying else drift.highs)[0][1]
+    bound = plan.buying if buying else plan.selling
+    if book is None or bound.book is not book or bound.anchor is not anchor:
+        reference = reference_in(state, book, symbol, now_ns)
+        lasts = book is not None and view_of(state, book).mid is not None
+        bound.book, bound.anchor, bound.reference = book if lasts else None, anchor, reference
+        if reference is not None:
+            bound.price = _last_price(plan.sheet, reference, anchor, buying)
+    return bound
+
+
+def _last_price(sheet: LimitSheet, reference: Decimal, anchor: Decimal | None, buying: bool) -> Decimal:
+    """The price within the collars that is nearest to the other side's."""
     if buying:
-        low = drift.low(since)
-        return low is None or price <= low * sheet.period_up
-    high = drift.high(since)
-    return high is None or price >= high * sheet.period_down
+        now = reference * sheet.collar_up if sheet.collar else UNLIMITED
+        return now if anchor is None else min(now, anchor * sheet.period_up)
+    now = reference * sheet.collar_down if sheet.collar else -UNLIMITED
+    return now if anchor is None else max(now, anchor * sheet.period_down)
 
 
 def _owned(state: State, command: SubmitOrder) -> bool:
@@ -148,31 +233,36 @@ def _within_position(
     account, symbol, buying = command.account, command.symbol, command.side is _BUY
     positions = state.positions.accounts.get(account)
     held = positions.get(symbol) if positions is not None else None
-    units = held.qty if held is not None else ZERO
     open_now = state.open_quantity(account, symbol)
     cell = state.risk.cells.get(account, _NO_CELLS).get(symbol, _NO_CELL)
-    if buying:
-        if units + open_now.buy + command.qty > sheet.position:
-            return False
-        worst = abs(cell.held + cell.buy + value)
-    else:
-        if open_now.sell + command.qty - units > sheet.position:
-            return False
-        worst = abs(cell.held - cell.sell - value)
-    adds = worst - cell.gross
-    grows = adds > ZERO
-    if grows and worst > sheet.concentration:
+    reach = open_now.buy if buying else open_now.sell
+    if held is not None:
+        reach = reach + held.qty if buying else reach - held.qty
+    if reach > sheet.clear_position and reach + command.qty > sheet.position:
         return False
+    near = cell.gross > sheet.clear_worth
     for scope in of.scopes:
         home = scope.home
-        if scope.foreign:
+        if scope.foreign or (home.used > scope.clear_credit and home.used + value > scope.credit):
             return False
-        if home.used > scope.clear_credit and home.used + value > scope.credit:
+        if home.gross > scope.clear_gross:
+            near = True
+    return not near or _within_exposure(cell, sheet, of.scopes, buying, value)
+
+
+def _within_exposure(
+    cell: Cell, sheet: LimitSheet, scopes: tuple[ScopeSheet, ...], buying: bool, value: Decimal
+) -> bool:
+    """Concentration, gross and net exposure, computed: an order could reach a limit from here."""
+    worst = abs(cell.held + cell.buy + value if buying else cell.held - cell.sell - value)
+    adds = worst - cell.gross
+    if adds > ZERO and worst > sheet.concentration:
+        return False
+    for scope in scopes:
+        home = scope.home
+        if (home.long if buying else home.short) + value > scope.net:
             return False
-        net = home.long if buying else home.short
-        if net > scope.clear_net and net + value > scope.net:
-            return False
-        if grows and home.gross > scope.clear_gross and home.gross + adds > scope.gross:
+        if adds > ZERO and home.gross + adds > scope.gross:
             return False
     return True
 
@@ -180,16 +270,35 @@ def _within_position(
 # --- what is remembered until a control changes -----------------------------------------------------------
 
 
-def _sheet(state: State, account: str, symbol: str, of: AccountProfile, to: SymbolProfile) -> LimitSheet:
+def _new_plan(state: State, command: SubmitOrder, of: AccountProfile) -> Plan | None:
+    """The plan of the account's kind in the symbol; None while nothing is gathered about the symbol."""
     memo = state.risk.memo
+    to = memo.symbols.get(command.symbol)
+    if to is None or not of.free:
+        return None
     memo.made += 1
     if memo.made > MAX_SHEETS:
-        for profile in memo.symbols.values():
-            profile.sheets.clear()
+        for plans in memo.kinds.values():
+            plans.clear()
         memo.made = 1
-    limits = combined(state.limits, account, symbol, of.limits, to.limits)
-    sheet = to.sheets[of.kind] = sheet_of(limits)
-    return sheet
+    plan = of.plans[command.symbol] = _plan(state, command, of, to)
+    return plan
+
+
+def _plan(state: State, command: SubmitOrder, of: AccountProfile, to: SymbolProfile) -> Plan:
+    limits = combined(state.limits, command.account, command.symbol, of.limits, to.limits)
+    sheet = sheet_of(limits)
+    multiplier = to.multiplier if to.multiplier != ONE else None
+    return Plan(
+        to.free and not sheet.closed,
+        sheet,
+        multiplier,
+        to.short_sale,
+        to.book_key,
+        to.fits,
+        Bound(),
+        Bound(),
+    )
 
 
 def _free_trader(state: State, trader: str) -> bool:

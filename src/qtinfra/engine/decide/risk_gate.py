@@ -34,7 +34,7 @@ from qtinfra.risk.checks import (
 from qtinfra.risk.facts import AccountProfile, AlgoFacts, Rate, ShortFacts, SymbolProfile, Waivers, in_base
 from qtinfra.risk.ledger import AlgoRun, Cell, Totals
 from qtinfra.risk.limits import Scope, account_limits, combined, symbol_limits, tightest
-from qtinfra.risk.sheet import scope_sheets
+from qtinfra.risk.sheet import Fits, scope_sheets
 
 _BUY = OrderSide.BUY
 _SHORT_SALE_CLASSES = (AssetClass.EQUITY, AssetClass.ETF)
@@ -187,8 +187,8 @@ def _of_account(state: State, account: str) -> AccountProfile:
         killed,
         frozen,
         f"ACCOUNT:{account}" if missing else "",
-        kinds.setdefault((limits.values, limits.capital, limits.messages), len(kinds)),
-        not (killed or frozen or missing or limits.pairs),
+        not (killed or frozen or missing or limits.pairs) and state.accounts[account].enabled,
+        kinds.setdefault((limits.values, limits.capital, limits.messages), {}),
         scope_sheets(limits),
     )
 
@@ -209,7 +209,7 @@ def _of_symbol(state: State, symbol: str) -> SymbolProfile:
         restricted_for,
         killed,
         not (killed or currency or restricted_for),
-        {},
+        Fits(),
     )
 
 
@@ -329,7 +329,7 @@ def _windows(state: State, facts: RiskFacts, worth: Decimal | None) -> None:
         facts.message_since_ns = now_ns - policy.message_window_ns
     if limits.duplicates is not None and facts.new:
         price = facts.price if facts.price is not None else worth
-        key = (profile.account, profile.symbol, facts.side, facts.qty, price)
+        key = (profile.account, profile.symbol, facts.side._value_, facts.qty, price)
         facts.duplicates = risk.flow.seen(key, now_ns - policy.duplicate_window_ns)
     if limits.period_collar is not None:
         drift = risk.drift.get(profile.symbol)
