@@ -327,11 +327,12 @@ def _message(state: State, account: str, symbol: str, ts_ns: int) -> None:
     if not (state.limits.get("max_messages") or state.limits.get("max_book_messages")):
         return
     risk = state.risk
-    for key in (account, f"BOOK:{symbol}"):
-        stamps = risk.messages.get(key)
+    window_ns = risk.policy.message_window_ns
+    for windows, key in ((risk.messages, account), (risk.book_messages, symbol)):
+        stamps = windows.get(key)
         if stamps is None:
-            stamps = risk.messages[key] = []
-        window_add(stamps, ts_ns, risk.policy.message_window_ns)
+            stamps = windows[key] = []
+        window_add(stamps, ts_ns, window_ns)
 
 
 def _amend_requested(state: State, event: ev.ReplaceRequested | ev.CancelRequested) -> None:

@@ -24,7 +24,7 @@ from qtinfra.risk.ledger import (
     Totals,
 )
 from qtinfra.risk.limits import Values
-from qtinfra.risk.sheet import Plan
+from qtinfra.risk.sheet import Plan, ScopeSheet
 from qtinfra.router.sor import Offer, VenueTerms, best_offer
 
 
@@ -66,7 +66,8 @@ class RiskMemo:
 
     `sums` has the amounts in the base currency that an account's figures are added to: its own, its client's
     and its firm's. `kinds` has the plans by symbol of each different set of limits that accounts have, `made`
-    counts them; `traders` says which traders nothing holds back. `books` has the last book seen of a symbol.
+    counts them; `scopes` has what the accounts of one client or firm share; `traders` says which traders
+    nothing holds back. `books` has the last book seen of a symbol.
     """
 
     __slots__ = (
@@ -77,6 +78,7 @@ class RiskMemo:
         "made",
         "profiles",
         "rates",
+        "scopes",
         "sums",
         "symbols",
         "traders",
@@ -91,6 +93,7 @@ class RiskMemo:
         self.sums: dict[str, list[Amounts]] = {}
         self.kinds: dict[LimitKind, dict[str, Plan]] = {}
         self.made = 0
+        self.scopes: dict[tuple[object, ...], ScopeSheet] = {}
         self.traders: dict[str, bool] = {}
         self.books: dict[str, BookView] = {}
 
@@ -103,6 +106,7 @@ class RiskMemo:
         self.sums.clear()
         self.kinds.clear()
         self.made = 0
+        self.scopes.clear()
         self.traders.clear()
         self.rates = None
 
@@ -116,7 +120,7 @@ class RiskState(msgspec.Struct, dict=True):
         open: what each open order adds, by order id.
         marks: journaled reference prices that positions are valued at.
         reference_ns, fx_ns: when a reference price and a rate were journaled.
-        messages: times by account and by "BOOK:<symbol>".
+        messages: when accounts sent messages; `book_messages` when they came, by symbol.
         drift: reference prices of the period by symbol.
         approved: by kind, then party.
         borrowed: what each order with a locate takes of it.
@@ -135,6 +139,7 @@ class RiskState(msgspec.Struct, dict=True):
     reference_ns: dict[str, int] = {}
     fx_ns: dict[str, int] = {}
     messages: dict[str, list[int]] = {}
+    book_messages: dict[str, list[int]] = {}
     flow: Flow = msgspec.field(default_factory=Flow)
     drift: dict[str, Drift] = {}
     approved: dict[str, dict[str, bool]] = {}

@@ -23,13 +23,14 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
     until_ns: int = 0
 
 
-class AccountProfile(msgspec.Struct, frozen=True, gc=False):
+class AccountProfile(msgspec.Struct, gc=False):
     """What is fixed for an account: its limits, the names on restricted lists, whether it may trade.
 
     Attributes:
         free: nothing about the account itself calls for a closer look at its orders.
         plans: what its plain orders are compared with, by symbol; accounts with equal limits share them.
         scopes: the limits of account, client and firm with their totals.
+        stamps: when the account sent messages, live, once it did.
     """
 
     limits: AccountLimits
@@ -40,6 +41,7 @@ class AccountProfile(msgspec.Struct, frozen=True, gc=False):
     free: bool
     plans: dict[str, Plan]
     scopes: tuple[ScopeSheet, ...]
+    stamps: list[int] | None = None
 
 
 class SymbolProfile(msgspec.Struct, frozen=True, gc=False):
@@ -53,7 +55,6 @@ class SymbolProfile(msgspec.Struct, frozen=True, gc=False):
     limits: SymbolLimits
     multiplier: Decimal
     currency: str
-    book_key: str
     short_sale: bool
     restricted_for: Mapping[str, bool]
     killed: str
@@ -69,7 +70,6 @@ class RiskProfile(msgspec.Struct, gc=False):
         currency: the instrument's; empty when it is the base currency.
         rates: of every currency but the base one.
         cell: the account's exposure in the symbol, live.
-        book_key: where messages to the order book are counted.
         needs_reference: whether a control reads the market even when the order has a limit price.
         restricted: whether the symbol is restricted for the account; `restricted_for` has whom else.
         killed: the engaged kill switch that covers the account or symbol, as "SCOPE:value"; empty if none.
@@ -85,7 +85,6 @@ class RiskProfile(msgspec.Struct, gc=False):
     currency: str
     rates: Mapping[str, Rate]
     cell: Cell
-    book_key: str
     needs_reference: bool
     short_sale: bool
     restricted: bool

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -26,7 +27,8 @@ class LimitSheet(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         clear_position: up to this position, what is open counted, no single order can reach the limit.
         clear_worth: likewise for the value in the symbol and the concentration.
-        collar, period_collar: whether they are set; factors on the reference follow, for a buy and a sell.
+        collared: whether a collar is set: `collar`, `period_collar` say which, and after each follow its
+            factors on the reference, for a buy and a sell.
         closed: a count of zero is set: nothing passes.
     """
 
@@ -36,6 +38,7 @@ class LimitSheet(msgspec.Struct, frozen=True, gc=False):
     clear_position: Decimal
     concentration: Decimal
     clear_worth: Decimal
+    collared: bool
     collar: bool
     collar_up: Decimal
     collar_down: Decimal
@@ -96,20 +99,22 @@ class Plan(msgspec.Struct, gc=False):
         free: neither the symbol nor its limits call for a closer look at every order.
         multiplier: None for one.
         buying, selling: the collars, once they were asked for.
+        stamps: when messages came to the book, live, once any did.
     """
 
     free: bool
     sheet: LimitSheet
     multiplier: Decimal | None
     short_sale: bool
-    book_key: str
     fits: Fits
     buying: Bound
     selling: Bound
+    stamps: list[int] | None = None
 
 
+@lru_cache(maxsize=1_024)
 def _clear(limit: Decimal, largest: Decimal) -> Decimal:
-    """What is so far from the limit that the largest order cannot reach it."""
+    """What is so far from the limit that the largest order cannot reach it; one object for many accounts."""
     return -UNLIMITED if largest == UNLIMITED else limit - largest
 
 
@@ -135,6 +140,7 @@ def sheet_of(limits: Limits) -> LimitSheet:
         _clear(position, qty),
         concentration,
         _clear(concentration, value),
+        collar is not None or period is not None,
         collar is not None,
         ONE + collar if collar is not None else ONE,
         ONE - collar if collar is not None else ONE,
@@ -148,19 +154,30 @@ def sheet_of(limits: Limits) -> LimitSheet:
     )
 
 
-def scope_sheets(limits: AccountLimits) -> tuple[ScopeSheet, ...]:
-    """The limits on exposure and credit by scope, the account's first."""
+def scope_sheets(
+    limits: AccountLimits, known: dict[tuple[object, ...], ScopeSheet]
+) -> tuple[ScopeSheet, ...]:
+    """The limits on exposure and credit by scope, the account's first.
+
+    Args:
+        known: sheets made before: accounts of one client or firm share its sheet, as far as theirs are alike.
+    """
     found: dict[str, list[ScopeLimit | None]] = {}
     for column, scoped in enumerate((limits.gross, limits.net, limits.credit)):
         for limit in scoped:
             found.setdefault(limit.key, [None, None, None])[column] = limit
-    return tuple(_scope(row, limits.max_order_value) for row in found.values())
+    most = _or_unlimited(limits.max_order_value)
+    return tuple(_scope(row, most, known) for row in found.values())
 
 
-def _scope(row: list[ScopeLimit | None], largest: Decimal | None) -> ScopeSheet:
-    known = next(limit for limit in row if limit is not None)
+def _scope(
+    row: list[ScopeLimit | None], most: Decimal, known: dict[tuple[object, ...], ScopeSheet]
+) -> ScopeSheet:
+    of = next(limit for limit in row if limit is not None)
     gross, net, credit = (UNLIMITED if limit is None else limit.value for limit in row)
-    most = _or_unlimited(largest)
-    return ScopeSheet(
-        known.home, known.foreign, gross, net, credit, _clear(min(gross, net), most), _clear(credit, most)
-    )
+    key = (of.key, gross, net, credit, most)
+    sheet = known.get(key)
+    if sheet is None:
+        clear = _clear(min(gross, net), most), _clear(credit, most)
+        sheet = known[key] = ScopeSheet(of.home, of.foreign, gross, net, credit, *clear)
+    return sheet

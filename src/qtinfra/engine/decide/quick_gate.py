@@ -28,7 +28,7 @@ from qtinfra.risk.checks import RiskPassed
 from qtinfra.risk.facts import AccountProfile, SymbolProfile
 from qtinfra.risk.ledger import Cell
 from qtinfra.risk.limits import combined
-from qtinfra.risk.sheet import UNLIMITED, Bound, Fits, LimitSheet, Plan, ScopeSheet, sheet_of
+from qtinfra.risk.sheet import UNLIMITED, Bound, LimitSheet, Plan, ScopeSheet, sheet_of
 
 #: Plans remembered, over all kinds of accounts; when there are more they are all made anew.
 MAX_SHEETS = MAX_PROFILES
@@ -46,13 +46,30 @@ _SMALL = Decimal(10) ** 10
 
 
 def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | None:
-    """The approval of a new order that plainly keeps all rules and passes all controls; else None."""
-    memo = state.risk.memo
+    """The approval of a new order that plainly keeps all rules and passes all controls; else None.
+
+    It keeps the rules when it is a plain one with a limit, of numbers that they have passed before.
+    """
+    memo, price, qty, name = state.risk.memo, command.price, command.qty, command.cl_ord_id
     of = memo.accounts.get(command.account)
     plan = of.plans.get(command.symbol) if of is not None else None
-    if of is None or plan is None or not _keeps_rules(state, command, plan.fits):
+    if of is None or plan is None or price is None or command.order_type is not _LIMIT:
         return None
-    return _passes(state, market, command, now_ns, of, plan)
+    known_price, known_qty = plan.fits.prices.get(price), plan.fits.sizes.get(qty)
+    keeps = (
+        (known_price is price or (known_price is not None and known_price.same_quantum(price)))
+        and (known_qty is qty or (known_qty is not None and known_qty.same_quantum(qty)))
+        and command.tif in WORKED_TIF
+        and not command.min_qty
+        and command.special is None
+        and command.algo is None
+        and 0 < len(name) <= ID_LIMIT
+        and name.isascii()
+        and name.isprintable()
+        and not state.calendars
+        and not (state.halted and command.symbol in state.halted)
+    )
+    return _passes(state, market, command, now_ns, of, plan) if keeps else None
 
 
 def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | RiskRefused:
@@ -87,30 +104,6 @@ def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_n
     return _passes(state, market, command, now_ns, of, plan) if plan is not None else None
 
 
-# --- the rules --------------------------------------------------------------------------------------------
-
-
-def _keeps_rules(state: State, command: SubmitOrder, fits: Fits) -> bool:
-    """Whether the order is a plain one with a limit, of numbers that the rules have passed before."""
-    price, qty, name = command.price, command.qty, command.cl_ord_id
-    if price is None or command.order_type is not _LIMIT:
-        return False
-    known_price, known_qty = fits.prices.get(price), fits.sizes.get(qty)
-    return (
-        (known_price is price or (known_price is not None and known_price.same_quantum(price)))
-        and (known_qty is qty or (known_qty is not None and known_qty.same_quantum(qty)))
-        and command.tif in WORKED_TIF
-        and not command.min_qty
-        and command.special is None
-        and command.algo is None
-        and 0 < len(name) <= ID_LIMIT
-        and name.isascii()
-        and name.isprintable()
-        and not state.calendars
-        and not (state.halted and command.symbol in state.halted)
-    )
-
-
 def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> None:
     """Remember the numbers of an order that keeps the rules: the same few come again and again."""
     price, qty = command.price, command.qty
@@ -140,11 +133,15 @@ def _passes(
         value *= plan.multiplier
     if qty > sheet.order_qty or value > sheet.order_value:
         return None
-    if not _within_windows(state, command, sheet, plan.book_key, now_ns):
+    if not _within_windows(state, command, now_ns, of, plan):
         return None
     buying, reference = command.side is _BUY, None
-    if sheet.collar or sheet.period_collar:
-        bound = _bound(state, market.book(command.symbol), command.symbol, plan, buying, now_ns)
+    if sheet.collared:
+        bound, book = plan.buying if buying else plan.selling, market.book(command.symbol)
+        drift = state.risk.drift.get(command.symbol)
+        anchor = (drift.lows if buying else drift.highs)[0][1] if drift is not None else None
+        if book is None or bound.book is not book or bound.anchor is not anchor:
+            _rebind(state, command.symbol, sheet, bound, book, anchor, buying, now_ns)
         reference = bound.reference
         if reference is None or (price > bound.price if buying else price < bound.price):
             return None
@@ -165,54 +162,58 @@ def _passes(
     )
 
 
-def _within_windows(
-    state: State, command: SubmitOrder, sheet: LimitSheet, book_key: str, now_ns: int
-) -> bool:
+def _within_windows(state: State, command: SubmitOrder, now_ns: int, of: AccountProfile, plan: Plan) -> bool:
     """Messages of the account and to the book, and equal orders, within their windows."""
-    risk = state.risk
-    policy, messages = risk.policy, risk.messages
+    risk, sheet = state.risk, plan.sheet
+    policy = risk.policy
     since = now_ns - policy.message_window_ns
-    stamps, most = messages.get(command.account), sheet.messages
+    stamps, most = of.stamps, sheet.messages
+    if stamps is None:
+        stamps = of.stamps = risk.messages.get(command.account)
     if stamps is not None and len(stamps) >= most and stamps[-most] > since:
         return False
-    stamps, most = messages.get(book_key), sheet.book_messages
+    stamps, most = plan.stamps, sheet.book_messages
+    if stamps is None:
+        stamps = plan.stamps = risk.book_messages.get(command.symbol)
     if stamps is not None and len(stamps) >= most and stamps[-most] > since:
         return False
     if sheet.duplicates is None:
         return True
-    key = (command.account, command.symbol, command.side._value_, command.qty, command.price)
-    return risk.flow.seen(key, now_ns - policy.duplicate_window_ns) < sheet.duplicates
+    flow, key = risk.flow, (command.account, command.symbol, command.side._value_, command.qty, command.price)
+    if key not in flow.current and not (flow.previous and key in flow.previous):
+        return True
+    return flow.seen(key, now_ns - policy.duplicate_window_ns) < sheet.duplicates
 
 
-def _bound(
-    state: State, book: ConsolidatedBook | None, symbol: str, plan: Plan, buying: bool, now_ns: int
-) -> Bound:
-    """The last price that the collars let pass for a side, found once per book; no reference: none is live.
+def _rebind(
+    state: State,
+    symbol: str,
+    sheet: LimitSheet,
+    bound: Bound,
+    book: ConsolidatedBook | None,
+    anchor: Decimal | None,
+    buying: bool,
+    now_ns: int,
+) -> None:
+    """Find the last price that the collars let pass, for all orders of the side that see the same book.
 
-    The period's extreme binds here even when it has just left the window: the control itself looks closer.
+    The period's extreme, `anchor`, binds here even when it has just left the window: the control itself looks
+    closer. A reference that is not the book's own is found anew for every order.
     """
-    anchor = None
-    if plan.sheet.period_collar:
-        drift = state.risk.drift.get(symbol)
-        if drift is not None:
-            anchor = (drift.lows if buying else drift.highs)[0][1]
-    bound = plan.buying if buying else plan.selling
-    if book is None or bound.book is not book or bound.anchor is not anchor:
-        reference = reference_in(state, book, symbol, now_ns)
-        lasts = book is not None and view_of(state, book).mid is not None
-        bound.book, bound.anchor, bound.reference = book if lasts else None, anchor, reference
-        if reference is not None:
-            bound.price = _last_price(plan.sheet, reference, anchor, buying)
-    return bound
+    reference = reference_in(state, book, symbol, now_ns)
+    lasts = book is not None and view_of(state, book).mid is not None
+    bound.book, bound.anchor, bound.reference = book if lasts else None, anchor, reference
+    if reference is not None:
+        bound.price = _last_price(sheet, reference, anchor, buying)
 
 
 def _last_price(sheet: LimitSheet, reference: Decimal, anchor: Decimal | None, buying: bool) -> Decimal:
     """The price within the collars that is nearest to the other side's."""
     if buying:
-        now = reference * sheet.collar_up if sheet.collar else UNLIMITED
-        return now if anchor is None else min(now, anchor * sheet.period_up)
-    now = reference * sheet.collar_down if sheet.collar else -UNLIMITED
-    return now if anchor is None else max(now, anchor * sheet.period_down)
+        price = reference * sheet.collar_up if sheet.collar else UNLIMITED
+        return min(price, anchor * sheet.period_up) if sheet.period_collar and anchor is not None else price
+    price = reference * sheet.collar_down if sheet.collar else -UNLIMITED
+    return max(price, anchor * sheet.period_down) if sheet.period_collar and anchor is not None else price
 
 
 def _owned(state: State, command: SubmitOrder) -> bool:
@@ -294,7 +295,6 @@ def _plan(state: State, command: SubmitOrder, of: AccountProfile, to: SymbolProf
         sheet,
         multiplier,
         to.short_sale,
-        to.book_key,
         to.fits,
         Bound(),
         Bound(),

@@ -151,7 +151,6 @@ def _gather(state: State, account: str, symbol: str) -> RiskProfile:
         to.currency,
         memo.rates,
         state.risk.cell(account, symbol) or Cell(),
-        to.book_key,
         limits.price_collar is not None or limits.period_collar is not None,
         to.short_sale,
         bool(listed) and any(name in listed for name in of.subjects),
@@ -189,7 +188,7 @@ def _of_account(state: State, account: str) -> AccountProfile:
         f"ACCOUNT:{account}" if missing else "",
         not (killed or frozen or missing or limits.pairs) and state.accounts[account].enabled,
         kinds.setdefault((limits.values, limits.capital, limits.messages), {}),
-        scope_sheets(limits),
+        scope_sheets(limits, risk.memo.scopes),
     )
 
 
@@ -204,7 +203,6 @@ def _of_symbol(state: State, symbol: str) -> SymbolProfile:
         symbol_limits(state.limits, symbol),
         instrument.multiplier,
         currency,
-        f"BOOK:{symbol}",
         short_sale,
         restricted_for,
         killed,
@@ -325,7 +323,7 @@ def _windows(state: State, facts: RiskFacts, worth: Decimal | None) -> None:
     limits, policy = facts.limits, risk.policy
     if limits.messages is not None or limits.book_messages is not None:
         facts.messages = risk.messages.get(profile.account)
-        facts.book_messages = risk.messages.get(profile.book_key)
+        facts.book_messages = risk.book_messages.get(profile.symbol)
         facts.message_since_ns = now_ns - policy.message_window_ns
     if limits.duplicates is not None and facts.new:
         price = facts.price if facts.price is not None else worth
