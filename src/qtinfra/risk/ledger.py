@@ -131,11 +131,16 @@ def window_full(stamps: list[int] | None, limit: int, since_ns: int) -> bool:
 
 
 def window_add(stamps: list[int], ts_ns: int, window_ns: int) -> None:
-    """Count a message; what is older than the window is dropped when it is half of the list."""
+    """Count a message; what is older than the window is dropped when it is half of the list, which every eighth
+    message looks at."""
     stamps.append(ts_ns)
-    since = ts_ns - window_ns
+    if not len(stamps) & 7:
+        _shorten(stamps, ts_ns - window_ns)
+
+
+def _shorten(stamps: list[int], since_ns: int) -> None:
     half = len(stamps) >> 1
-    if stamps[half] <= since:
+    if stamps[half] <= since_ns:
         del stamps[: half + 1]
     elif len(stamps) > 2 * MAX_WINDOW:
         del stamps[:MAX_WINDOW]
@@ -204,9 +209,11 @@ class Drift(msgspec.Struct, gc=False):
 
     def add(self, ts_ns: int, price: Decimal, window_ns: int) -> None:
         lows, highs = self.lows, self.highs
-        if len(lows) == 1 and len(highs) == 1 and lows[0][1] == price == highs[0][1]:
-            lows[0] = highs[0] = (ts_ns, price)
-            return
+        if len(lows) == 1 and len(highs) == 1:
+            low, high = lows[0][1], highs[0][1]
+            if low is price is high or low == price == high:
+                lows[0] = highs[0] = (ts_ns, price)
+                return
         while self.lows and self.lows[-1][1] >= price:
             self.lows.pop()
         while self.highs and self.highs[-1][1] <= price:
