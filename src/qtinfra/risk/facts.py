@@ -28,6 +28,7 @@ class AccountProfile(msgspec.Struct, gc=False):
 
     Attributes:
         free: nothing about the account itself calls for a closer look at its orders.
+        at_home: its base currency is the shard's.
         plans: what its plain orders are compared with, by symbol; accounts with equal limits share them.
         scopes: the limits of account, client and firm with their totals.
         stamps: when the account sent messages, live, once it did.
@@ -39,6 +40,7 @@ class AccountProfile(msgspec.Struct, gc=False):
     frozen: str
     unapproved: str
     free: bool
+    at_home: bool
     plans: dict[str, Plan]
     scopes: tuple[ScopeSheet, ...]
     stamps: list[int] | None = None

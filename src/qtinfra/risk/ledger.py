@@ -131,8 +131,9 @@ def window_full(stamps: list[int] | None, limit: int, since_ns: int) -> bool:
 
 
 def window_add(stamps: list[int], ts_ns: int, window_ns: int) -> None:
-    """Count a message; what is older than the window is dropped when it is half of the list, which every eighth
-    message looks at."""
+    """Count a message; what is older than the window is dropped when it is half of the list, which is looked
+    at with every eighth message.
+    """
     stamps.append(ts_ns)
     if not len(stamps) & 7:
         _shorten(stamps, ts_ns - window_ns)

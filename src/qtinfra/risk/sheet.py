@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import msgspec
 
+from qtinfra.core.calendar import VenueCalendar
 from qtinfra.core.decimals import ONE
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.risk.ledger import MAX_WINDOW, Amounts
@@ -69,13 +70,33 @@ class ScopeSheet(msgspec.Struct, frozen=True, gc=False):
     clear_credit: Decimal
 
 
+class Hours(msgspec.Struct, frozen=True, gc=False):
+    """A time in which the rules that need context take plain limit orders with a time in force.
+
+    Attributes:
+        since_ns, until_ns: from (inclusive) and to (exclusive), UTC nanoseconds.
+        mic, calendar: the primary listing and its calendar then; None: it has no hours.
+        venues: where the instrument could trade then; known by identity.
+    """
+
+    since_ns: int
+    until_ns: int
+    mic: str
+    calendar: VenueCalendar | None
+    venues: object
+
+
 class Fits(msgspec.Struct, gc=False):
     """Numbers of orders in a symbol that the rules have passed: written the same way they need not be looked
     at again while the instrument's terms stand.
+
+    Attributes:
+        hours: when orders may come, by time in force, where calendars are journaled.
     """
 
     sizes: dict[Decimal, Decimal] = {}
     prices: dict[Decimal, Decimal] = {}
+    hours: dict[str, Hours] = {}
 
 
 class Bound(msgspec.Struct, gc=False):

@@ -20,6 +20,7 @@ from qtinfra.core.extended_models import Instrument, KillScope
 from qtinfra.core.market import ConsolidatedBook, MarketView
 from qtinfra.core.models import OrderSide, OrderType
 from qtinfra.core.validation.rules import ID_LIMIT, WORKED_TIF
+from qtinfra.engine.decide.context import in_known_hours
 from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved, view_of
 from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.risk_state import MAX_PROFILES
@@ -55,7 +56,10 @@ def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: i
     plan = of.plans.get(command.symbol) if of is not None else None
     if of is None or plan is None or price is None or command.order_type is not _LIMIT:
         return None
-    known_price, known_qty = plan.fits.prices.get(price), plan.fits.sizes.get(qty)
+    if not (price.is_finite() and qty.is_finite()):
+        return None
+    fits = plan.fits
+    known_price, known_qty = fits.prices.get(price), fits.sizes.get(qty)
     keeps = (
         (known_price is price or (known_price is not None and known_price.same_quantum(price)))
         and (known_qty is qty or (known_qty is not None and known_qty.same_quantum(qty)))
@@ -66,8 +70,8 @@ def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: i
         and 0 < len(name) <= ID_LIMIT
         and name.isascii()
         and name.isprintable()
-        and not state.calendars
         and not (state.halted and command.symbol in state.halted)
+        and (not state.calendars or in_known_hours(state, command, of, fits, now_ns))
     )
     return _passes(state, market, command, now_ns, of, plan) if keeps else None
 

@@ -179,14 +179,15 @@ def _of_account(state: State, account: str) -> AccountProfile:
     missing = needed and account not in risk.approved.get("ACCOUNT", {})
     limits = account_limits(state.limits, account, scopes)
     killed, frozen = engaged_kill(state, account, "", ""), state.frozen.get(account, "")
-    kinds = risk.memo.kinds
+    kinds, known = risk.memo.kinds, state.accounts[account]
     return AccountProfile(
         limits,
-        (ANY, account, keys[1], f"DESK:{state.accounts[account].desk}"),
+        (ANY, account, keys[1], f"DESK:{known.desk}"),
         killed,
         frozen,
         f"ACCOUNT:{account}" if missing else "",
-        not (killed or frozen or missing or limits.pairs) and state.accounts[account].enabled,
+        not (killed or frozen or missing or limits.pairs) and known.enabled,
+        known.base_currency is risk.policy.base_currency,
         kinds.setdefault((limits.values, limits.capital, limits.messages), {}),
         scope_sheets(limits, risk.memo.scopes),
     )

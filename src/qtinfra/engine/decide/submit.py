@@ -11,7 +11,6 @@ from qtinfra.core.events import (
     OrderAccepted,
     OrderRejected,
 )
-from qtinfra.core.extended_models import Account
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order
 from qtinfra.core.validation.algo import special_of
@@ -29,20 +28,13 @@ from qtinfra.risk.checks import RiskPassed
 
 
 def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
-    account = state.accounts.get(command.account)
-    if account is None:
-        _unknown_account(command, out)
-        return
     known = state.find_order(command.account, command.cl_ord_id)
     if known is not None:
         again(state, known, command, out)
         return
-    if not (command.qty.is_finite() and (command.price is None or command.price.is_finite())):
-        _not_finite(command, out)
-        return
     verdict = pass_plain(state, market, command, now_ns)
     if verdict is None:
-        verdict = _look_closer(state, command, account, now_ns, market, out)
+        verdict = _look_closer(state, command, now_ns, market, out)
         if verdict is None:
             return
     order_id = out.order_id()
@@ -73,13 +65,20 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
 
 
 def _look_closer(
-    state: State, command: SubmitOrder, account: Account, now_ns: int, market: MarketView, out: Decision
+    state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision
 ) -> RiskPassed | None:
     """Take the order by every rule and control that may concern it.
 
     Returns:
         The approval of a plain order; None when the order is refused, or already placed on its special terms.
     """
+    account = state.accounts.get(command.account)
+    if account is None:
+        _unknown_account(command, out)
+        return None
+    if not (command.qty.is_finite() and (command.price is None or command.price.is_finite())):
+        _not_finite(command, out)
+        return None
     instrument = state.instruments.get(command.symbol)
     if command.algo is not None or command.special is not None or command.tif in ON_AUCTION:
         take = submit_special if command.algo is None else submit_algo
