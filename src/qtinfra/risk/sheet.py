@@ -71,7 +71,7 @@ class ScopeSheet(msgspec.Struct, frozen=True, gc=False):
 
 
 class Hours(msgspec.Struct, frozen=True, gc=False):
-    """A time in which the rules that need context take plain limit orders with a time in force.
+    """A time in which the rules that need context take plain orders of a type and time in force.
 
     Attributes:
         since_ns, until_ns: from (inclusive) and to (exclusive), UTC nanoseconds.
@@ -91,12 +91,12 @@ class Fits(msgspec.Struct, gc=False):
     at again while the instrument's terms stand.
 
     Attributes:
-        hours: when orders may come, by time in force, where calendars are journaled.
+        hours: when orders may come, by type and time in force, where calendars are journaled.
     """
 
     sizes: dict[Decimal, Decimal] = {}
     prices: dict[Decimal, Decimal] = {}
-    hours: dict[str, Hours] = {}
+    hours: dict[tuple[str, str], Hours] = {}
 
 
 class Bound(msgspec.Struct, gc=False):

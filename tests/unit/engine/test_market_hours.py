@@ -26,6 +26,7 @@ from tests.support.builders import (
     instrument,
     kinds,
     only,
+    quote,
     submit,
 )
 from tests.unit.engine.test_expiry import NYSE, TimedDesk, utc
@@ -152,7 +153,7 @@ def known(calendar: VenueCalendar | None = NYSE) -> TimedDesk:
     return desk
 
 
-def test_hours_are_remembered_to_the_close_and_by_time_in_force() -> None:
+def test_hours_are_remembered_to_the_close_and_by_type_and_time_in_force() -> None:
     desk = known()
     assert quick(desk, "2024-07-08T19:59")
     assert not quick(desk, "2024-07-08T20:00")
@@ -160,6 +161,11 @@ def test_hours_are_remembered_to_the_close_and_by_time_in_force() -> None:
     assert not quick(desk, OPEN, tif=IOC)
     desk.new("immediate", 100, 50, tif=IOC)
     assert quick(desk, OPEN, tif=IOC)
+    desk.market.quotes["XNAS"] = quote("XNAS", [(49, 100)], [(51, 100)])
+    assert not quick(desk, OPEN, order_type=OrderType.MARKET, price=None)
+    assert not code(desk.new("market", 100, None))
+    assert quick(desk, OPEN, order_type=OrderType.MARKET, price=None)
+    assert not quick(desk, BEFORE, order_type=OrderType.MARKET, price=None)
 
 
 def test_outside_a_session_and_in_one_with_breaks_nothing_is_remembered() -> None:

@@ -305,10 +305,28 @@ def test_collars_pass_at_the_bound_on_the_short_way_and_not_a_cent_beyond() -> N
     assert not _agree(desk, submit("sell", 100, "48.99", side=SELL))
 
 
-def test_an_order_without_a_limit_price_and_one_of_unknown_parties_take_the_long_way() -> None:
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_a_market_order_is_worth_the_reference_price_and_without_one_takes_the_long_way(
+    side: OrderSide,
+) -> None:
+    desk = _limited()
+    for rule in (LimitRule.PRICE_COLLAR, LimitRule.PERIOD_COLLAR):
+        desk.limit(rule, "0.02")
+    desk.limit(LimitRule.MAX_ORDER_VALUE, 5_000)
+    desk.new("at 50", 10, 50)
+    order = submit("market", 100, None, side=side)
+    assert _agree(desk, order)
+    assert not _agree(desk, submit("market", 101, None, side=side))
+    desk.market.quotes["XNAS"] = quote("XNAS", [("50.9", 100)], [("51.2", 100)])
+    desk.limit(LimitRule.MAX_ORDER_VALUE, 10_000)
+    assert _agree(desk, order) is (side is SELL), "a buy at 51.05 is more than 2% above 50"
+    desk.market.quotes["XNAS"] = _quote(live=False)
+    assert not _agree(desk, order)
+
+
+def test_an_order_of_unknown_parties_takes_the_long_way() -> None:
     desk = _limited()
     desk.limit(LimitRule.MAX_ORDER_QTY, 1000)
-    assert not _agree(desk, submit("market", 100, None))
     desk.kill(KillScope.TRADER, "eve")
     assert not _agree(desk, submit("killed", 100, 50, trader="eve"))
     assert _agree(desk, submit("free", 100, 50, trader="bob"))

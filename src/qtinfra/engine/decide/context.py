@@ -12,7 +12,7 @@ from qtinfra.core.calendar import VenueCalendar
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decisions import Refusal
 from qtinfra.core.extended_models import Account, Instrument
-from qtinfra.core.models import Currency, OrderType
+from qtinfra.core.models import Currency
 from qtinfra.core.validation.sessions import OrderContext, collect_errors
 from qtinfra.engine.decide.routing import eligible_venues
 from qtinfra.engine.lookup import open_venues
@@ -21,7 +21,6 @@ from qtinfra.positions.fx import Conversion, conversion
 from qtinfra.risk.facts import AccountProfile
 from qtinfra.risk.sheet import Fits, Hours
 
-_LIMIT = OrderType.LIMIT
 #: Later than any time of a decision, UTC nanoseconds.
 _NO_END = 1 << 63
 
@@ -58,10 +57,10 @@ def check_in_context(
 
 
 def in_known_hours(state: State, command: SubmitOrder, of: AccountProfile, fits: Fits, now_ns: int) -> bool:
-    """Whether a plain limit order, of numbers that fit, comes at a time for which `check_in_context` has
+    """Whether a plain order, of numbers that fit, comes at a time for which `check_in_context` has
     passed one like it, and nothing that it reads has changed since.
     """
-    hours = fits.hours.get(command.tif._value_)
+    hours = fits.hours.get((command.order_type._value_, command.tif._value_))
     return (
         hours is not None
         and of.at_home
@@ -74,9 +73,9 @@ def in_known_hours(state: State, command: SubmitOrder, of: AccountProfile, fits:
 def _note_hours(
     state: State, command: SubmitOrder, instrument: Instrument, calendar: VenueCalendar | None, now_ns: int
 ) -> None:
-    """Remember until when limit orders like this one are taken; not in a session that has breaks."""
+    """Remember until when orders like this one are taken; not in a session that has breaks."""
     to = state.risk.memo.symbols.get(command.symbol)
-    if to is None or command.order_type is not _LIMIT:
+    if to is None:
         return
     since_ns, until_ns = 0, _NO_END
     if calendar is not None:
@@ -86,7 +85,7 @@ def _note_hours(
         since_ns, until_ns = session.open_ns, session.close_ns
     venues = open_venues(state, command.symbol)
     hours = Hours(since_ns, until_ns, instrument.listings[0], calendar, venues)
-    to.fits.hours[command.tif._value_] = hours
+    to.fits.hours[command.order_type._value_, command.tif._value_] = hours
 
 
 def _context_of(

@@ -1,6 +1,6 @@
 """The short way of a plain new order: an approval for what plainly keeps every rule and passes every control.
 
-There are two readers of the rules and controls. This one takes a plain order with a limit price, compares it
+There are two readers of the rules and controls. This one takes a plain limit or market order, compares it
 with its plan (`risk.sheet.Plan`, one look-up for everything that is fixed) in one pass and gives up on
 anything that a rule or control might refuse or that needs a closer look (numbers not seen before, a
 restricted list, a foreign currency, a sale of more than is owned where Regulation SHO binds, limits of an
@@ -39,7 +39,7 @@ MAX_TRADERS = 10_000
 MAX_FITS = 256
 
 _BUY, _SELL = OrderSide.BUY, OrderSide.SELL
-_LIMIT = OrderType.LIMIT
+_LIMIT, _MARKET = OrderType.LIMIT, OrderType.MARKET
 _NO_CELL = Cell()
 _NO_CELLS: dict[str, Cell] = {}
 #: The product of two numbers below this is within the range of what an order may be worth.
@@ -49,20 +49,20 @@ _SMALL = Decimal(10) ** 10
 def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | None:
     """The approval of a new order that plainly keeps all rules and passes all controls; else None.
 
-    It keeps the rules when it is a plain one with a limit, of numbers that they have passed before.
+    It keeps the rules when it is a plain one of numbers that they have passed before.
     """
     memo, price, qty, name = state.risk.memo, command.price, command.qty, command.cl_ord_id
     of = memo.accounts.get(command.account)
     plan = of.plans.get(command.symbol) if of is not None else None
-    if of is None or plan is None or price is None or command.order_type is not _LIMIT:
+    if of is None or plan is None or command.order_type is not (_MARKET if price is None else _LIMIT):
         return None
-    if not (price.is_finite() and qty.is_finite()):
+    if not (qty.is_finite() and (price is None or price.is_finite())):
         return None
     fits = plan.fits
-    known_price, known_qty = fits.prices.get(price), fits.sizes.get(qty)
+    known_price, known_qty = fits.prices.get(price) if price is not None else None, fits.sizes.get(qty)
     keeps = (
-        (known_price is price or (known_price is not None and known_price.same_quantum(price)))
-        and (known_qty is qty or (known_qty is not None and known_qty.same_quantum(qty)))
+        (known_price is price or (price is not None and _alike(known_price, price)))
+        and (known_qty is qty or _alike(known_qty, qty))
         and command.tif in WORKED_TIF
         and not command.min_qty
         and command.special is None
@@ -74,6 +74,11 @@ def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: i
         and (not state.calendars or in_known_hours(state, command, of, fits, now_ns))
     )
     return _passes(state, market, command, now_ns, of, plan) if keeps else None
+
+
+def _alike(known: Decimal | None, number: Decimal) -> bool:
+    """Whether a number that equals a known one is written with as many places too."""
+    return known is not None and known.same_quantum(number)
 
 
 def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | RiskRefused:
@@ -112,13 +117,15 @@ def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> None
     """Remember the numbers of an order that keeps the rules: the same few come again and again."""
     price, qty = command.price, command.qty
     to = state.risk.memo.symbols.get(command.symbol)
-    if to is None or price is None or not (instrument.odd_lots and price < _SMALL and qty < _SMALL):
+    if to is None or not (instrument.odd_lots and qty < _SMALL and (price is None or price < _SMALL)):
         return
     fits = to.fits
     if max(len(fits.sizes), len(fits.prices)) >= MAX_FITS:
         fits.sizes.clear()
         fits.prices.clear()
-    fits.sizes[qty], fits.prices[price] = qty, price
+    fits.sizes[qty] = qty
+    if price is not None:
+        fits.prices[price] = price
 
 
 # --- the controls -----------------------------------------------------------------------------------------
@@ -128,27 +135,28 @@ def _passes(
     state: State, market: MarketView, command: SubmitOrder, now_ns: int, of: AccountProfile, plan: Plan
 ) -> RiskPassed | None:
     price, qty, sheet = command.price, command.qty, plan.sheet
-    if price is None or not (of.free and plan.free):
+    if not (of.free and plan.free and qty <= sheet.order_qty):
         return None
     if not (state.risk.memo.traders.get(command.trader) or _free_trader(state, command.trader)):
         return None
-    value = qty * price
-    if plan.multiplier is not None:
-        value *= plan.multiplier
-    if qty > sheet.order_qty or value > sheet.order_value:
-        return None
     if not _within_windows(state, command, now_ns, of, plan):
         return None
-    buying, reference = command.side is _BUY, None
-    if sheet.collared:
+    buying, reference, worth = command.side is _BUY, None, price
+    if sheet.collared or price is None:
         bound, book = plan.buying if buying else plan.selling, market.book(command.symbol)
         drift = state.risk.drift.get(command.symbol)
         anchor = (drift.lows if buying else drift.highs)[0][1] if drift is not None else None
         if book is None or bound.book is not book or bound.anchor is not anchor:
             _rebind(state, command.symbol, sheet, bound, book, anchor, buying, now_ns)
         reference = bound.reference
-        if reference is None or (price > bound.price if buying else price < bound.price):
+        worth = price if price is not None else reference
+        if reference is None or worth is None or (worth > bound.price if buying else worth < bound.price):
             return None
+    if worth is None:
+        return None
+    value = qty * worth if plan.multiplier is None else qty * worth * plan.multiplier
+    if value > sheet.order_value:
+        return None
     if plan.short_sale and not buying and not _owned(state, command):
         return None
     if not _within_position(state, command, sheet, of, value):

@@ -103,6 +103,16 @@ def engaged_kill(state: State, account: str, symbol: str, trader: str, algo: str
     return ""
 
 
+def _killed_party(state: State, trader: str, algo: str) -> str:
+    """The kill switch on a trader or algo, as filed; empty when none is. Profiles know the other scopes'."""
+    for scope, party in ((KillScope.TRADER, trader), (KillScope.ALGO, algo)):
+        if party:
+            key = kill_key(scope, party)
+            if key in state.kills:
+                return key
+    return ""
+
+
 def unapproved(state: State, trader: str, algo: str) -> str:
     """The trader or algo that the policy wants approved and that is not, as "TRADER:bob"; empty if none.
 
@@ -345,7 +355,7 @@ def _parties(state: State, market: MarketView, facts: RiskFacts, special: Specia
     risk, profile = state.risk, facts.profile
     algo, locate_id = (special.algo, special.locate_id) if special is not None else ("", "")
     if state.kills:
-        facts.killed = engaged_kill(state, profile.account, profile.symbol, facts.trader, algo)
+        facts.killed = _killed_party(state, facts.trader, algo)
     if risk.policy.approved_only:
         facts.unapproved = unapproved(state, facts.trader, algo)
     if algo:
