@@ -22,6 +22,7 @@ from qtinfra.core.extended_models import (
 )
 from qtinfra.core.market import VenueQuote
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.rules import check_new
 from qtinfra.engine.decide import quick_gate
 from qtinfra.engine.decide.quick_gate import gate_new, note_fit, pass_plain, plainly_passes
@@ -198,6 +199,52 @@ def test_what_passes_the_short_way_keeps_every_rule(steps: list[tuple[cmd.Submit
             known = pass_plain(state, desk.market, order, _NOW)
             small = order.price is None or max(order.price, order.qty) < 10**10
             assert known == (by_controls if small and not order.min_qty else None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tif": TimeInForce.GTD},
+        {"cl_ord_id": ""},
+        {"cl_ord_id": "x" * 65},
+        {"cl_ord_id": "\t"},
+        {"cl_ord_id": "é"},
+        {"min_qty": dec(1)},
+        {"order_type": OrderType.MARKET},
+        {"order_type": OrderType.STOP},
+        {"price": None},
+        {"price": Decimal("NaN")},
+        {"price": Decimal("sNaN")},
+        {"qty": Decimal("sNaN")},
+        {"qty": Decimal("100.0")},
+        {"price": Decimal("50." + "0" * 61)},
+        {"special": SpecialTerms()},
+    ],
+)
+def test_one_field_that_a_rule_might_refuse_is_enough_for_a_closer_look(changes: dict[str, Any]) -> None:
+    desk = _limited()
+    desk.new("plans", 100, 50)
+    order = submit("x" * 64, 100, 50)
+    with exact():
+        assert pass_plain(desk.state, desk.market, order, _NOW) is not None
+        changed = msgspec.structs.replace(order, **changes)
+        assert pass_plain(desk.state, desk.market, changed, _NOW) is None
+        desk.halt()
+        assert pass_plain(desk.state, desk.market, order, _NOW) is None
+
+
+def test_numbers_whose_product_could_be_too_large_are_looked_at_each_time() -> None:
+    desk, large = _limited(), Decimal("1E+11")
+    desk.new("plans", 100, 50)
+    many, dear = (
+        msgspec.structs.replace(submit("X", 100, 50), **{field: large}) for field in ("qty", "price")
+    )
+    with exact():
+        for order in (many, dear, many, dear):
+            assert check_new(order, desk.state.accounts[ALPHA], desk.state.instruments[SYMBOL], False) is None
+            note_fit(desk.state, order, desk.state.instruments[SYMBOL])
+        both = msgspec.structs.replace(many, price=large)
+        assert pass_plain(desk.state, desk.market, both, _NOW) is None
 
 
 def test_numbers_that_fit_are_forgotten_with_the_instrument_s_terms_and_when_there_are_many(
