@@ -233,18 +233,29 @@ def test_one_field_that_a_rule_might_refuse_is_enough_for_a_closer_look(changes:
         assert pass_plain(desk.state, desk.market, order, _NOW) is None
 
 
-def test_numbers_whose_product_could_be_too_large_are_looked_at_each_time() -> None:
-    desk, large = _limited(), Decimal("1E+11")
+@pytest.mark.parametrize(("qty", "price"), [("1E+11", "1E+11"), ("5E+9", "1E+11"), ("1E+11", "5E+9")])
+def test_numbers_whose_product_could_be_too_large_are_looked_at_each_time(qty: str, price: str) -> None:
+    desk = _limited()
     desk.new("plans", 100, 50)
-    many, dear = (
-        msgspec.structs.replace(submit("X", 100, 50), **{field: large}) for field in ("qty", "price")
-    )
+    many = msgspec.structs.replace(submit("many", 100, 50), qty=Decimal(qty))
+    dear = msgspec.structs.replace(submit("dear", 100, 50), price=Decimal(price))
     with exact():
-        for order in (many, dear, many, dear):
+        for order in (many, dear):
             assert check_new(order, desk.state.accounts[ALPHA], desk.state.instruments[SYMBOL], False) is None
             note_fit(desk.state, order, desk.state.instruments[SYMBOL])
-        both = msgspec.structs.replace(many, price=large)
+        both = msgspec.structs.replace(many, price=dear.price)
         assert pass_plain(desk.state, desk.market, both, _NOW) is None
+
+
+@pytest.mark.parametrize(("held", "side", "most"), [(-150, SELL, 50), (-150, BUY, 350), (150, BUY, 50)])
+def test_what_is_held_counts_towards_the_position_on_the_side_that_it_is_on(
+    held: int, side: OrderSide, most: int
+) -> None:
+    desk = _limited()
+    desk.run(cmd.LoadPosition(BETA, SYMBOL, dec(held), dec(50), "2024-07-08"))
+    desk.limit(LimitRule.POSITION_LIMIT, 200)
+    assert _agree(desk, submit("at the limit", most, 50, side=side, name=BETA))
+    assert not _agree(desk, submit("over it", most + 1, 50, side=side, name=BETA))
 
 
 def test_numbers_that_fit_are_forgotten_with_the_instrument_s_terms_and_when_there_are_many(
