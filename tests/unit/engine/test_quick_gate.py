@@ -20,7 +20,7 @@ from qtinfra.core.extended_models import (
     TermsChange,
     TickBand,
 )
-from qtinfra.core.market import VenueQuote
+from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.rules import check_new
@@ -485,3 +485,54 @@ def test_where_regulation_sho_binds_purchases_and_sales_of_what_is_owned_pass_th
     assert _agree(desk, submit("sell", 200, 51, side=SELL, name=BETA))
     assert not _agree(desk, submit("more", 201, 51, side=SELL, name=BETA))
     assert not _agree(desk, submit("short", 100, 51, side=OrderSide.SELL_SHORT, name=BETA))
+
+
+class _Standing:
+    """A market that gives the same book again and again."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.found = desk.market.book(SYMBOL)
+
+    def book(self, symbol: str) -> ConsolidatedBook | None:
+        del symbol
+        return self.found
+
+
+def _passes_at(desk: Desk, market: _Standing, order: cmd.SubmitOrder, now_ns: int = _NOW) -> bool:
+    with exact():
+        return plainly_passes(desk.state, market, order, now_ns) is not None
+
+
+def test_a_bound_of_a_book_that_stands_moves_with_the_period_s_extreme() -> None:
+    desk, order = _limited(), submit("buy", 10, 51)
+    desk.limit(LimitRule.PERIOD_COLLAR, "0.02")
+    desk.new("at 50", 10, 50)
+    market = _Standing(desk)
+    assert _passes_at(desk, market, order)
+    assert _passes_at(desk, market, order)
+    desk.market.quotes["XNAS"] = quote("XNAS", [(48, 100)], [(50, 100)])
+    desk.new("at 49", 10, 49, side=SELL)
+    assert not _passes_at(desk, market, order)
+
+
+def test_a_journaled_reference_grows_stale_beside_a_book_that_stands() -> None:
+    desk, order = _limited(), submit("buy", 10, 50)
+    desk.run(cmd.SetRiskPolicy(RiskPolicy(reference_max_age_ns=10**9)))
+    desk.run(cmd.SetReference(prices=((SYMBOL, dec(50)),)))
+    desk.limit(LimitRule.PRICE_COLLAR, "0.02")
+    desk.new("gathers", 10, 50)
+    desk.market.quotes["XNAS"] = quote("XNAS", [(49, 100)], [])
+    market = _Standing(desk)
+    assert _passes_at(desk, market, order)
+    assert not _passes_at(desk, market, order, _NOW + 2 * 10**9)
+
+
+def test_equal_orders_of_the_generation_before_count_while_they_are_young() -> None:
+    desk, began = _limited(), _NOW
+    desk.limit(LimitRule.DUPLICATE_FLOW, 1)
+    for after_ms, price in ((0, 48), (300, 50), (520, 49)):
+        desk._now_ns = began + after_ms * 1_000_000
+        desk.new(f"after {after_ms}", 10, price)
+    assert desk.state.risk.flow.previous
+    assert not _agree(desk, submit("next", 10, 50), began + 600_000_000)
+    assert _agree(desk, submit("next", 10, 50), began + 900_000_000)
