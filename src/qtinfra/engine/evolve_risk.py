@@ -55,7 +55,7 @@ def count_accepted(
         window_add(of.messages or _account_messages(risk, event.account, of), ts_ns, since)
         window_add(to.messages or _book_messages(risk, event.symbol, to), ts_ns, since)
     if flow:
-        key = (event.account, event.symbol, event.side, event.qty, event.price)
+        key = (event.account, event.symbol, event.side._value_, event.qty, event.price)
         risk.flow.add(key, ts_ns, risk.policy.duplicate_window_ns)
     if drifts and event.reference is not None:
         drift = to.drift or _drift(risk, event.symbol, to)
@@ -77,7 +77,7 @@ def _account_messages(risk: RiskState, account: str, of: AccountPlace) -> list[i
 
 
 def _book_messages(risk: RiskState, symbol: str, to: SymbolPlace) -> list[int]:
-    to.messages = risk.messages.setdefault(f"BOOK:{symbol}", [])
+    to.messages = risk.book_messages.setdefault(symbol, [])
     return to.messages
 
 
@@ -92,8 +92,8 @@ def _amend_requested(state: State, event: ev.ReplaceRequested | ev.CancelRequest
     if event.cl_ord_id and event.origin is _CLIENT and (risk.memo.windows or _windows(state))[0]:
         order = state.orders[event.order_id]
         since = event.ts_ns - risk.policy.message_window_ns
-        for key in (order.account, f"BOOK:{order.symbol}"):
-            window_add(risk.messages.setdefault(key, []), event.ts_ns, since)
+        window_add(risk.messages.setdefault(order.account, []), event.ts_ns, since)
+        window_add(risk.book_messages.setdefault(order.symbol, []), event.ts_ns, since)
 
 
 def _undo_trade(state: State, event: ev.ExecutionBusted | ev.ExecutionCorrected) -> None:
@@ -123,9 +123,11 @@ def _terms_replaced(state: State, event: sp.TermsReplaced) -> None:
 
 
 def _day_opened(state: State, event: ev.DayOpened) -> None:
-    """Credit used by yesterday's trades is free again, and algos start counting anew unless disabled."""
+    """Credit used by yesterday's trades is free again, and algos start counting anew unless disabled.
+    Instruments may have new terms."""
     del event
     risk = state.risk
+    risk.memo.clear()
     for totals in risk.totals.values():
         for amounts in (totals.home, *totals.foreign.values()):
             amounts.traded = ZERO

@@ -24,6 +24,7 @@ from qtinfra.risk.ledger import (
     Totals,
 )
 from qtinfra.risk.limits import Values
+from qtinfra.risk.sheet import Plan, ScopeSheet
 
 
 class BookView(msgspec.Struct, gc=False):
@@ -87,9 +88,9 @@ class RiskMemo:
     """What the gate has gathered, by account, by symbol and by both; `rates` are into the base currency.
 
     `of_accounts` and `of_symbols` say where evolve finds their figures, `windows` which windows a limit
-    reads: messages, equal orders, drift. `kinds` numbers the different sets of limits that accounts have;
-    `traders` says which traders nothing holds back. `books` has the last book seen of a symbol. `made` counts
-    the symbols' sheets.
+    reads: messages, equal orders, drift. `kinds` has the plans by symbol of each different set of limits that
+    accounts have, `made` counts them; `scopes` has what the accounts of one client or firm share; `traders`
+    says which traders nothing holds back. `books` has the last book seen of a symbol.
     """
 
     __slots__ = (
@@ -102,6 +103,7 @@ class RiskMemo:
         "of_symbols",
         "profiles",
         "rates",
+        "scopes",
         "symbols",
         "traders",
         "windows",
@@ -116,8 +118,9 @@ class RiskMemo:
         self.of_accounts: dict[str, AccountPlace] = {}
         self.of_symbols: dict[str, SymbolPlace] = {}
         self.windows: tuple[bool, bool, bool] | None = None
-        self.kinds: dict[LimitKind, int] = {}
+        self.kinds: dict[LimitKind, dict[str, Plan]] = {}
         self.made = 0
+        self.scopes: dict[tuple[object, ...], ScopeSheet] = {}
         self.traders: dict[str, bool] = {}
         self.books: dict[str, BookView] = {}
 
@@ -131,6 +134,7 @@ class RiskMemo:
         self.of_symbols.clear()
         self.kinds.clear()
         self.made = 0
+        self.scopes.clear()
         self.traders.clear()
         self.rates = None
         self.windows = None
@@ -144,7 +148,7 @@ class RiskState(msgspec.Struct, dict=True):
         members: client and firm that an account's figures are counted under.
         marks: journaled reference prices that positions are valued at.
         reference_ns, fx_ns: when a reference price and a rate were journaled.
-        messages: times by account and by "BOOK:<symbol>".
+        messages: when accounts sent messages; `book_messages` when they came, by symbol.
         drift: reference prices of the period by symbol.
         approved: by kind, then party.
         borrowed: what each order with a locate takes of it.
@@ -162,6 +166,7 @@ class RiskState(msgspec.Struct, dict=True):
     reference_ns: dict[str, int] = {}
     fx_ns: dict[str, int] = {}
     messages: dict[str, list[int]] = {}
+    book_messages: dict[str, list[int]] = {}
     flow: Flow = msgspec.field(default_factory=Flow)
     drift: dict[str, Drift] = {}
     approved: dict[str, dict[str, bool]] = {}

@@ -13,7 +13,7 @@ from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import REJ_EXCEEDS_LIMIT
 from qtinfra.risk.ledger import Amounts, Cell, LocateUse, Override
 from qtinfra.risk.limits import AccountLimits, Limits, SymbolLimits
-from qtinfra.risk.sheet import LimitSheet, ScopeSheet
+from qtinfra.risk.sheet import Fits, Plan, ScopeSheet
 
 
 class Rate(msgspec.Struct, frozen=True, gc=False):
@@ -23,13 +23,15 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
     until_ns: int = 0
 
 
-class AccountProfile(msgspec.Struct, frozen=True, gc=False):
+class AccountProfile(msgspec.Struct, gc=False):
     """What is fixed for an account: its limits, the names on restricted lists, whether it may trade.
 
     Attributes:
-        kind: accounts with equal limits have equal numbers.
         free: nothing about the account itself calls for a closer look at its orders.
+        at_home: its base currency is the shard's.
+        plans: what its plain orders are compared with, by symbol; accounts with equal limits share them.
         scopes: the limits of account, client and firm with their totals.
+        stamps: when the account sent messages, live, once it did.
     """
 
     limits: AccountLimits
@@ -37,9 +39,11 @@ class AccountProfile(msgspec.Struct, frozen=True, gc=False):
     killed: str
     frozen: str
     unapproved: str
-    kind: int
     free: bool
+    at_home: bool
+    plans: dict[str, Plan]
     scopes: tuple[ScopeSheet, ...]
+    stamps: list[int] | None = None
 
 
 class SymbolProfile(msgspec.Struct, frozen=True, gc=False):
@@ -47,18 +51,17 @@ class SymbolProfile(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         free: nothing about the symbol itself calls for a closer look at its orders.
-        sheets: the limits that apply in it, by kind of account.
+        fits: numbers of orders that fit its lots and ticks.
     """
 
     limits: SymbolLimits
     multiplier: Decimal
     currency: str
-    book_key: str
     short_sale: bool
     restricted_for: Mapping[str, bool]
     killed: str
     free: bool
-    sheets: dict[int, LimitSheet]
+    fits: Fits
 
 
 class RiskProfile(msgspec.Struct, gc=False):
@@ -69,7 +72,6 @@ class RiskProfile(msgspec.Struct, gc=False):
         currency: the instrument's; empty when it is the base currency.
         rates: of every currency but the base one.
         cell: the account's exposure in the symbol, live.
-        book_key: where messages to the order book are counted.
         needs_reference: whether a control reads the market even when the order has a limit price.
         restricted: whether the symbol is restricted for the account; `restricted_for` has whom else.
         killed: the engaged kill switch that covers the account or symbol, as "SCOPE:value"; empty if none.
@@ -85,7 +87,6 @@ class RiskProfile(msgspec.Struct, gc=False):
     currency: str
     rates: Mapping[str, Rate]
     cell: Cell
-    book_key: str
     needs_reference: bool
     short_sale: bool
     restricted: bool

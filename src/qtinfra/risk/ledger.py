@@ -11,7 +11,6 @@ from decimal import Decimal
 import msgspec
 
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.models import OrderSide
 from qtinfra.core.writes import quick_writes
 
 #: Most messages that a window remembers, and so the most that a message limit may allow.
@@ -19,8 +18,9 @@ MAX_WINDOW = 10_000
 #: A drift window's entries are at least this part of the window apart.
 DRIFT_SLOTS = 64
 
-#: What makes two orders the same flow: account, symbol, side, quantity, limit price.
-FlowKey = tuple[str, str, OrderSide, Decimal, Decimal | None]
+#: What makes two orders the same flow: account, symbol, side's name (a member's hash would be computed in
+#: Python each time), quantity, limit price.
+FlowKey = tuple[str, str, str, Decimal, Decimal | None]
 #: When they came (ns); mostly one did.
 Stamps = int | list[int]
 
@@ -134,8 +134,15 @@ def window_full(stamps: list[int] | None, limit: int, since_ns: int) -> bool:
 
 
 def window_add(stamps: list[int], ts_ns: int, since_ns: int) -> None:
-    """Count a message; what is not younger than `since_ns` is dropped when it is half of the list."""
+    """Count a message; what is not younger than `since_ns` is dropped when it is half of the list, which is
+    looked at with every eighth message.
+    """
     stamps.append(ts_ns)
+    if not len(stamps) & 7:
+        _shorten(stamps, since_ns)
+
+
+def _shorten(stamps: list[int], since_ns: int) -> None:
     half = len(stamps) >> 1
     if stamps[half] <= since_ns:
         del stamps[: half + 1]
@@ -156,12 +163,12 @@ class Flow(msgspec.Struct, gc=False):
 
     def seen(self, key: FlowKey, since_ns: int) -> int:
         """How many equal orders are younger than `since_ns`."""
-        count = 0
-        for generation in (self.current, self.previous):
-            stamps = generation.get(key)
+        stamps = self.current.get(key)
+        count = _younger(stamps, since_ns) if stamps is not None else 0
+        if self.begun_ns > since_ns and self.previous:
+            stamps = self.previous.get(key)
             if stamps is not None:
-                for stamp in (stamps,) if isinstance(stamps, int) else stamps:
-                    count += stamp > since_ns
+                count += _younger(stamps, since_ns)
         return count
 
     def add(self, key: FlowKey, ts_ns: int, window_ns: int) -> None:
@@ -170,13 +177,20 @@ class Flow(msgspec.Struct, gc=False):
             self.previous = self.current if age < 2 * window_ns else {}
             self.current = {}
             self.begun_ns = ts_ns
-        stamps = self.current.get(key)
-        if stamps is None:
-            self.current[key] = ts_ns
-        elif isinstance(stamps, int):
-            self.current[key] = [stamps, ts_ns]
-        else:
-            stamps.append(ts_ns)
+        current = self.current
+        known = len(current)
+        stamps = current.setdefault(key, ts_ns)
+        if len(current) == known:  # it was there
+            if isinstance(stamps, int):
+                current[key] = [stamps, ts_ns]
+            else:
+                stamps.append(ts_ns)
+
+
+def _younger(stamps: Stamps, since_ns: int) -> int:
+    if isinstance(stamps, int):
+        return int(stamps > since_ns)
+    return sum(stamp > since_ns for stamp in stamps)
 
 
 # --- drift: lowest and highest reference of a period -----------------------------------------------------
@@ -201,9 +215,11 @@ class Drift(msgspec.Struct, gc=False):
 
     def add(self, ts_ns: int, price: Decimal, window_ns: int) -> None:
         lows, highs = self.lows, self.highs
-        if len(lows) == 1 and len(highs) == 1 and lows[0][1] == price == highs[0][1]:
-            lows[0] = highs[0] = (ts_ns, price)
-            return
+        if len(lows) == 1 and len(highs) == 1:
+            low, high = lows[0][1], highs[0][1]
+            if low is price is high or low == price == high:
+                lows[0] = highs[0] = (ts_ns, price)
+                return
         while self.lows and self.lows[-1][1] >= price:
             self.lows.pop()
         while self.highs and self.highs[-1][1] <= price:

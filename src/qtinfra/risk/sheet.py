@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 
 import msgspec
 
+from qtinfra.core.calendar import VenueCalendar
 from qtinfra.core.decimals import ONE
+from qtinfra.core.market import ConsolidatedBook
 from qtinfra.risk.ledger import MAX_WINDOW, Amounts
 from qtinfra.risk.limits import AccountLimits, Limits, ScopeLimit
 
@@ -24,14 +27,20 @@ class LimitSheet(msgspec.Struct, frozen=True, gc=False):
     """What applies to one account and symbol in the base currency; quantities in units, amounts in money.
 
     Attributes:
+        clear_position: up to this position, what is open counted, no single order can reach the limit.
+        clear_worth: likewise for the value in the symbol and the concentration.
+        collared: whether a collar is set: `collar`, `period_collar` say which, and after each follow its
+            factors on the reference, for a buy and a sell.
         closed: a count of zero is set: nothing passes.
-        collar, period_collar: whether they are set; factors on the reference follow, for a buy and a sell.
     """
 
     order_qty: Decimal
     order_value: Decimal
     position: Decimal
+    clear_position: Decimal
     concentration: Decimal
+    clear_worth: Decimal
+    collared: bool
     collar: bool
     collar_up: Decimal
     collar_down: Decimal
@@ -62,6 +71,75 @@ class ScopeSheet(msgspec.Struct, frozen=True, gc=False):
     clear_traded: Decimal
 
 
+class Hours(msgspec.Struct, frozen=True, gc=False):
+    """A time in which the rules that need context take plain orders of a type and time in force.
+
+    Attributes:
+        since_ns, until_ns: from (inclusive) and to (exclusive), UTC nanoseconds.
+        mic, calendar: the primary listing and its calendar then; None: it has no hours.
+        venues: where the instrument could trade then; known by identity.
+    """
+
+    since_ns: int
+    until_ns: int
+    mic: str
+    calendar: VenueCalendar | None
+    venues: object
+
+
+class Fits(msgspec.Struct, gc=False):
+    """Numbers of orders in a symbol that the rules have passed: written the same way they need not be looked
+    at again while the instrument's terms stand.
+
+    Attributes:
+        hours: when orders may come, by type and time in force, where calendars are journaled.
+    """
+
+    sizes: dict[Decimal, Decimal] = {}
+    prices: dict[Decimal, Decimal] = {}
+    hours: dict[tuple[str, str], Hours] = {}
+
+
+class Bound(msgspec.Struct, gc=False):
+    """The collars of one side as the last price that they let pass.
+
+    Attributes:
+        book, anchor: what it was computed from: the market, and the extreme reference of the period.
+        reference: the market's price, which the collars are measured against.
+    """
+
+    price: Decimal = ONE
+    book: ConsolidatedBook | None = None
+    anchor: Decimal | None = None
+    reference: Decimal | None = None
+
+
+class Plan(msgspec.Struct, gc=False):
+    """Everything that a plain order of one kind of account in one symbol is compared with.
+
+    Attributes:
+        free: neither the symbol nor its limits call for a closer look at every order.
+        multiplier: None for one.
+        buying, selling: the collars, once they were asked for.
+        stamps: when messages came to the book, live, once any did.
+    """
+
+    free: bool
+    sheet: LimitSheet
+    multiplier: Decimal | None
+    short_sale: bool
+    fits: Fits
+    buying: Bound
+    selling: Bound
+    stamps: list[int] | None = None
+
+
+@lru_cache(maxsize=1_024)
+def _clear(limit: Decimal, largest: Decimal) -> Decimal:
+    """What is so far from the limit that the largest order cannot reach it; one object for many accounts."""
+    return -UNLIMITED if largest == UNLIMITED else limit - largest
+
+
 def _or_unlimited(value: Decimal | None) -> Decimal:
     return UNLIMITED if value is None else value
 
@@ -74,11 +152,17 @@ def sheet_of(limits: Limits) -> LimitSheet:
     """The limits of an account and symbol; those of scopes are in `scope_sheets`."""
     collar, period = limits.price_collar, limits.period_collar
     counts = (limits.messages, limits.book_messages, limits.duplicates)
+    qty, position = _or_unlimited(limits.max_order_qty), _or_unlimited(limits.position_limit)
+    value = min(_or_unlimited(limits.max_order_value), _or_unlimited(limits.max_order_value_base))
+    concentration = _or_unlimited(limits.concentration)
     return LimitSheet(
-        _or_unlimited(limits.max_order_qty),
-        min(_or_unlimited(limits.max_order_value), _or_unlimited(limits.max_order_value_base)),
-        _or_unlimited(limits.position_limit),
-        _or_unlimited(limits.concentration),
+        qty,
+        value,
+        position,
+        _clear(position, qty),
+        concentration,
+        _clear(concentration, value),
+        collar is not None or period is not None,
         collar is not None,
         ONE + collar if collar is not None else ONE,
         ONE - collar if collar is not None else ONE,
@@ -92,20 +176,39 @@ def sheet_of(limits: Limits) -> LimitSheet:
     )
 
 
-def scope_sheets(limits: AccountLimits) -> tuple[ScopeSheet, ...]:
-    """The limits on exposure and credit by scope, the account's first."""
+def scope_sheets(
+    limits: AccountLimits, known: dict[tuple[object, ...], ScopeSheet]
+) -> tuple[ScopeSheet, ...]:
+    """The limits on exposure and credit by scope, the account's first.
+
+    Args:
+        known: sheets made before: accounts of one client or firm share its sheet, as far as theirs are alike.
+    """
     found: dict[str, list[ScopeLimit | None]] = {}
     for column, scoped in enumerate((limits.gross, limits.net, limits.credit)):
         for limit in scoped:
             found.setdefault(limit.key, [None, None, None])[column] = limit
-    return tuple(_scope(row, limits.max_order_value) for row in found.values())
+    most = _or_unlimited(limits.max_order_value)
+    return tuple(_scope(row, most, known) for row in found.values())
 
 
-def _scope(row: list[ScopeLimit | None], largest: Decimal | None) -> ScopeSheet:
-    known = next(limit for limit in row if limit is not None)
+def _scope(
+    row: list[ScopeLimit | None], most: Decimal, known: dict[tuple[object, ...], ScopeSheet]
+) -> ScopeSheet:
+    of = next(limit for limit in row if limit is not None)
     gross, net, credit = (UNLIMITED if limit is None else limit.value for limit in row)
-    if largest is None:
-        return ScopeSheet(known.home, known.foreign, gross, net, credit, -UNLIMITED, -UNLIMITED)
+    key = (of.key, gross, net, credit, most)
+    sheet = known.get(key)
+    if sheet is None:
+        clear = _clear_sums(min(gross, net), credit, most)
+        sheet = known[key] = ScopeSheet(of.home, of.foreign, gross, net, credit, *clear)
+    return sheet
+
+
+@lru_cache(maxsize=1_024)
+def _clear_sums(exposure: Decimal, credit: Decimal, largest: Decimal) -> tuple[Decimal, Decimal]:
+    """`ScopeSheet.clear_gross` and `clear_traded`; the same objects for many accounts."""
+    if largest == UNLIMITED:
+        return -UNLIMITED, -UNLIMITED
     half = (credit - largest) * _HALF
-    clear_gross = min(gross - largest, net - largest, half * _HALF)
-    return ScopeSheet(known.home, known.foreign, gross, net, credit, clear_gross, half)
+    return min(exposure - largest, half * _HALF), half

@@ -4,13 +4,32 @@ import msgspec
 import pytest
 
 from qtinfra.core import commands as cmd
+from qtinfra.core.calendar import TradingSession, VenueCalendar
+from qtinfra.core.decimals import exact
 from qtinfra.core.events import OrderRejected
 from qtinfra.core.extended_models import Venue
 from qtinfra.core.models import Currency, OrderType, TimeInForce
 from qtinfra.core.reports import REJ_EXCHANGE_CLOSED
+from qtinfra.engine.decide.quick_gate import pass_plain
 from qtinfra.engine.kernel import Outcome
-from tests.support.builders import DAY, FOK, GTC, IOC, Desk, Number, dec, instrument, kinds, only, submit
-from tests.unit.engine.test_expiry import TimedDesk
+from tests.support.builders import (
+    ALPHA,
+    BETA,
+    DAY,
+    FOK,
+    GTC,
+    IOC,
+    Desk,
+    Number,
+    account,
+    dec,
+    instrument,
+    kinds,
+    only,
+    quote,
+    submit,
+)
+from tests.unit.engine.test_expiry import NYSE, TimedDesk, utc
 
 pytestmark = pytest.mark.unit
 
@@ -113,3 +132,86 @@ def test_a_share_that_no_venue_trades_in_its_currency_is_refused() -> None:
     desk.run(cmd.SetReference((instrument(venues=desk.venues, currency=Currency.EUR),)))
     desk.run(cmd.SetFxRate(Currency.EUR, Currency.USD, dec(1)))
     assert code(desk.new("A")) == "currency_mismatch"
+
+
+# --- remembered hours -------------------------------------------------------------------------------------
+
+
+def quick(desk: Desk, moment: str, **fields: object) -> bool:
+    """Whether an order like those before it would be approved without a closer look then."""
+    order = msgspec.structs.replace(submit("quick", 100, 50), **fields)
+    with exact():
+        return pass_plain(desk.state, desk.market, order, utc(moment)) is not None
+
+
+def known(calendar: VenueCalendar | None = NYSE) -> TimedDesk:
+    """A desk that has taken a DAY order in the session and remembers all about it."""
+    desk = TimedDesk(OPEN, calendar)
+    for cl_ord_id in ("gathers", "plans"):
+        assert not code(desk.new(cl_ord_id, 100, 50))
+    assert quick(desk, OPEN)
+    return desk
+
+
+def test_hours_are_remembered_to_the_close_and_by_type_and_time_in_force() -> None:
+    desk = known()
+    assert quick(desk, "2024-07-08T19:59")
+    assert not quick(desk, "2024-07-08T20:00")
+    assert not quick(desk, BEFORE)
+    assert not quick(desk, OPEN, tif=IOC)
+    desk.new("immediate", 100, 50, tif=IOC)
+    assert quick(desk, OPEN, tif=IOC)
+    desk.market.quotes["XNAS"] = quote("XNAS", [(49, 100)], [(51, 100)])
+    assert not quick(desk, OPEN, order_type=OrderType.MARKET, price=None)
+    assert not code(desk.new("market", 100, None))
+    assert quick(desk, OPEN, order_type=OrderType.MARKET, price=None)
+    assert not quick(desk, BEFORE, order_type=OrderType.MARKET, price=None)
+
+
+def test_outside_a_session_and_in_one_with_breaks_nothing_is_remembered() -> None:
+    desk = TimedDesk(BEFORE)
+    for cl_ord_id in ("gathers", "plans"):
+        assert not code(desk.new(cl_ord_id, 100, 50))
+    assert not quick(desk, BEFORE)
+    lunch = (utc("2024-07-08T16:00"), utc("2024-07-08T17:00"))
+    session = TradingSession("2024-07-08", utc("2024-07-08T13:30"), utc("2024-07-08T20:00"), breaks=(lunch,))
+    desk = TimedDesk(OPEN, VenueCalendar("XNYS", "2024-07-08", "2024-07-08", (session,)))
+    for cl_ord_id in ("gathers", "plans"):
+        assert not code(desk.new(cl_ord_id, 100, 50))
+    assert not quick(desk, OPEN)
+
+
+def test_remembered_hours_end_with_the_calendar_the_venues_and_their_terms() -> None:
+    desk = known()
+    desk.disconnect("XNAS")
+    assert not quick(desk, OPEN)
+    desk.new("again", 100, 50)
+    assert quick(desk, OPEN)
+    desk.run(cmd.SetCalendar(VenueCalendar("XNYS", "2024-07-08", "2024-07-08", ())))
+    assert not quick(desk, OPEN)
+    desk = known()
+    desk.run(cmd.SetReference(venues=changed(desk, time_in_force=("IOC",))))
+    assert not quick(desk, OPEN)
+    assert code(desk.new("none takes it", 100, 50)) == "unsupported_time_in_force"
+
+
+def test_a_listing_venue_without_a_calendar_has_no_hours_to_remember_but_until_it_gets_one() -> None:
+    desk = known(calendar=None)
+    desk.run(cmd.SetCalendar(msgspec.structs.replace(NYSE, mic="XNAS")))
+    desk.new("beside one that has a calendar", 100, 50)
+    assert quick(desk, AFTER_ALL)
+    desk.run(cmd.SetCalendar(NYSE))
+    assert not quick(desk, AFTER_ALL)
+
+
+def test_an_account_of_another_currency_is_looked_at_each_time() -> None:
+    desk = known()
+    euro = account(BETA, base_currency=Currency.EUR)
+    desk.run(cmd.SetReference(accounts=(euro,)))
+    assert code(desk.new("no rate", 100, 50, name=BETA)) == "fx_rate_missing"
+    desk.run(cmd.SetFxRate(Currency.USD, Currency.EUR, dec("0.8")))
+    for number in range(2):
+        for name in (ALPHA, BETA):
+            assert not code(desk.new(f"order {number}", 100, 50, name=name))
+    assert quick(desk, OPEN)
+    assert not quick(desk, OPEN, account=BETA)

@@ -11,14 +11,36 @@ from hypothesis import strategies as st
 from qtinfra.core import commands as cmd
 from qtinfra.core.decimals import exact
 from qtinfra.core.decisions import RiskRefused
-from qtinfra.core.extended_models import ANY, KillScope, LimitRule, PartyKind, RiskPolicy
-from qtinfra.core.market import VenueQuote
-from qtinfra.core.models import OrderSide
+from qtinfra.core.extended_models import (
+    ANY,
+    KillScope,
+    LimitRule,
+    PartyKind,
+    RiskPolicy,
+    TermsChange,
+    TickBand,
+)
+from qtinfra.core.market import ConsolidatedBook, VenueQuote
+from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+from qtinfra.core.special import SpecialTerms
+from qtinfra.core.validation.rules import check_new
 from qtinfra.engine.decide import quick_gate
-from qtinfra.engine.decide.quick_gate import gate_new, plainly_passes
+from qtinfra.engine.decide.quick_gate import gate_new, note_fit, pass_plain, plainly_passes
 from qtinfra.engine.decide.risk_gate import gate
 from qtinfra.risk.checks import RiskPassed
-from tests.support.builders import ALPHA, BETA, BUY, SELL, SYMBOL, Desk, dec, quote, submit
+from tests.support.builders import (
+    ALPHA,
+    BETA,
+    BUY,
+    SELL,
+    SYMBOL,
+    Desk,
+    account,
+    dec,
+    instrument,
+    quote,
+    submit,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -144,6 +166,150 @@ def test_what_the_short_way_approves_every_control_approves_with_the_same_result
         _agree(desk, data.draw(_ORDERS, "asked"), _NOW + data.draw(st.sampled_from([0, 10**9, 10**11])))
 
 
+#: The same objects come again and again, as those that the wire's reader remembers.
+_SHARED = list(map(dec, ("0", "-1", "1", "1.5", "50", "50.0", "50.00", "50.001", "0.0001", "1E+2", "1E+11")))
+_PLAIN_OR_NOT = st.builds(
+    lambda cl_ord_id, **changes: msgspec.structs.replace(submit(cl_ord_id, 100, 50, trader="bob"), **changes),
+    st.sampled_from(["a", "a", "x" * 64, "x" * 65, "", "a b", "\t", "é"]),
+    qty=st.sampled_from(_SHARED) | st.sampled_from(_SHARED).map(str).map(dec),
+    price=st.sampled_from([None, *_SHARED]) | st.sampled_from(_SHARED).map(str).map(dec),
+    order_type=st.sampled_from([OrderType.LIMIT, OrderType.LIMIT, OrderType.MARKET, OrderType.STOP]),
+    tif=st.sampled_from([TimeInForce.DAY, TimeInForce.IOC, TimeInForce.GTD]),
+    min_qty=st.sampled_from([dec(0), dec(0), dec(1), dec(1_000)]),
+)
+
+
+@given(st.lists(st.tuples(_PLAIN_OR_NOT, st.integers(0, 5)), min_size=1, max_size=30))
+@settings(max_examples=150, deadline=None)
+def test_what_passes_the_short_way_keeps_every_rule(steps: list[tuple[cmd.SubmitOrder, int]]) -> None:
+    desk = _limited()
+    state, instrument = desk.state, desk.state.instruments[SYMBOL]
+    for order, halt in steps:
+        if halt < 2:
+            desk.halt(halt == 0)
+        with exact():
+            refusal = check_new(order, state.accounts[ALPHA], instrument, SYMBOL in state.halted)
+            passed = pass_plain(state, desk.market, order, _NOW)
+            if refusal is not None:
+                assert passed is None
+                continue
+            by_controls = plainly_passes(state, desk.market, order, _NOW)
+            assert passed in (None, by_controls)
+            note_fit(state, order, instrument)
+            known = pass_plain(state, desk.market, order, _NOW)
+            small = order.price is None or max(order.price, order.qty) < 10**10
+            assert known == (by_controls if small and not order.min_qty else None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tif": TimeInForce.GTD},
+        {"cl_ord_id": ""},
+        {"cl_ord_id": "x" * 65},
+        {"cl_ord_id": "\t"},
+        {"cl_ord_id": "é"},
+        {"min_qty": dec(1)},
+        {"order_type": OrderType.MARKET},
+        {"order_type": OrderType.STOP},
+        {"price": None},
+        {"price": Decimal("NaN")},
+        {"price": Decimal("sNaN")},
+        {"qty": Decimal("sNaN")},
+        {"qty": Decimal("100.0")},
+        {"price": Decimal("50." + "0" * 61)},
+        {"special": SpecialTerms()},
+    ],
+)
+def test_one_field_that_a_rule_might_refuse_is_enough_for_a_closer_look(changes: dict[str, Any]) -> None:
+    desk = _limited()
+    desk.new("plans", 100, 50)
+    order = submit("x" * 64, 100, 50)
+    with exact():
+        assert pass_plain(desk.state, desk.market, order, _NOW) is not None
+        changed = msgspec.structs.replace(order, **changes)
+        assert pass_plain(desk.state, desk.market, changed, _NOW) is None
+        desk.halt()
+        assert pass_plain(desk.state, desk.market, order, _NOW) is None
+
+
+@pytest.mark.parametrize(("qty", "price"), [("1E+11", "1E+11"), ("5E+9", "1E+11"), ("1E+11", "5E+9")])
+def test_numbers_whose_product_could_be_too_large_are_looked_at_each_time(qty: str, price: str) -> None:
+    desk = _limited()
+    desk.new("plans", 100, 50)
+    many = msgspec.structs.replace(submit("many", 100, 50), qty=Decimal(qty))
+    dear = msgspec.structs.replace(submit("dear", 100, 50), price=Decimal(price))
+    with exact():
+        for order in (many, dear):
+            assert check_new(order, desk.state.accounts[ALPHA], desk.state.instruments[SYMBOL], False) is None
+            note_fit(desk.state, order, desk.state.instruments[SYMBOL])
+        both = msgspec.structs.replace(many, price=dear.price)
+        assert pass_plain(desk.state, desk.market, both, _NOW) is None
+
+
+@pytest.mark.parametrize(("held", "side", "most"), [(-150, SELL, 50), (-150, BUY, 350), (150, BUY, 50)])
+def test_what_is_held_counts_towards_the_position_on_the_side_that_it_is_on(
+    held: int, side: OrderSide, most: int
+) -> None:
+    desk = _limited()
+    desk.run(cmd.LoadPosition(BETA, SYMBOL, dec(held), dec(50), "2024-07-08"))
+    desk.limit(LimitRule.POSITION_LIMIT, 200)
+    assert _agree(desk, submit("at the limit", most, 50, side=side, name=BETA))
+    assert not _agree(desk, submit("over it", most + 1, 50, side=side, name=BETA))
+
+
+def test_numbers_that_fit_are_forgotten_with_the_instrument_s_terms_and_when_there_are_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = _limited()
+    order = submit("next", 100, "50.01")
+
+    def passes() -> bool:
+        with exact():
+            return pass_plain(desk.state, desk.market, order, _NOW) is not None
+
+    desk.run(msgspec.structs.replace(order, cl_ord_id="as before"))
+    desk.new("plan again", 100, 50)
+    assert passes()
+    wider = instrument(ticks=(TickBand(dec(0), dec("0.05")),))
+    desk.run(cmd.SetReference(instruments=(wider,)))
+    for cl_ord_id in ("gathers", "plans"):
+        desk.new(cl_ord_id, 100, 50)
+    assert not passes()
+    desk.run(order)
+    assert desk.order("next").status == "REJECTED"
+    desk.run(cmd.SetReference(instruments=(instrument(changes=(_FINER,)),)))
+    for cl_ord_id in ("more", "and more"):
+        desk.run(msgspec.structs.replace(order, cl_ord_id=cl_ord_id))
+    assert passes()
+    desk.next_day()
+    assert not passes()
+    monkeypatch.setattr(quick_gate, "MAX_FITS", 1)
+    desk.new("gathers anew", 100, 45)
+    for price in (45, 48, 51):
+        desk.new(f"at {price}", 100, price)
+        assert len(desk.state.risk.memo.symbols[SYMBOL].fits.prices) == 1
+
+
+_FINER = TermsChange("2024-07-09", dec(1), (TickBand(dec(0), dec("0.03")),))
+
+
+def test_an_account_that_may_not_trade_is_refused_at_once() -> None:
+    desk = _limited()
+    desk.new("second", 100, 50)
+    with exact():
+        assert pass_plain(desk.state, desk.market, desk_order(desk), _NOW) is not None
+    desk.run(cmd.SetReference(accounts=(account(ALPHA, enabled=False),)))
+    desk.run(desk_order(desk))
+    assert desk.order("next").status == "REJECTED"
+
+
+def desk_order(desk: Desk) -> cmd.SubmitOrder:
+    """An order of the numbers that the desk's first one had, the same objects."""
+    first = desk.order("first")
+    return msgspec.structs.replace(submit("next", 100, 50), qty=first.qty, price=first.price)
+
+
 def _limited() -> Desk:
     desk = Desk(["XNAS"], checked=False)
     desk.market.quotes["XNAS"] = _quote()
@@ -197,10 +363,28 @@ def test_collars_pass_at_the_bound_on_the_short_way_and_not_a_cent_beyond() -> N
     assert not _agree(desk, submit("sell", 100, "48.99", side=SELL))
 
 
-def test_an_order_without_a_limit_price_and_one_of_unknown_parties_take_the_long_way() -> None:
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_a_market_order_is_worth_the_reference_price_and_without_one_takes_the_long_way(
+    side: OrderSide,
+) -> None:
+    desk = _limited()
+    for rule in (LimitRule.PRICE_COLLAR, LimitRule.PERIOD_COLLAR):
+        desk.limit(rule, "0.02")
+    desk.limit(LimitRule.MAX_ORDER_VALUE, 5_000)
+    desk.new("at 50", 10, 50)
+    order = submit("market", 100, None, side=side)
+    assert _agree(desk, order)
+    assert not _agree(desk, submit("market", 101, None, side=side))
+    desk.market.quotes["XNAS"] = quote("XNAS", [("50.9", 100)], [("51.2", 100)])
+    desk.limit(LimitRule.MAX_ORDER_VALUE, 10_000)
+    assert _agree(desk, order) is (side is SELL), "a buy at 51.05 is more than 2% above 50"
+    desk.market.quotes["XNAS"] = _quote(live=False)
+    assert not _agree(desk, order)
+
+
+def test_an_order_of_unknown_parties_takes_the_long_way() -> None:
     desk = _limited()
     desk.limit(LimitRule.MAX_ORDER_QTY, 1000)
-    assert not _agree(desk, submit("market", 100, None))
     desk.kill(KillScope.TRADER, "eve")
     assert not _agree(desk, submit("killed", 100, 50, trader="eve"))
     assert _agree(desk, submit("free", 100, 50, trader="bob"))
@@ -226,7 +410,7 @@ def test_remembered_sheets_and_traders_are_bounded(monkeypatch: pytest.MonkeyPat
     for name, trader in ((ALPHA, "bob"), (BETA, "eve"), (ALPHA, "bob")):
         assert _agree(desk, submit("next", 10, 50, name=name, trader=trader))
         memo = desk.state.risk.memo
-        assert (len(memo.symbols[SYMBOL].sheets), len(memo.traders)) == (1, 1)
+        assert (sum(map(len, memo.kinds.values())), len(memo.traders)) == (1, 1)
     assert not _agree(desk, submit("next", 51, 50, name=BETA))
 
 
@@ -301,3 +485,54 @@ def test_where_regulation_sho_binds_purchases_and_sales_of_what_is_owned_pass_th
     assert _agree(desk, submit("sell", 200, 51, side=SELL, name=BETA))
     assert not _agree(desk, submit("more", 201, 51, side=SELL, name=BETA))
     assert not _agree(desk, submit("short", 100, 51, side=OrderSide.SELL_SHORT, name=BETA))
+
+
+class _Standing:
+    """A market that gives the same book again and again."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.found = desk.market.book(SYMBOL)
+
+    def book(self, symbol: str) -> ConsolidatedBook | None:
+        del symbol
+        return self.found
+
+
+def _passes_at(desk: Desk, market: _Standing, order: cmd.SubmitOrder, now_ns: int = _NOW) -> bool:
+    with exact():
+        return plainly_passes(desk.state, market, order, now_ns) is not None
+
+
+def test_a_bound_of_a_book_that_stands_moves_with_the_period_s_extreme() -> None:
+    desk, order = _limited(), submit("buy", 10, 51)
+    desk.limit(LimitRule.PERIOD_COLLAR, "0.02")
+    desk.new("at 50", 10, 50)
+    market = _Standing(desk)
+    assert _passes_at(desk, market, order)
+    assert _passes_at(desk, market, order)
+    desk.market.quotes["XNAS"] = quote("XNAS", [(48, 100)], [(50, 100)])
+    desk.new("at 49", 10, 49, side=SELL)
+    assert not _passes_at(desk, market, order)
+
+
+def test_a_journaled_reference_grows_stale_beside_a_book_that_stands() -> None:
+    desk, order = _limited(), submit("buy", 10, 50)
+    desk.run(cmd.SetRiskPolicy(RiskPolicy(reference_max_age_ns=10**9)))
+    desk.run(cmd.SetReference(prices=((SYMBOL, dec(50)),)))
+    desk.limit(LimitRule.PRICE_COLLAR, "0.02")
+    desk.new("gathers", 10, 50)
+    desk.market.quotes["XNAS"] = quote("XNAS", [(49, 100)], [])
+    market = _Standing(desk)
+    assert _passes_at(desk, market, order)
+    assert not _passes_at(desk, market, order, _NOW + 2 * 10**9)
+
+
+def test_equal_orders_of_the_generation_before_count_while_they_are_young() -> None:
+    desk, began = _limited(), _NOW
+    desk.limit(LimitRule.DUPLICATE_FLOW, 1)
+    for after_ms, price in ((0, 48), (300, 50), (520, 49)):
+        desk._now_ns = began + after_ms * 1_000_000
+        desk.new(f"after {after_ms}", 10, price)
+    assert desk.state.risk.flow.previous
+    assert not _agree(desk, submit("next", 10, 50), began + 600_000_000)
+    assert _agree(desk, submit("next", 10, 50), began + 900_000_000)

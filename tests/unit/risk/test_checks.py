@@ -42,7 +42,6 @@ def profile(limits: Limits, currency: str = "", rate: Rate | None = None, **cell
         currency,
         {} if rate is None else {currency: rate},
         Cell(**{name: D(amount) for name, amount in cell.items()}),
-        "BOOK:ACME",
         False,
         False,
         False,

@@ -5,12 +5,11 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtinfra.core.models import OrderSide
 from qtinfra.risk.ledger import DRIFT_SLOTS, Drift, Flow, FlowKey, window_add, window_full
 
 WINDOW = 1_000
 gaps = st.lists(st.integers(0, 600), min_size=1, max_size=60)
-KEYS: list[FlowKey] = [("alpha", "ACME", OrderSide.BUY, Decimal(qty), None) for qty in (1, 2)]
+KEYS: list[FlowKey] = [("alpha", "ACME", "BUY", Decimal(qty), None) for qty in (1, 2)]
 
 
 def times(steps: list[int]) -> list[int]:

@@ -46,7 +46,6 @@ def profile(currency: str = "", rates: dict[str, Rate] | None = None, **more: st
         currency,
         rates or {},
         Cell(),
-        "BOOK:ACME",
         False,
         False,
         False,

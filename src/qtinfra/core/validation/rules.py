@@ -29,7 +29,8 @@ _MAX_NOTIONAL = Decimal(10) ** 20
 _MIN_STEP = Decimal("0.000000001")
 _MIN_EXPONENT = -9
 _MAX_DIGITS = 60  # of a number written with more places than it needs
-_ID_LIMIT = 64
+#: The longest client order id.
+ID_LIMIT = 64
 
 
 def in_range(value: Decimal) -> bool:
@@ -62,11 +63,11 @@ def check_number(field: str, value: Decimal) -> Refusal | None:
 
 def check_client_id(value: str) -> Refusal | None:
     """A client order id: 1 to 64 printable ASCII characters."""
-    if 0 < len(value) <= _ID_LIMIT and value.isascii() and value.isprintable():
+    if 0 < len(value) <= ID_LIMIT and value.isascii() and value.isprintable():
         return None
-    if not value or len(value) > _ID_LIMIT:
-        text = f"client_order_id must have 1 to {_ID_LIMIT} characters"
-        return Refusal("max_length", text, "client_order_id", str(_ID_LIMIT), str(len(value)))
+    if not value or len(value) > ID_LIMIT:
+        text = f"client_order_id must have 1 to {ID_LIMIT} characters"
+        return Refusal("max_length", text, "client_order_id", str(ID_LIMIT), str(len(value)))
     if not (value.isascii() and value.isprintable()):
         text = "client_order_id must be printable ASCII"
         return Refusal("control_char", text, "client_order_id", "ASCII 32..126", ascii(value))

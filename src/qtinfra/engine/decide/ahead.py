@@ -66,7 +66,7 @@ def add_leg(state: State, ahead: Ahead, order: SubmitOrder, verdict: RiskPassed,
         ahead.profile = _grown(ahead.profile, ZERO, adds, ZERO, value)
         if terms.locate_id:
             ahead.borrowed[terms.locate_id] = ahead.borrowed.get(terms.locate_id, ZERO) + order.qty
-    ahead.flows.append((order.account, order.symbol, order.side, order.qty, order.price))
+    ahead.flows.append((order.account, order.symbol, order.side._value_, order.qty, order.price))
     if terms.algo:
         ahead.algos[terms.algo] = ahead.algos.get(terms.algo, 0) + 1
     ahead.reference = verdict.reference
@@ -139,7 +139,7 @@ def _count_flow(facts: RiskFacts, ahead: Ahead, worth: Decimal | None) -> None:
         facts.messages = [*(facts.messages or ()), *sent]
         facts.book_messages = [*(facts.book_messages or ()), *sent]
     price = facts.price if facts.price is not None else worth
-    key = (facts.profile.account, facts.profile.symbol, facts.side, facts.qty, price)
+    key = (facts.profile.account, facts.profile.symbol, facts.side._value_, facts.qty, price)
     facts.duplicates += ahead.flows.count(key)
     seen = ahead.reference
     if limits.period_collar is None or seen is None:

@@ -15,8 +15,14 @@ from qtinfra.core.extended_models import Account, Instrument
 from qtinfra.core.models import Currency
 from qtinfra.core.validation.sessions import OrderContext, collect_errors
 from qtinfra.engine.decide.routing import eligible_venues
+from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
 from qtinfra.positions.fx import Conversion, conversion
+from qtinfra.risk.facts import AccountProfile
+from qtinfra.risk.sheet import Fits, Hours
+
+#: Later than any time of a decision, UTC nanoseconds.
+_NO_END = 1 << 63
 
 
 def check_in_context(
@@ -37,14 +43,49 @@ def check_in_context(
     """
     calendar = state.calendars.get(instrument.listings[0])
     if calendar is None:
+        if refusal is None:
+            _note_hours(state, command, instrument, None, now_ns)
         return refusal
     context = _context_of(state, account, instrument, calendar, now_ns)
     errors = collect_errors(command, context)
     if refusal is not None and refusal.code not in [error.code for error in errors]:
         errors.append(refusal)
     if not errors:
+        _note_hours(state, command, instrument, calendar, now_ns)
         return None
     return msgspec.structs.replace(errors[0], text="; ".join(error.text for error in errors))
+
+
+def in_known_hours(state: State, command: SubmitOrder, of: AccountProfile, fits: Fits, now_ns: int) -> bool:
+    """Whether a plain order, of numbers that fit, comes at a time for which `check_in_context` has
+    passed one like it, and nothing that it reads has changed since.
+    """
+    hours = fits.hours.get((command.order_type._value_, command.tif._value_))
+    return (
+        hours is not None
+        and of.at_home
+        and hours.since_ns <= now_ns < hours.until_ns
+        and hours.calendar is state.calendars.get(hours.mic)
+        and hours.venues is open_venues(state, command.symbol)
+    )
+
+
+def _note_hours(
+    state: State, command: SubmitOrder, instrument: Instrument, calendar: VenueCalendar | None, now_ns: int
+) -> None:
+    """Remember until when orders like this one are taken; not in a session that has breaks."""
+    to = state.risk.memo.symbols.get(command.symbol)
+    if to is None:
+        return
+    since_ns, until_ns = 0, _NO_END
+    if calendar is not None:
+        session = calendar.session_at(now_ns)
+        if session is None or session.breaks:
+            return
+        since_ns, until_ns = session.open_ns, session.close_ns
+    venues = open_venues(state, command.symbol)
+    hours = Hours(since_ns, until_ns, instrument.listings[0], calendar, venues)
+    to.fits.hours[command.order_type._value_, command.tif._value_] = hours
 
 
 def _context_of(

@@ -1,11 +1,12 @@
-"""The short way through the risk gate: an approval for what plainly passes every control.
+"""The short way of a plain new order: an approval for what plainly keeps every rule and passes every control.
 
-There are two readers of the controls. This one takes a plain new order with a limit price, compares it with
-every limit in one pass and gives up on anything that a control might refuse or that needs a closer look (a
+There are two readers of the rules and controls. This one takes a plain limit or market order, compares it
+with its plan (`risk.sheet.Plan`, one look-up for everything that is fixed) in one pass and gives up on
+anything that a rule or control might refuse or that needs a closer look (numbers not seen before, a
 restricted list, a foreign currency, a sale of more than is owned where Regulation SHO binds, limits of an
-account in single symbols). The controls themselves, in `risk.checks`, then decide and word the refusal.
-Whatever this one approves, they approve with the same result: a test compares the two on random limits,
-states and orders.
+account in single symbols). The rules themselves, in `validation.rules`, and the controls, in `risk.checks`,
+then decide and word the refusal. Whatever this one approves, they approve with the same result: tests compare
+the two on random limits, states and orders.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.commands import SubmitOrder
-from qtinfra.core.decimals import ZERO
+from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.decisions import RiskRefused
-from qtinfra.core.extended_models import KillScope
-from qtinfra.core.market import MarketView
-from qtinfra.core.models import OrderSide
-from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved
+from qtinfra.core.extended_models import Instrument, KillScope
+from qtinfra.core.market import ConsolidatedBook, MarketView
+from qtinfra.core.models import OrderSide, OrderType
+from qtinfra.core.validation.rules import ID_LIMIT, WORKED_TIF
+from qtinfra.engine.decide.context import in_known_hours
+from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved, view_of
 from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.risk_state import MAX_PROFILES
 from qtinfra.engine.state import State
@@ -26,16 +29,56 @@ from qtinfra.risk.checks import RiskPassed
 from qtinfra.risk.facts import AccountProfile, SymbolProfile
 from qtinfra.risk.ledger import Cell
 from qtinfra.risk.limits import combined
-from qtinfra.risk.sheet import LimitSheet, sheet_of
+from qtinfra.risk.sheet import UNLIMITED, Bound, LimitSheet, Plan, ScopeSheet, sheet_of
 
-#: Sheets of limits remembered, over all symbols; when there are more they are all made anew.
+#: Plans remembered, over all kinds of accounts; when there are more they are all made anew.
 MAX_SHEETS = MAX_PROFILES
 #: Traders remembered; when there are more they are all looked up anew.
 MAX_TRADERS = 10_000
+#: Prices, and sizes, remembered of a symbol; when there are more they are all looked at anew.
+MAX_FITS = 256
 
 _BUY, _SELL = OrderSide.BUY, OrderSide.SELL
+_LIMIT, _MARKET = OrderType.LIMIT, OrderType.MARKET
 _NO_CELL = Cell()
 _NO_CELLS: dict[str, Cell] = {}
+#: The product of two numbers below this is within the range of what an order may be worth.
+_SMALL = Decimal(10) ** 10
+
+
+def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | None:
+    """The approval of a new order that plainly keeps all rules and passes all controls; else None.
+
+    It keeps the rules when it is a plain one of numbers that they have passed before.
+    """
+    memo, price, qty, name = state.risk.memo, command.price, command.qty, command.cl_ord_id
+    of = memo.accounts.get(command.account)
+    plan = of.plans.get(command.symbol) if of is not None else None
+    if of is None or plan is None or command.order_type is not (_MARKET if price is None else _LIMIT):
+        return None
+    if not (qty.is_finite() and (price is None or price.is_finite())):
+        return None
+    fits = plan.fits
+    known_price, known_qty = fits.prices.get(price) if price is not None else None, fits.sizes.get(qty)
+    keeps = (
+        (known_price is price or (price is not None and _alike(known_price, price)))
+        and (known_qty is qty or _alike(known_qty, qty))
+        and command.tif in WORKED_TIF
+        and not command.min_qty
+        and command.special is None
+        and command.algo is None
+        and 0 < len(name) <= ID_LIMIT
+        and name.isascii()
+        and name.isprintable()
+        and not (state.halted and command.symbol in state.halted)
+        and (not state.calendars or in_known_hours(state, command, of, fits, now_ns))
+    )
+    return _passes(state, market, command, now_ns, of, plan) if keeps else None
+
+
+def _alike(known: Decimal | None, number: Decimal) -> bool:
+    """Whether a number that equals a known one is written with as many places too."""
+    return known is not None and known.same_quantum(number)
 
 
 def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | RiskRefused:
@@ -61,74 +104,129 @@ def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int
 
 
 def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | None:
-    """The approval when no control can refuse; None when the controls have to look."""
+    """The approval of an order that keeps the rules when no control can refuse; else None."""
     memo = state.risk.memo
-    account, symbol, price = command.account, command.symbol, command.price
-    of, to = memo.accounts.get(account), memo.symbols.get(symbol)
-    if of is None or to is None or price is None or not (of.free and to.free):
+    of = memo.accounts.get(command.account)
+    if of is None:
         return None
-    sheet = to.sheets.get(of.kind) or _sheet(state, account, symbol, of, to)
-    if sheet.closed or not (memo.traders.get(command.trader) or _free_trader(state, command.trader)):
+    plan = of.plans.get(command.symbol) or _new_plan(state, command, of)
+    return _passes(state, market, command, now_ns, of, plan) if plan is not None else None
+
+
+def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> None:
+    """Remember the numbers of an order that keeps the rules: the same few come again and again."""
+    price, qty = command.price, command.qty
+    to = state.risk.memo.symbols.get(command.symbol)
+    if to is None or not (instrument.odd_lots and qty < _SMALL and (price is None or price < _SMALL)):
+        return
+    fits = to.fits
+    if max(len(fits.sizes), len(fits.prices)) >= MAX_FITS:
+        fits.sizes.clear()
+        fits.prices.clear()
+    fits.sizes[qty] = qty
+    if price is not None:
+        fits.prices[price] = price
+
+
+# --- the controls -----------------------------------------------------------------------------------------
+
+
+def _passes(
+    state: State, market: MarketView, command: SubmitOrder, now_ns: int, of: AccountProfile, plan: Plan
+) -> RiskPassed | None:
+    price, qty, sheet = command.price, command.qty, plan.sheet
+    if not (of.free and plan.free and qty <= sheet.order_qty):
         return None
-    qty = command.qty
-    value = qty * price * to.multiplier
-    if qty > sheet.order_qty or value > sheet.order_value:
+    if not (state.risk.memo.traders.get(command.trader) or _free_trader(state, command.trader)):
         return None
-    if not _within_windows(state, command, sheet, to.book_key, now_ns):
+    if not _within_windows(state, command, now_ns, of, plan):
         return None
-    reference = None
-    if sheet.collar or sheet.period_collar:
-        reference = reference_in(state, market.book(symbol), symbol, now_ns)
-        if reference is None or not _within_collars(state, command, price, sheet, reference, now_ns):
+    buying, reference, worth = command.side is _BUY, None, price
+    if sheet.collared or price is None:
+        bound, book = plan.buying if buying else plan.selling, market.book(command.symbol)
+        drift = state.risk.drift.get(command.symbol)
+        anchor = (drift.lows if buying else drift.highs)[0][1] if drift is not None else None
+        if book is None or bound.book is not book or bound.anchor is not anchor:
+            _rebind(state, command.symbol, sheet, bound, book, anchor, buying, now_ns)
+        reference = bound.reference
+        worth = price if price is not None else reference
+        if reference is None or worth is None or (worth > bound.price if buying else worth < bound.price):
             return None
-    cell = state.risk.cells.get(account, _NO_CELLS).get(symbol, _NO_CELL)
-    if to.short_sale and command.side is not _BUY and not _owned(command, cell):
+    if worth is None:
+        return None
+    value = qty * worth if plan.multiplier is None else qty * worth * plan.multiplier
+    if value > sheet.order_value:
+        return None
+    cell = state.risk.cells.get(command.account, _NO_CELLS).get(command.symbol, _NO_CELL)
+    if plan.short_sale and not buying and not _owned(command, cell):
         return None
     if not _within_position(command, sheet, of, cell, value):
         return None
     return RiskPassed(
-        account, symbol, command.side, command.order_type, command.tif, qty, price, command.min_qty, reference
+        command.account,
+        command.symbol,
+        command.side,
+        command.order_type,
+        command.tif,
+        qty,
+        price,
+        command.min_qty,
+        reference,
     )
 
 
-def _within_windows(
-    state: State, command: SubmitOrder, sheet: LimitSheet, book_key: str, now_ns: int
-) -> bool:
+def _within_windows(state: State, command: SubmitOrder, now_ns: int, of: AccountProfile, plan: Plan) -> bool:
     """Messages of the account and to the book, and equal orders, within their windows."""
-    risk = state.risk
-    since = now_ns - risk.policy.message_window_ns
-    stamps = risk.messages.get(command.account)
-    if stamps is not None and len(stamps) >= sheet.messages and stamps[-sheet.messages] > since:
+    risk, sheet = state.risk, plan.sheet
+    policy = risk.policy
+    since = now_ns - policy.message_window_ns
+    stamps, most = of.stamps, sheet.messages
+    if stamps is None:
+        stamps = of.stamps = risk.messages.get(command.account)
+    if stamps is not None and len(stamps) >= most and stamps[-most] > since:
         return False
-    stamps = risk.messages.get(book_key)
-    if stamps is not None and len(stamps) >= sheet.book_messages and stamps[-sheet.book_messages] > since:
+    stamps, most = plan.stamps, sheet.book_messages
+    if stamps is None:
+        stamps = plan.stamps = risk.book_messages.get(command.symbol)
+    if stamps is not None and len(stamps) >= most and stamps[-most] > since:
         return False
     if sheet.duplicates is None:
         return True
-    key = (command.account, command.symbol, command.side, command.qty, command.price)
-    return risk.flow.seen(key, now_ns - risk.policy.duplicate_window_ns) < sheet.duplicates
+    flow, key = risk.flow, (command.account, command.symbol, command.side._value_, command.qty, command.price)
+    if key not in flow.current and not (flow.previous and key in flow.previous):
+        return True
+    return flow.seen(key, now_ns - policy.duplicate_window_ns) < sheet.duplicates
 
 
-def _within_collars(
-    state: State, command: SubmitOrder, price: Decimal, sheet: LimitSheet, reference: Decimal, now_ns: int
-) -> bool:
-    """The price against the reference now, and against the reference's extreme in the period."""
-    buying = command.side is _BUY
-    if sheet.collar and (
-        price > reference * sheet.collar_up if buying else price < reference * sheet.collar_down
-    ):
-        return False
-    if not sheet.period_collar:
-        return True
-    drift = state.risk.drift.get(command.symbol)
-    if drift is None:
-        return True
-    since = now_ns - state.risk.policy.drift_window_ns
+def _rebind(
+    state: State,
+    symbol: str,
+    sheet: LimitSheet,
+    bound: Bound,
+    book: ConsolidatedBook | None,
+    anchor: Decimal | None,
+    buying: bool,
+    now_ns: int,
+) -> None:
+    """Find the last price that the collars let pass, for all orders of the side that see the same book.
+
+    The period's extreme, `anchor`, binds here even when it has just left the window: the control itself looks
+    closer. A reference that is not the book's own is found anew for every order.
+    """
+    reference = reference_in(state, book, symbol, now_ns)
+    lasts = book is not None and view_of(state, book).mid is not None
+    bound.book, bound.anchor, bound.reference = book if lasts else None, anchor, reference
+    if reference is not None:
+        bound.price = _last_price(sheet, reference, anchor, buying)
+
+
+def _last_price(sheet: LimitSheet, reference: Decimal, anchor: Decimal | None, buying: bool) -> Decimal:
+    """The price within the collars that is nearest to the other side's."""
     if buying:
-        low = drift.low(since)
-        return low is None or price <= low * sheet.period_up
-    high = drift.high(since)
-    return high is None or price >= high * sheet.period_down
+        price = reference * sheet.collar_up if sheet.collar else UNLIMITED
+        return min(price, anchor * sheet.period_up) if sheet.period_collar and anchor is not None else price
+    price = reference * sheet.collar_down if sheet.collar else -UNLIMITED
+    return max(price, anchor * sheet.period_down) if sheet.period_collar and anchor is not None else price
 
 
 def _owned(command: SubmitOrder, cell: Cell) -> bool:
@@ -144,25 +242,30 @@ def _within_position(
     The order's value is within the account's limit for one order: that has been compared before.
     """
     buying = command.side is _BUY
-    if buying:
-        if cell.position + cell.buy + command.qty > sheet.position:
-            return False
-        worst = abs(cell.long + value)
-    else:
-        if cell.sell + command.qty - cell.position > sheet.position:
-            return False
-        worst = abs(cell.short + value)
-    adds = worst - cell.gross
-    if worst > sheet.concentration and adds > ZERO:
+    reach = cell.position + cell.buy if buying else cell.sell - cell.position
+    if reach > sheet.clear_position and reach + command.qty > sheet.position:
         return False
+    near = cell.gross > sheet.clear_worth
     for scope in of.scopes:
-        home = scope.home
         if scope.foreign:
             return False
-        if home.gross <= scope.clear_gross and home.traded <= scope.clear_traded:
-            continue
-        net = home.long if buying else home.short
-        if home.used + value > scope.credit or net + value > scope.net:
+        home = scope.home
+        if home.gross > scope.clear_gross or home.traded > scope.clear_traded:
+            near = True
+    return not near or _within_exposure(cell, sheet, of.scopes, buying, value)
+
+
+def _within_exposure(
+    cell: Cell, sheet: LimitSheet, scopes: tuple[ScopeSheet, ...], buying: bool, value: Decimal
+) -> bool:
+    """Concentration, exposure and credit, computed: an order could reach a limit from here."""
+    worst = abs((cell.long if buying else cell.short) + value)
+    adds = worst - cell.gross
+    if adds > ZERO and worst > sheet.concentration:
+        return False
+    for scope in scopes:
+        home = scope.home
+        if home.used + value > scope.credit or (home.long if buying else home.short) + value > scope.net:
             return False
         if adds > ZERO and home.gross + adds > scope.gross:
             return False
@@ -172,16 +275,34 @@ def _within_position(
 # --- what is remembered until a control changes -----------------------------------------------------------
 
 
-def _sheet(state: State, account: str, symbol: str, of: AccountProfile, to: SymbolProfile) -> LimitSheet:
+def _new_plan(state: State, command: SubmitOrder, of: AccountProfile) -> Plan | None:
+    """The plan of the account's kind in the symbol; None while nothing is gathered about the symbol."""
     memo = state.risk.memo
+    to = memo.symbols.get(command.symbol)
+    if to is None or not of.free:
+        return None
     memo.made += 1
     if memo.made > MAX_SHEETS:
-        for profile in memo.symbols.values():
-            profile.sheets.clear()
+        for plans in memo.kinds.values():
+            plans.clear()
         memo.made = 1
-    limits = combined(state.limits, account, symbol, of.limits, to.limits)
-    sheet = to.sheets[of.kind] = sheet_of(limits)
-    return sheet
+    plan = of.plans[command.symbol] = _plan(state, command, of, to)
+    return plan
+
+
+def _plan(state: State, command: SubmitOrder, of: AccountProfile, to: SymbolProfile) -> Plan:
+    limits = combined(state.limits, command.account, command.symbol, of.limits, to.limits)
+    sheet = sheet_of(limits)
+    multiplier = to.multiplier if to.multiplier != ONE else None
+    return Plan(
+        to.free and not sheet.closed,
+        sheet,
+        multiplier,
+        to.short_sale,
+        to.fits,
+        Bound(),
+        Bound(),
+    )
 
 
 def _free_trader(state: State, trader: str) -> bool:

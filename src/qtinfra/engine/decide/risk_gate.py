@@ -34,7 +34,7 @@ from qtinfra.risk.checks import (
 from qtinfra.risk.facts import AccountProfile, AlgoFacts, Rate, ShortFacts, SymbolProfile, Waivers, in_base
 from qtinfra.risk.ledger import AlgoRun, Cell, Totals
 from qtinfra.risk.limits import Scope, account_limits, combined, symbol_limits, tightest
-from qtinfra.risk.sheet import scope_sheets
+from qtinfra.risk.sheet import Fits, scope_sheets
 
 _BUY = OrderSide.BUY
 _SHORT_SALE_CLASSES = (AssetClass.EQUITY, AssetClass.ETF)
@@ -103,6 +103,16 @@ def engaged_kill(state: State, account: str, symbol: str, trader: str, algo: str
     return ""
 
 
+def _killed_party(state: State, trader: str, algo: str) -> str:
+    """The kill switch on a trader or algo, as filed; empty when none is. Profiles know the other scopes'."""
+    for scope, party in ((KillScope.TRADER, trader), (KillScope.ALGO, algo)):
+        if party:
+            key = kill_key(scope, party)
+            if key in state.kills:
+                return key
+    return ""
+
+
 def unapproved(state: State, trader: str, algo: str) -> str:
     """The trader or algo that the policy wants approved and that is not, as "TRADER:bob"; empty if none.
 
@@ -151,7 +161,6 @@ def _gather(state: State, account: str, symbol: str) -> RiskProfile:
         to.currency,
         memo.rates,
         state.risk.cell(account, symbol) or Cell(),
-        to.book_key,
         limits.price_collar is not None or limits.period_collar is not None,
         to.short_sale,
         bool(listed) and any(name in listed for name in of.subjects),
@@ -180,16 +189,17 @@ def _of_account(state: State, account: str) -> AccountProfile:
     missing = needed and account not in risk.approved.get("ACCOUNT", {})
     limits = account_limits(state.limits, account, scopes)
     killed, frozen = engaged_kill(state, account, "", ""), state.frozen.get(account, "")
-    kinds = risk.memo.kinds
+    kinds, known = risk.memo.kinds, state.accounts[account]
     return AccountProfile(
         limits,
-        (ANY, account, keys[1], f"DESK:{state.accounts[account].desk}"),
+        (ANY, account, keys[1], f"DESK:{known.desk}"),
         killed,
         frozen,
         f"ACCOUNT:{account}" if missing else "",
-        kinds.setdefault((limits.values, limits.capital, limits.messages), len(kinds)),
-        not (killed or frozen or missing or limits.pairs),
-        scope_sheets(limits),
+        not (killed or frozen or missing or limits.pairs) and known.enabled,
+        known.base_currency is risk.policy.base_currency,
+        kinds.setdefault((limits.values, limits.capital, limits.messages), {}),
+        scope_sheets(limits, risk.memo.scopes),
     )
 
 
@@ -204,12 +214,11 @@ def _of_symbol(state: State, symbol: str) -> SymbolProfile:
         symbol_limits(state.limits, symbol),
         instrument.multiplier,
         currency,
-        f"BOOK:{symbol}",
         short_sale,
         restricted_for,
         killed,
         not (killed or currency or restricted_for),
-        {},
+        Fits(),
     )
 
 
@@ -320,11 +329,11 @@ def _windows(state: State, facts: RiskFacts, worth: Decimal | None) -> None:
     limits, policy = facts.limits, risk.policy
     if limits.messages is not None or limits.book_messages is not None:
         facts.messages = risk.messages.get(profile.account)
-        facts.book_messages = risk.messages.get(profile.book_key)
+        facts.book_messages = risk.book_messages.get(profile.symbol)
         facts.message_since_ns = now_ns - policy.message_window_ns
     if limits.duplicates is not None and facts.new:
         price = facts.price if facts.price is not None else worth
-        key = (profile.account, profile.symbol, facts.side, facts.qty, price)
+        key = (profile.account, profile.symbol, facts.side._value_, facts.qty, price)
         facts.duplicates = risk.flow.seen(key, now_ns - policy.duplicate_window_ns)
     if limits.period_collar is not None:
         drift = risk.drift.get(profile.symbol)
@@ -341,7 +350,7 @@ def _parties(state: State, market: MarketView, facts: RiskFacts, special: Specia
     risk, profile = state.risk, facts.profile
     algo, locate_id = (special.algo, special.locate_id) if special is not None else ("", "")
     if state.kills:
-        facts.killed = engaged_kill(state, profile.account, profile.symbol, facts.trader, algo)
+        facts.killed = _killed_party(state, facts.trader, algo)
     if risk.policy.approved_only:
         facts.unapproved = unapproved(state, facts.trader, algo)
     if algo:

@@ -20,7 +20,7 @@ from qtinfra.engine.decide.algos import submit_algo
 from qtinfra.engine.decide.context import check_in_context
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.held import submit_special
-from qtinfra.engine.decide.quick_gate import gate_new
+from qtinfra.engine.decide.quick_gate import gate_new, note_fit, pass_plain
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
 from qtinfra.engine.decide.routing import route
 from qtinfra.engine.state import State
@@ -28,39 +28,15 @@ from qtinfra.risk.checks import RiskPassed
 
 
 def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
-    account = state.accounts.get(command.account)
-    if account is None:
-        _unknown_account(command, out)
-        return
     known = state.find_order(command.account, command.cl_ord_id)
     if known is not None:
         again(state, known, command, out)
         return
-    if not (command.qty.is_finite() and (command.price is None or command.price.is_finite())):
-        _not_finite(command, out)
-        return
-    instrument = state.instruments.get(command.symbol)
-    if command.algo is not None or command.special is not None or command.tif in ON_AUCTION:
-        take = submit_special if command.algo is None else submit_algo
-        refusal = take(state, command, account, instrument, now_ns, market, out)
-        if refusal is not None:
-            reject(command, refusal, now_ns, out)
-        return
-    refusal = check_new(command, account, instrument, command.symbol in state.halted)
-    if refusal is None and instrument is not None and not instrument.odd_lots:
-        reference = state.reference_prices.get(command.symbol, command.price)
-        refusal = check_round_lot(instrument, command.qty, reference)
-    if state.calendars and instrument is not None:
-        refusal = check_in_context(state, command, account, instrument, now_ns, refusal)
-    if refusal is not None:
-        reject(command, refusal, now_ns, out)
-        return
-    verdict = gate_new(state, market, command, now_ns)
-    if not isinstance(verdict, RiskPassed):
-        reject(command, verdict.refusal, now_ns, out)
-        return
-    if verdict.overrides:
-        use_overrides(verdict, command.account, command.cl_ord_id, out)
+    verdict = pass_plain(state, market, command, now_ns)
+    if verdict is None:
+        verdict = _look_closer(state, command, now_ns, market, out)
+        if verdict is None:
+            return
     order_id = out.order_id()
     out.events.append(
         OrderAccepted(
@@ -86,6 +62,48 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
         out.events.clear()
         text = f"no connected venue trades {command.symbol}"
         reject(command, Refusal("no_venue", text, "symbol", "", command.symbol), now_ns, out)
+
+
+def _look_closer(
+    state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision
+) -> RiskPassed | None:
+    """Take the order by every rule and control that may concern it.
+
+    Returns:
+        The approval of a plain order; None when the order is refused, or already placed on its special terms.
+    """
+    account = state.accounts.get(command.account)
+    if account is None:
+        _unknown_account(command, out)
+        return None
+    if not (command.qty.is_finite() and (command.price is None or command.price.is_finite())):
+        _not_finite(command, out)
+        return None
+    instrument = state.instruments.get(command.symbol)
+    if command.algo is not None or command.special is not None or command.tif in ON_AUCTION:
+        take = submit_special if command.algo is None else submit_algo
+        refusal = take(state, command, account, instrument, now_ns, market, out)
+        if refusal is not None:
+            reject(command, refusal, now_ns, out)
+        return None
+    refusal = check_new(command, account, instrument, command.symbol in state.halted)
+    if refusal is None and instrument is not None:
+        note_fit(state, command, instrument)
+        if not instrument.odd_lots:
+            reference = state.reference_prices.get(command.symbol, command.price)
+            refusal = check_round_lot(instrument, command.qty, reference)
+    if state.calendars and instrument is not None:
+        refusal = check_in_context(state, command, account, instrument, now_ns, refusal)
+    if refusal is not None:
+        reject(command, refusal, now_ns, out)
+        return None
+    verdict = gate_new(state, market, command, now_ns)
+    if not isinstance(verdict, RiskPassed):
+        reject(command, verdict.refusal, now_ns, out)
+        return None
+    if verdict.overrides:
+        use_overrides(verdict, command.account, command.cl_ord_id, out)
+    return verdict
 
 
 def _unknown_account(command: SubmitOrder, out: Decision) -> None:
