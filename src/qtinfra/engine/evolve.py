@@ -161,7 +161,6 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
             child_id,
             qty,
         )
-        state.venue_ids[child_id] = child_id
         order.children.append(child_id)
         order.unallocated -= qty
     invariant(order.unallocated >= ZERO, "no more is routed than is left", order.order_id)

@@ -13,25 +13,25 @@ hash instead, so that no look-up has more than a few rows to read.
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from hashlib import blake2s
-from operator import iadd
+from operator import contains, iadd
 from struct import Struct
-from sys import byteorder
 from zlib import crc32
 
 #: Rows that entries can number.
 MAX_ROWS = 1 << 32
 
-_BUCKETS = 1 << 16
+_BUCKETS = 1 << 14
 _LAST = _BUCKETS - 1
 _NUMBER, _ENTRY = 4, 8
 #: Rows under one CRC-32, and bytes in a bucket, from which on client ids are noted under the other hash.
-_SHARED, _FULL = 4, 4_096
+_SHARED, _FULL = 4, 16_384
 
 _tag = Struct("<I").pack
+#: A row's number and the hash of an id.
+_entry = Struct("<II").pack
 #: Bucket and tag in a digest.
 _split = Struct("<H4s26x").unpack
 
@@ -44,11 +44,6 @@ Part = tuple[int, bytes]
 _EMPTY: list[bytearray | None] = [None] * _BUCKETS
 
 
-def text_hash(text: str) -> int:
-    """The hash of an id."""
-    return crc32(text.encode())
-
-
 def client_text(account: str, cl_ord_id: str) -> str:
     """What stands for an id that a client chose: no two of an account and an id have the same."""
     return f"{account}\0{cl_ord_id}"
@@ -56,8 +51,8 @@ def client_text(account: str, cl_ord_id: str) -> str:
 
 def strong_key(text: str) -> Key:
     """The hash that nobody can cheaply give to many ids."""
-    key: Key = _split(blake2s(text.encode()).digest())
-    return key
+    number, tag = _split(blake2s(text.encode()).digest())
+    return number & _LAST, tag
 
 
 def _found(bucket: bytearray, tag: bytes) -> list[int]:
@@ -102,14 +97,11 @@ class KeyIndex:
         """As `add_ids`, for ids that clients chose, by their `client_text`."""
         hashes = list(map(crc32, map(str.encode, texts)))
         buckets = self._open()
-        if len(set(hashes)) == len(hashes):
-            for hashed in hashes:
-                bucket = buckets[hashed & _LAST]
-                if bucket is not None and (len(bucket) >= _FULL or bucket.find(_tag(hashed)) >= 0):
-                    break
-            else:
-                self._put(hashes, rows)
-                return
+        found = [buckets[hashed & _LAST] or b"" for hashed in hashes]
+        known = len(set(hashes)) < len(hashes) or any(map(contains, found, map(_tag, hashes)))
+        if not known and max(map(len, found), default=0) < _FULL:
+            self._put(hashes, rows)
+            return
         for text, hashed, row in zip(texts, hashes, rows, strict=True):
             bucket, tag = buckets[hashed & _LAST], _tag(hashed)
             crowded = bucket is not None and (len(bucket) >= _FULL or len(_found(bucket, tag)) >= _SHARED)
@@ -117,20 +109,14 @@ class KeyIndex:
 
     def _put(self, hashes: Sequence[int], rows: Sequence[int]) -> None:
         """Add entries, one for each hash and row, with as little as possible done for each in Python."""
-        buckets, words = self._open(), array("I", bytes(_ENTRY * len(hashes)))
-        words[::2], words[1::2] = array("I", rows), array("I", hashes)
-        if byteorder == "big":
-            words.byteswap()
-        written = words.tobytes()
-        places = [hashed & _LAST for hashed in hashes]
+        buckets, places = self._open(), [hashed & _LAST for hashed in hashes]
         found = [buckets[place] for place in places]
         if None in found:
             for place in places:
                 if buckets[place] is None:
                     buckets[place] = bytearray()
             found = [buckets[place] for place in places]
-        entries = [written[at : at + _ENTRY] for at in range(0, len(written), _ENTRY)]
-        deque(map(iadd, found, entries), 0)
+        deque(map(iadd, found, map(_entry, rows, hashes)), 0)
 
     def rows(self, key: Key) -> Sequence[int]:
         """The rows that may hold the id of this hash, the oldest first; mostly none."""
@@ -141,7 +127,7 @@ class KeyIndex:
         """As `rows`, of an id that we or a venue has made."""
         hashed = crc32(text.encode())
         bucket = self._buckets[hashed & _LAST]
-        if bucket is None or bucket.find(tag := _tag(hashed)) < 0:
+        if not bucket or (tag := _tag(hashed)) not in bucket:
             return ()
         return _found(bucket, tag)
 
@@ -149,7 +135,7 @@ class KeyIndex:
         """As `rows`, of an id that a client chose, by its `client_text`."""
         hashed = crc32(text.encode())
         bucket = self._buckets[hashed & _LAST]
-        if bucket is None or (bucket.find(tag := _tag(hashed)) < 0 and len(bucket) < _FULL):
+        if not bucket or ((tag := _tag(hashed)) not in bucket and len(bucket) < _FULL):
             return ()
         found = _found(bucket, tag)
         if len(found) >= _SHARED or len(bucket) >= _FULL:

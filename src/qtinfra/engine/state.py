@@ -33,7 +33,7 @@ from qtinfra.engine.book_state import BookState
 from qtinfra.engine.keyindex import Part
 from qtinfra.engine.risk_state import RiskState
 from qtinfra.engine.routing_state import RoutingState
-from qtinfra.engine.rowform import Row, Short
+from qtinfra.engine.rowform import Row, ShortChild, ShortExecution, ShortOrder
 from qtinfra.engine.rows import Table, Tables
 from qtinfra.positions.base_pnl import PnlLedger
 from qtinfra.positions.book import PositionBook
@@ -215,7 +215,7 @@ _ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], list[Part]])
 @cache
 def state_version() -> str:
     """The version of a state's written form: of the rules, and of every field's name, type and default."""
-    schema = _undescribed(msgspec.json.schema_components((State, Row, Short)))
+    schema = _undescribed(msgspec.json.schema_components((State, Row, ShortOrder, ShortChild, ShortExecution)))
     written = msgspec.json.encode(schema, order="sorted")
     return f"{_RULES}-{hashlib.sha256(written).hexdigest()[:16]}"
 
