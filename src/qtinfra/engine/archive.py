@@ -123,13 +123,14 @@ class Archive:
         families = list(dict.fromkeys(map(_FAMILY, own)))
         index = self.index
         index.add_ids(families, [number // self.packing.block] * len(families))
-        holders = map(repeat, range(number, number + len(orders)), [len(order.executions) for order in orders])
-        index.add_ids([item.key for item in executions], [*chain.from_iterable(holders)])
+        counts = [len(order.executions) for order in orders]
+        holders = chain.from_iterable(map(repeat, range(number, number + len(orders)), counts))
+        index.add_ids([item.key for item in executions], [*holders])
         texts: list[str] = []
         owners: list[int] = []
         for at, order in enumerate(orders):
             for name in client_ids[at]:
-                texts.append(f"{order.account}\0{name}")
+                texts.append(client_text(order.account, name))
                 owners.append(number + at)
         index.add_clients(texts, owners)
 
@@ -190,7 +191,7 @@ class Archive:
 
     def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
         """Number of the row of the order that a client id names."""
-        for number in self.index.rows_of_client(client_text(account, cl_ord_id)):
+        for number in self.index.rows_of_client(account, cl_ord_id):
             if number not in self.packing.gone:
                 row = self.row(number)
                 if row.order.account == account and cl_ord_id in row.client_ids:

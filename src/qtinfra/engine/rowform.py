@@ -1,10 +1,10 @@
 """How packed orders are written: by columns, without what nearly all of them have in common.
 
-Most orders are plain ones that venues have filled, and nothing else ever happened to them: a `ShortOrder`, with
-a `ShortChild` and a `ShortExecution` for each of its own, says all there is to say of such an order. A block has
-these as columns, first all orders' ids, then all accounts and so on: what is alike stands together, which is
-quicker to compress, and to less. Any other order stands in the block as it is. Which form a row takes depends
-on its values alone, to the last digit that is written, so equal histories give equal bytes.
+Most orders are plain ones that venues have filled, and nothing else ever happened to them: a `ShortOrder`,
+with a `ShortChild` and a `ShortExecution` for each of its own, says all there is to say of such an order. A
+block has these as columns, first all orders' ids, then all accounts and so on: what is alike stands together,
+which is quicker to compress, and to less. Any other order stands in the block as it is. Which form a row
+takes depends on its values alone, to the last digit that is written: equal histories give equal bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from enum import EnumType
-from itertools import accumulate, islice
+from itertools import accumulate
 from operator import sub
 from typing import Any, NamedTuple, TypeVar
 
@@ -48,8 +48,8 @@ class Row(msgspec.Struct, array_like=True, gc=False):
 
 
 class Leaving(NamedTuple):
-    """Orders that are to be packed, each with the client ids that name it, and the children and executions of all
-    of them one after another.
+    """Orders that are to be packed, each with the client ids that name it; the children and the executions of
+    all of them, one after another.
     """
 
     orders: list[Order]
@@ -57,17 +57,10 @@ class Leaving(NamedTuple):
     executions: list[Execution]
     client_ids: list[list[str]]
 
-    def rows(self) -> Iterator[Row]:
-        """Each order with what is its own."""
-        children, executions = iter(self.children), iter(self.executions)
-        for order, client_ids in zip(self.orders, self.client_ids, strict=True):
-            own = [*islice(children, len(order.children))], [*islice(executions, len(order.executions))]
-            yield Row(order, *own, client_ids)
-
 
 class ShortOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A plain order that is filled; `lasted_ns` is from its creation to its last change. What was executed, and
-    for how much, follows from the executions; `children` and `executions` say how many there are.
+    """A plain order that is filled; `lasted_ns` is from its creation to its last change. What was executed,
+    and for how much, follows from the executions; `children` and `executions` say how many there are.
     """
 
     order_id: str
@@ -134,7 +127,8 @@ def _enums(form: type[msgspec.Struct]) -> list[int]:
     return [number for number, kind in enumerate(kinds) if isinstance(kind, EnumType)]
 
 
-_ORDER_ENUMS, _CHILD_ENUMS, _EXECUTION_ENUMS = map(_enums, (ShortOrder, ShortChild, ShortExecution))
+_ORDER_ENUMS, _CHILD_ENUMS = _enums(ShortOrder), _enums(ShortChild)
+_EXECUTION_ENUMS = _enums(ShortExecution)
 _ENCODER = msgspec.msgpack.Encoder()
 _BLOCKS = msgspec.msgpack.Decoder(tuple[list[list[Any]], list[list[Any]], list[list[Any]], dict[int, Any]])
 
@@ -149,7 +143,8 @@ def write_block(leaving: Leaving) -> bytes:
     child = item = 0
     for place, order in enumerate(leaving.orders):
         last_child, last_item = child + len(order.children), item + len(order.executions)
-        if len(client_ids[place]) != 1 or not _plain(order):
+        names = client_ids[place]
+        if len(names) != 1 or names[0] != order.cl_ord_id or not _plain(order):
             short = False
         elif last_child - child == 1 == last_item - item:
             short = _shorten_one(order, sent[child], filled[item], children, executions)
@@ -159,7 +154,7 @@ def write_block(leaving: Leaving) -> bytes:
         if short:
             orders.append(_short_order(order))
         else:
-            others[place] = Row(order, sent[child:last_child], filled[item:last_item], client_ids[place])
+            others[place] = Row(order, sent[child:last_child], filled[item:last_item], names)
         child, item = last_child, last_item
     columns = _columns(orders, _ORDER_ENUMS)
     if columns:
@@ -235,7 +230,7 @@ class Block:
         return self._places[self._orders[0].index(order_id)]
 
     def of_venue_id(self, venue_id: str) -> int | None:
-        """The place of the row whose child has this id, or was asked something under it; None if none here."""
+        """The place of the row whose child has this id, or was asked something under it; None without one."""
         for place in self._others:
             for child in self.row(place).children:
                 if venue_id == child.child_id or venue_id in (child.requests or ()):
@@ -290,10 +285,10 @@ def _execution(of: ShortOrder, child: Child, short: ShortExecution) -> Execution
 
 # --- what may be left out --------------------------------------------------------------------------------
 #
-# Sums and products are left out where evolve's own arithmetic gives them again. All else is compared as it is
-# written: 2 and 2.0 differ. Whether it is the same object is asked first, and without a call. Of an order that
-# may be packed nothing pends and nothing is in doubt (`packing.may_pack`), and what a venue was asked about a child,
-# and when it was, stands under an id among its `requests`.
+# Sums and products are left out where evolve's own arithmetic gives them again. All else is compared as it
+# is written: 2 and 2.0 differ. Whether it is the same object is asked first, and without a call. Of an order
+# that may be packed nothing pends or is in doubt (`packing.may_pack`), and whatever a venue was asked about a
+# child stands under an id among its `requests`.
 
 
 def _shorten_one(

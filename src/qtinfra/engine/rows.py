@@ -31,6 +31,7 @@ class Tables:
         "client_ids",
         "closing",
         "executions",
+        "may_know",
         "orders",
         "venue_ids",
         "writing",
@@ -54,6 +55,7 @@ class Tables:
         self.children = ChildTable(self, children)
         self.venue_ids = VenueIdTable(self, venue_ids)
         self.executions = ExecutionTable(self, executions)
+        self.may_know = archive.index.rows_of_client
 
     def reach(self, number: int) -> Row:
         """The packed row, for reading; while an event is applied it comes back among the live ones."""
@@ -236,13 +238,17 @@ class ChildTable(Table[Child]):
 class ExecutionTable(Table[Execution]):
     """Executions by key."""
 
-    __slots__ = ()
+    __slots__ = ("_rows_of",)
+
+    def __init__(self, tables: Tables, live: dict[str, Execution]) -> None:
+        super().__init__(tables, live)
+        self._rows_of = tables.archive.index.rows_of
 
     def get(self, key: str, default: Any = None, /) -> Any:
         """As `Table.get`, the short way to none: every execution is looked up, nearly all are new."""
-        found = dict.get(self, key)
-        if found is None and self._tables.archive.index.rows_of(key):
-            found = self.packed(key)
+        if dict.__contains__(self, key):
+            return self[key]
+        found = self.packed(key) if self._rows_of(key) else None
         return default if found is None else found
 
     def packed(self, key: str) -> Execution | None:
@@ -264,10 +270,9 @@ class VenueIdTable(Table[str]):
     __slots__ = ()
 
     def __missing__(self, key: str) -> str:
-        found = self.get(key)
-        if found is None:
-            raise KeyError(key)
-        return found
+        if dict.__contains__(self._tables.children, key):
+            return key
+        return super().__missing__(key)
 
     def get(self, key: str, default: Any = None, /) -> Any:
         """As `Table.get`; the children's own ids are found too."""
