@@ -25,9 +25,9 @@ from qtinfra.engine.rowform import Block, Leaving, Row, write_block
 _LEVEL = 1
 #: No header and no checksum of its own: the state's hash covers what is written.
 _RAW = -zlib.MAX_WBITS
-#: How many characters at the end of our own ids count from one event to the next: what stands before them is
-#: what ids of one time have in common.
-_FAMILY = itemgetter(slice(-2))
+#: What is common to order ids, and to ids that venues know children by, of events that came one after another:
+#: all but their last characters.
+_ORDERS, _SENT = itemgetter(slice(-2)), itemgetter(slice(-1))
 #: Rows kept unpacked because they were read.
 _MAX_READ = 64
 
@@ -115,14 +115,14 @@ class Archive:
     def _note(self, leaving: Leaving, number: int) -> None:
         """Index the rows, which are numbered from `number`: our own ids by block, all others by row."""
         orders, children, executions, client_ids = leaving
-        own = [order.order_id for order in orders]
-        own += [child.child_id for child in children]
+        sent = [child.child_id for child in children]
         for child in children:
             if child.requests is not None:
-                own += child.requests
-        families = list(dict.fromkeys(map(_FAMILY, own)))
+                sent += child.requests
+        families = dict.fromkeys(map(_ORDERS, [order.order_id for order in orders]))
+        families.update(dict.fromkeys(map(_SENT, sent)))
         index = self.index
-        index.add_ids(families, [number // self.packing.block] * len(families))
+        index.add_ids([*families], [number // self.packing.block] * len(families))
         counts = [len(order.executions) for order in orders]
         holders = chain.from_iterable(map(repeat, range(number, number + len(orders)), counts))
         index.add_ids([item.key for item in executions], [*holders])
@@ -176,7 +176,7 @@ class Archive:
     def of_order(self, order_id: str) -> int | None:
         """Number of the row of an order."""
         size, gone = self.packing.block, self.packing.gone
-        for block in self.index.rows_of(_FAMILY(order_id)):
+        for block in self.index.rows_of(_ORDERS(order_id)):
             place = self._block_at(block).of_order(order_id)
             if place is not None and block * size + place not in gone:
                 return block * size + place
@@ -201,7 +201,7 @@ class Archive:
     def of_venue_id(self, venue_id: str) -> tuple[int, Child] | None:
         """The child that a venue's client order id names, its own or a request's; its row's number first."""
         size, gone = self.packing.block, self.packing.gone
-        for block in self.index.rows_of(_FAMILY(venue_id)):
+        for block in self.index.rows_of(_SENT(venue_id)):
             place = self._block_at(block).of_venue_id(venue_id)
             if place is not None and block * size + place not in gone:
                 number = block * size + place

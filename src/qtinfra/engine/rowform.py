@@ -119,6 +119,8 @@ Columns = Sequence[Sequence[Any]]
 
 #: Where the orders' column of `created_ns` stands.
 _CREATED = ShortOrder.__struct_fields__.index("created_ns")
+#: Where a child's `requests` stand.
+_REQUESTS = Child.__struct_fields__.index("requests")
 
 
 def _enums(form: type[msgspec.Struct]) -> list[int]:
@@ -222,22 +224,22 @@ class Block:
 
     def of_order(self, order_id: str) -> int | None:
         """The place of an order's row, None if it is not here."""
-        for place in self._others:
-            if self.row(place).order.order_id == order_id:
+        if self._orders and order_id in self._orders[0]:
+            return self._places[self._orders[0].index(order_id)]
+        for place, (order, *_) in self._others.items():
+            if order[0] == order_id:
                 return place
-        if not self._orders or order_id not in self._orders[0]:
-            return None
-        return self._places[self._orders[0].index(order_id)]
+        return None
 
     def of_venue_id(self, venue_id: str) -> int | None:
         """The place of the row whose child has this id, or was asked something under it; None without one."""
-        for place in self._others:
-            for child in self.row(place).children:
-                if venue_id == child.child_id or venue_id in (child.requests or ()):
+        if self._children and venue_id in self._children[0]:
+            return self._places[bisect_right(self._firsts[0], self._children[0].index(venue_id)) - 1]
+        for place, (_, children, *_) in self._others.items():
+            for child in children:
+                if venue_id == child[0] or venue_id in (child[_REQUESTS] or ()):
                     return place
-        if not self._children or venue_id not in self._children[0]:
-            return None
-        return self._places[bisect_right(self._firsts[0], self._children[0].index(venue_id)) - 1]
+        return None
 
 
 def _line(table: Columns, number: int, form: type[T]) -> T:
