@@ -25,8 +25,8 @@ from qtinfra.engine.rowform import Block, Leaving, Row, write_block
 _LEVEL = 1
 #: No header and no checksum of its own: the state's hash covers what is written.
 _RAW = -zlib.MAX_WBITS
-#: What is common to order ids, and to ids that venues know children by, of events that came one after another:
-#: all but their last characters.
+#: What is common to order ids, and to ids that venues know children by, of events that came one after
+#: another: all but their last characters.
 _ORDERS, _SENT = itemgetter(slice(-2)), itemgetter(slice(-1))
 #: Rows kept unpacked because they were read.
 _MAX_READ = 64
@@ -45,7 +45,7 @@ class Packing(msgspec.Struct):
     """
 
     keep: int = 2_048
-    block: int = 128
+    block: int = 64
     rows: int = 0
     digest: bytes = bytes(32)
     gone: dict[int, bool] = {}

@@ -132,7 +132,10 @@ def _enums(form: type[msgspec.Struct]) -> list[int]:
 _ORDER_ENUMS, _CHILD_ENUMS = _enums(ShortOrder), _enums(ShortChild)
 _EXECUTION_ENUMS = _enums(ShortExecution)
 _ENCODER = msgspec.msgpack.Encoder()
-_BLOCKS = msgspec.msgpack.Decoder(tuple[list[list[Any]], list[list[Any]], list[list[Any]], dict[int, Any]])
+_COLUMN = msgspec.msgpack.Decoder(list[Any])
+_BLOCKS = msgspec.msgpack.Decoder(
+    tuple[list[msgspec.Raw], list[msgspec.Raw], list[msgspec.Raw], dict[int, Any]]
+)
 
 
 def write_block(leaving: Leaving) -> bytes:
@@ -192,30 +195,37 @@ class Block:
         msgspec.DecodeError: foreign bytes.
     """
 
-    __slots__ = ("_children", "_executions", "_firsts", "_orders", "_others", "_places")
+    __slots__ = ("_firsts", "_others", "_places", "_tables", "_written")
 
     def __init__(self, written: bytes) -> None:
-        *tables, self._others = _BLOCKS.decode(written)
-        self._orders, self._children, self._executions = map(_lengthened, tables)
-        if self._orders:
-            self._orders[_CREATED] = [*accumulate(self._orders[_CREATED])]
-        *_, children, executions = self._orders or ((), ())
-        self._firsts = ([0, *accumulate(children)], [0, *accumulate(executions)])
-        size = len(children) + len(self._others)
+        *self._written, self._others = _BLOCKS.decode(written)
+        counts = [_COLUMN.decode(column) for column in self._written[0][-2:]] or [[], []]
+        self._firsts = [[0, *accumulate(each)] for each in counts]
+        size = len(counts[0]) + len(self._others)
         self._places = [place for place in range(size) if place not in self._others]
+        self._tables: list[list[list[Any]]] = []
+
+    def _ids(self, table: int) -> list[str]:
+        """The ids of the orders, 0, or of the children, 1."""
+        columns = self._written[table]
+        return _COLUMN.decode(columns[0]) if columns else []
 
     def row(self, place: int) -> Row:
         """The row that stands at `place`, from 0: order, children and executions as they were."""
         other = self._others.get(place)
         if other is not None:
             return msgspec.convert(other, Row)
+        if not self._tables:
+            self._tables = [_lengthened([*map(_COLUMN.decode, table)]) for table in self._written]
+            created = self._tables[0]
+            created[_CREATED] = [*accumulate(created[_CREATED])]
+        orders, children, executions = self._tables
         number = bisect_left(self._places, place)
-        order = _line(self._orders, number, ShortOrder)
+        order = _line(orders, number, ShortOrder)
         child, execution = (first[number] for first in self._firsts)
-        sent = [_line(self._children, at, ShortChild) for at in range(child, child + order.children)]
+        sent = [_line(children, at, ShortChild) for at in range(child, child + order.children)]
         filled = [
-            _line(self._executions, at, ShortExecution)
-            for at in range(execution, execution + order.executions)
+            _line(executions, at, ShortExecution) for at in range(execution, execution + order.executions)
         ]
         return _restored(order, sent, filled)
 
@@ -224,8 +234,9 @@ class Block:
 
     def of_order(self, order_id: str) -> int | None:
         """The place of an order's row, None if it is not here."""
-        if self._orders and order_id in self._orders[0]:
-            return self._places[self._orders[0].index(order_id)]
+        ids = self._ids(0)
+        if order_id in ids:
+            return self._places[ids.index(order_id)]
         for place, (order, *_) in self._others.items():
             if order[0] == order_id:
                 return place
@@ -233,8 +244,9 @@ class Block:
 
     def of_venue_id(self, venue_id: str) -> int | None:
         """The place of the row whose child has this id, or was asked something under it; None without one."""
-        if self._children and venue_id in self._children[0]:
-            return self._places[bisect_right(self._firsts[0], self._children[0].index(venue_id)) - 1]
+        ids = self._ids(1)
+        if venue_id in ids:
+            return self._places[bisect_right(self._firsts[0], ids.index(venue_id)) - 1]
         for place, (_, children, *_) in self._others.items():
             for child in children:
                 if venue_id == child[0] or venue_id in (child[_REQUESTS] or ()):
