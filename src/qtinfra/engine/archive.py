@@ -1,6 +1,6 @@
 """Closed orders as packed rows: what an order, its children and its executions were when it was packed.
 
-A block is so many rows, written by MessagePack and compressed; it never changes. A row that is needed again
+A block is so many rows, written by columns and compressed; it never changes. A row that is needed again
 for writing leaves the archive (its number is noted as gone) and gets a new number when it is packed again.
 What the state's hash covers is `Packing`, with a digest over the rows as written: how they are compressed and
 found again is a matter of this process.
@@ -11,18 +11,23 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from itertools import chain, repeat
+from operator import itemgetter
 
 import msgspec
 
 from qtinfra.core.models import Child
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, client_text
-from qtinfra.engine.rowform import Row, Short, restored, shortened
+from qtinfra.engine.rowform import Block, Leaving, Row, write_block
 
 #: Level of zlib: what a higher one saves in memory it costs in time.
 _LEVEL = 1
 #: No header and no checksum of its own: the state's hash covers what is written.
 _RAW = -zlib.MAX_WBITS
+#: What is common to order ids, and to ids that venues know children by, of events that came one after
+#: another: all but their last characters.
+_ORDERS, _SENT = itemgetter(slice(-2)), itemgetter(slice(-1))
 #: Rows kept unpacked because they were read.
 _MAX_READ = 64
 
@@ -49,11 +54,6 @@ class Packing(msgspec.Struct):
     def __post_init__(self) -> None:
         if self.keep < 0 or self.block < 1:
             raise ValueError(f"keep at least 0 and pack at least 1, not {self.keep} and {self.block}")
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_ROWS = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_ROW = msgspec.msgpack.Decoder(Short | Row)
 
 
 def compressed(written: bytes, level: int = _LEVEL) -> bytes:
@@ -91,48 +91,48 @@ class Archive:
         self.blocks = list(blocks)
         self.index = KeyIndex(index)
         self._read: dict[int, Row] = {}
-        self._block: tuple[int, list[msgspec.Raw]] = (-1, [])
+        self._block: tuple[int, Block | None] = (-1, None)
 
     # --- writing ---
 
-    def add(self, rows: list[Row]) -> None:
-        """Pack a block of rows.
+    def add(self, leaving: Leaving) -> None:
+        """Pack a block of orders.
 
         Raises:
             InvariantBrokenError: there are not as many as a block has, or no numbers are left.
         """
-        packing = self.packing
+        packing, size = self.packing, len(leaving.orders)
         number = packing.rows
-        invariant(len(rows) == packing.block, "blocks are full", len(rows))
-        invariant(number + len(rows) < MAX_ROWS, "rows can be numbered", number)
-        written = _ENCODER.encode([shortened(row) for row in rows])
+        invariant(size == packing.block, "blocks are full", size)
+        invariant(number + size < MAX_ROWS, "rows can be numbered", number)
+        written = write_block(leaving)
         packing.digest = sha256(packing.digest + written).digest()
         self.blocks.append(compressed(written))
-        self._note(rows, number)
-        packing.last_ns = max(packing.last_ns, *(row.order.updated_ns for row in rows))
-        packing.rows = number + len(rows)
+        self._note(leaving, number)
+        packing.last_ns = max(packing.last_ns, *[order.updated_ns for order in leaving.orders])
+        packing.rows = number + size
 
-    def _note(self, rows: list[Row], number: int) -> None:
-        """Index the rows, which are numbered from `number`."""
-        ids: list[str] = []
-        numbers: list[int] = []
+    def _note(self, leaving: Leaving, number: int) -> None:
+        """Index the rows, which are numbered from `number`: our own ids by block, all others by row."""
+        orders, children, executions, client_ids = leaving
+        sent = [child.child_id for child in children]
+        for child in children:
+            if child.requests is not None:
+                sent += child.requests
+        families = dict.fromkeys(map(_ORDERS, [order.order_id for order in orders]))
+        families.update(dict.fromkeys(map(_SENT, sent)))
+        index = self.index
+        index.add_ids([*families], [number // self.packing.block] * len(families))
+        counts = [len(order.executions) for order in orders]
+        holders = chain.from_iterable(map(repeat, range(number, number + len(orders)), counts))
+        index.add_ids([item.key for item in executions], [*holders])
         texts: list[str] = []
-        naming: list[int] = []
-        for row in rows:
-            order, before = row.order, len(ids)
-            ids.append(order.order_id)
-            ids += order.children
-            ids += order.executions
-            for child in row.children:
-                if child.requests is not None:
-                    ids += child.requests
-            numbers += [number] * (len(ids) - before)
-            for name in row.client_ids:
+        owners: list[int] = []
+        for at, order in enumerate(orders):
+            for name in client_ids[at]:
                 texts.append(client_text(order.account, name))
-                naming.append(number)
-            number += 1
-        self.index.add_ids(ids, numbers)
-        self.index.add_clients(texts, naming)
+                owners.append(number + at)
+        index.add_clients(texts, owners)
 
     def take(self, number: int) -> Row:
         """Unpack a row for good."""
@@ -147,25 +147,27 @@ class Archive:
         """A row for reading: the same object as long as it is among those read last."""
         found = self._read.get(number)
         if found is None:
-            block, place = divmod(number, self.packing.block)
-            if self._block[0] != block:
-                self._block = (block, self._rows_of(block))
-            found = restored(_ROW.decode(self._block[1][place]))
-            if len(self._read) >= _MAX_READ:
+            at, place = divmod(number, self.packing.block)
+            found = self._read[number] = self._block_at(at).row(place)
+            if len(self._read) > _MAX_READ:
                 del self._read[next(iter(self._read))]
-            self._read[number] = found
         return found
 
-    def _rows_of(self, block: int) -> list[msgspec.Raw]:
-        return _ROWS.decode(decompressed(self.blocks[block]))
+    def _block_at(self, at: int) -> Block:
+        """A block's rows; those of the block that was read last stay at hand."""
+        number, block = self._block
+        if block is None or number != at:
+            block = Block(decompressed(self.blocks[at]))
+            self._block = (at, block)
+        return block
 
     def all_rows(self) -> Iterator[Row]:
         """Every row that is packed now, in the order of packing; none stays unpacked."""
         gone, number = self.packing.gone, 0
-        for block in range(len(self.blocks)):
-            for data in self._rows_of(block):
+        for block in self.blocks:
+            for row in Block(decompressed(block)):
                 if number not in gone:
-                    yield restored(_ROW.decode(data))
+                    yield row
                 number += 1
 
     def __len__(self) -> int:
@@ -173,9 +175,11 @@ class Archive:
 
     def of_order(self, order_id: str) -> int | None:
         """Number of the row of an order."""
-        for number in self.index.rows_of(order_id):
-            if number not in self.packing.gone and self.row(number).order.order_id == order_id:
-                return number
+        size, gone = self.packing.block, self.packing.gone
+        for block in self.index.rows_of(_ORDERS(order_id)):
+            place = self._block_at(block).of_order(order_id)
+            if place is not None and block * size + place not in gone:
+                return block * size + place
         return None
 
     def of_execution(self, key: str) -> int | None:
@@ -187,7 +191,7 @@ class Archive:
 
     def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
         """Number of the row of the order that a client id names."""
-        for number in self.index.rows_of_client(client_text(account, cl_ord_id)):
+        for number in self.index.rows_of_client(account, cl_ord_id):
             if number not in self.packing.gone:
                 row = self.row(number)
                 if row.order.account == account and cl_ord_id in row.client_ids:
@@ -196,8 +200,11 @@ class Archive:
 
     def of_venue_id(self, venue_id: str) -> tuple[int, Child] | None:
         """The child that a venue's client order id names, its own or a request's; its row's number first."""
-        for number in self.index.rows_of(venue_id):
-            if number not in self.packing.gone:
+        size, gone = self.packing.block, self.packing.gone
+        for block in self.index.rows_of(_SENT(venue_id)):
+            place = self._block_at(block).of_venue_id(venue_id)
+            if place is not None and block * size + place not in gone:
+                number = block * size + place
                 for child in self.row(number).children:
                     if venue_id == child.child_id or venue_id in (child.requests or ()):
                         return number, child

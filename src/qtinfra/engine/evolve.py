@@ -223,7 +223,6 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
             child_id,
             qty,
         )
-        state.venue_ids[child_id] = child_id
         order.children.append(child_id)
         left -= qty
     invariant(not left or left > ZERO, "no more is routed than is left", order.order_id)

@@ -7,19 +7,19 @@ meanwhile is passed over, and waits again after its next end.
 
 from __future__ import annotations
 
-from qtinfra.core.models import WORKING_CHILD, ChildStatus, Order
+from qtinfra.core.models import WORKING_CHILD, ChildStatus, Order, OrderStatus
 from qtinfra.engine.state import State
 
-_CHILD_FILLED = ChildStatus.FILLED
+_ORDER_FILLED, _CHILD_FILLED = OrderStatus.FILLED, ChildStatus.FILLED
 
 
 def pack_closed(state: State) -> None:
     """Pack full blocks of the orders that ended longest ago, as long as more wait than are to stay."""
-    tables, packing = state.tables, state.packing
-    while len(state.closing) >= packing.keep + packing.block:
+    tables, packing, closing = state.tables, state.packing, state.closing
+    while len(closing) >= packing.keep + packing.block:
         ready: list[Order] = []
         passed: list[str] = []
-        for order_id in state.closing:
+        for order_id in closing:
             order = tables.orders[order_id]
             if may_pack(state, order):
                 ready.append(order)
@@ -28,21 +28,19 @@ def pack_closed(state: State) -> None:
             else:
                 passed.append(order_id)
         for order_id in passed:
-            del state.closing[order_id]
+            del closing[order_id]
         if len(ready) < packing.block:
             return
-        for order in ready:
-            del state.closing[order.order_id]
-        tables.archive.add([tables.leave(order) for order in ready])
+        tables.archive.add(tables.leave(ready))
 
 
 def may_pack(state: State, order: Order) -> bool:
     """Whether nothing is open of the order: it has ended, no venue may execute any of it, nothing pends, and
     it is not frozen after a fault.
     """
-    if (order.closed is None and order.cum_qty < order.qty) or order.unknown_children:
+    if order.status is not _ORDER_FILLED and order.closed is None and order.cum_qty < order.qty:
         return False
-    if order.pending_cancel is not None or order.pending_replace is not None:
+    if order.unknown_children or order.pending_cancel is not None or order.pending_replace is not None:
         return False
     if order.order_id in state.open_orders or order.order_id in state.frozen:
         return False

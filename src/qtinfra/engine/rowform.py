@@ -1,13 +1,21 @@
-"""How a packed order is written: what nearly all of them have in common is left out.
+"""How packed orders are written: by columns, without what nearly all of them have in common.
 
-Most orders are plain ones that venues have filled, and nothing else ever happened to them: a `Short` says all
-there is to say of such an order in half of the bytes. Any other is written as it is. Which form a row takes
-depends on its values alone, to the last digit that is written, so equal histories give equal bytes.
+Most orders are plain ones that venues have filled, and nothing else ever happened to them: a `ShortOrder`,
+with a `ShortChild` and a `ShortExecution` for each of its own, says all there is to say of such an order. A
+block has these as columns, first all orders' ids, then all accounts and so on: what is alike stands together,
+which is quicker to compress, and to less. Any other order stands in the block as it is. Which form a row
+takes depends on its values alone, to the last digit that is written: equal histories give equal bytes.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from enum import EnumType
+from itertools import accumulate
+from operator import sub
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,16 +32,13 @@ from qtinfra.core.models import (
     Origin,
     TimeInForce,
 )
-from qtinfra.engine.invariants import InvariantBrokenError
 
-#: How the written form of a short row begins.
-_SHORT = 1
 _ORDER_FILLED = OrderStatus.FILLED
 _CHILD_FILLED, _EXECUTION_LIVE = ChildStatus.FILLED, ExecutionState.LIVE
 _multiply, _add = EXACT.multiply, EXACT.add
 
 
-class Row(msgspec.Struct, array_like=True, tag=0, gc=False):
+class Row(msgspec.Struct, array_like=True, gc=False):
     """One packed order; `client_ids` are those that name it, its own and its requests'."""
 
     order: Order
@@ -42,39 +47,20 @@ class Row(msgspec.Struct, array_like=True, tag=0, gc=False):
     client_ids: list[str]
 
 
-class ShortChild(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A child that its venue has filled as it was sent; `cum` follows from its executions."""
-
-    child_id: str
-    venue: str
-    order_type: OrderType
-    tif: TimeInForce
-    qty: Decimal
-    price: Decimal | None
-    venue_order_id: str
-
-
-class ShortExecution(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """An execution that stands as it was reported; `child` counts the order's children from 0, `after_ns`
-    the nanoseconds since the order's creation. `qty` and `px` are None where they are those of the child,
-    `commission` where it is zero.
+class Leaving(NamedTuple):
+    """Orders that are to be packed, each with the client ids that name it; the children and the executions of
+    all of them, one after another.
     """
 
-    key: str
-    exec_id: str
-    child: int
-    trade_date: str
-    after_ns: int
-    qty: Decimal | None
-    px: Decimal | None
-    liquidity: Liquidity
-    fee: Decimal
-    commission: Decimal | None
+    orders: list[Order]
+    children: list[Child]
+    executions: list[Execution]
+    client_ids: list[list[str]]
 
 
-class Short(msgspec.Struct, array_like=True, frozen=True, tag=_SHORT, gc=False):
-    """A plain order that is filled, with its children and executions; `lasted_ns` is from its creation to its
-    last change. What was executed, and for how much, follows from the executions.
+class ShortOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A plain order that is filled; `lasted_ns` is from its creation to its last change. What was executed,
+    and for how much, follows from the executions; `children` and `executions` say how many there are.
     """
 
     order_id: str
@@ -93,76 +79,273 @@ class Short(msgspec.Struct, array_like=True, frozen=True, tag=_SHORT, gc=False):
     lasted_ns: int
     version: int
     route_attempts: int
-    children: list[ShortChild]
-    executions: list[ShortExecution]
+    children: int
+    executions: int
 
 
-def shortened(row: Row) -> object:
-    """The row as it is to be written: the fields of a `Short` if that says all, else the row itself. To be
-    called under `core.decimals.exact()`.
+class ShortChild(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A child that its venue has filled as it was sent; `cum` follows from its executions."""
+
+    child_id: str
+    venue: str
+    order_type: OrderType
+    tif: TimeInForce
+    qty: Decimal
+    price: Decimal | None
+    venue_order_id: str
+
+
+class ShortExecution(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An execution that stands as it was reported; `child` counts the order's children from 0, `before_ns`
+    the nanoseconds to the order's last change. `commission` is None where it is zero.
     """
-    order, sent = row.order, row.children
-    if row.client_ids != [order.cl_ord_id] or not _plain(order):
-        return row
-    names, created_ns = order.children, order.created_ns
-    children: list[object] = []
-    for child in sent:
-        if not _filled(child):
-            return row
-        children.append(
-            (
-                child.child_id,
-                child.venue,
-                child.order_type,
-                child.tif,
-                child.qty,
-                child.price,
-                child.venue_order_id,
-            )
-        )
-    executions: list[object] = []
-    for item in row.executions:
-        place = names.index(item.child_id)
-        if not _standing(item, sent[place]):
-            return row
-        executions.append(_short_execution(item, sent[place], place, created_ns))
-    if not _summed(order, sent, row.executions):
-        return row
-    return (
-        _SHORT, order.order_id, order.account, order.cl_ord_id, order.symbol, order.side, order.order_type,
-        order.tif, order.qty, order.price, order.capacity, order.trader, order.origin, created_ns,
-        order.updated_ns - created_ns, order.version, order.route_attempts, children, executions,
-    )  # fmt: skip
+
+    key: str
+    exec_id: str
+    child: int
+    trade_date: str
+    before_ns: int
+    qty: Decimal
+    px: Decimal
+    liquidity: Liquidity
+    fee: Decimal
+    commission: Decimal | None
 
 
-def restored(written: Short | Row) -> Row:
-    """Order, children and executions again, as they were."""
-    if isinstance(written, Row):
-        return written
-    children = [_child(written, short) for short in written.children]
+T = TypeVar("T")
+#: The values of one row of a table, and a table by columns.
+Values = tuple[Any, ...]
+Columns = Sequence[Sequence[Any]]
+
+#: Where the orders' column of `created_ns` stands.
+_CREATED = ShortOrder.__struct_fields__.index("created_ns")
+#: Where a child's `requests` stand.
+_REQUESTS = Child.__struct_fields__.index("requests")
+
+
+def _enums(form: type[msgspec.Struct]) -> list[int]:
+    """Which fields are members of enumerations: they take longest to write, and are mostly alike."""
+    kinds = (field.type for field in msgspec.structs.fields(form))
+    return [number for number, kind in enumerate(kinds) if isinstance(kind, EnumType)]
+
+
+_ORDER_ENUMS, _CHILD_ENUMS = _enums(ShortOrder), _enums(ShortChild)
+_EXECUTION_ENUMS = _enums(ShortExecution)
+_ENCODER = msgspec.msgpack.Encoder()
+_COLUMN = msgspec.msgpack.Decoder(list[Any])
+_BLOCKS = msgspec.msgpack.Decoder(
+    tuple[list[msgspec.Raw], list[msgspec.Raw], list[msgspec.Raw], dict[int, Any]]
+)
+
+
+def write_block(leaving: Leaving) -> bytes:
+    """The rows of a block as they are written. To be called under `core.decimals.exact()`."""
+    sent, filled, client_ids = leaving.children, leaving.executions, leaving.client_ids
+    orders: list[Values] = []
+    children: list[Values] = []
+    executions: list[Values] = []
+    others: dict[int, Row] = {}
+    child = item = 0
+    for place, order in enumerate(leaving.orders):
+        last_child, last_item = child + len(order.children), item + len(order.executions)
+        names = client_ids[place]
+        if len(names) != 1 or names[0] != order.cl_ord_id or not _plain(order):
+            short = False
+        elif last_child - child == 1 == last_item - item:
+            short = _shorten_one(order, sent[child], filled[item], children, executions)
+        else:
+            own = sent[child:last_child], filled[item:last_item]
+            short = _shorten_several(order, *own, children, executions)
+        if short:
+            orders.append(_short_order(order))
+        else:
+            others[place] = Row(order, sent[child:last_child], filled[item:last_item], names)
+        child, item = last_child, last_item
+    columns = _columns(orders, _ORDER_ENUMS)
+    if columns:
+        created = columns[_CREATED]
+        columns[_CREATED] = (created[0], *map(sub, created[1:], created))
+    tables = columns, _columns(children, _CHILD_ENUMS), _columns(executions, _EXECUTION_ENUMS)
+    return _ENCODER.encode((*tables, others))
+
+
+def _columns(table: list[Values], enums: Sequence[int]) -> list[Values]:
+    """The table by columns; one of an enumeration that is the same in each line has one entry."""
+    columns = [*zip(*table, strict=True)]
+    for number in enums if columns else ():
+        column = columns[number]
+        if column.count(column[0]) == len(table):
+            columns[number] = column[:1]
+    return columns
+
+
+def _lengthened(columns: list[list[Any]]) -> list[list[Any]]:
+    """The columns with an entry for each line."""
+    size = len(columns[0]) if columns else 0
+    return [column if len(column) == size else column * size for column in columns]
+
+
+class Block:
+    """The rows of one block, each restored when it is asked for.
+
+    Args:
+        written: what `write_block` gave.
+
+    Raises:
+        msgspec.DecodeError: foreign bytes.
+    """
+
+    __slots__ = ("_firsts", "_others", "_places", "_tables", "_written")
+
+    def __init__(self, written: bytes) -> None:
+        *self._written, self._others = _BLOCKS.decode(written)
+        counts = [_COLUMN.decode(column) for column in self._written[0][-2:]] or [[], []]
+        self._firsts = [[0, *accumulate(each)] for each in counts]
+        size = len(counts[0]) + len(self._others)
+        self._places = [place for place in range(size) if place not in self._others]
+        self._tables: list[list[list[Any]]] = []
+
+    def _ids(self, table: int) -> list[str]:
+        """The ids of the orders, 0, or of the children, 1."""
+        columns = self._written[table]
+        return _COLUMN.decode(columns[0]) if columns else []
+
+    def row(self, place: int) -> Row:
+        """The row that stands at `place`, from 0: order, children and executions as they were."""
+        other = self._others.get(place)
+        if other is not None:
+            return msgspec.convert(other, Row)
+        if not self._tables:
+            self._tables = [_lengthened([*map(_COLUMN.decode, table)]) for table in self._written]
+            created = self._tables[0]
+            created[_CREATED] = [*accumulate(created[_CREATED])]
+        orders, children, executions = self._tables
+        number = bisect_left(self._places, place)
+        order = _line(orders, number, ShortOrder)
+        child, execution = (first[number] for first in self._firsts)
+        sent = [_line(children, at, ShortChild) for at in range(child, child + order.children)]
+        filled = [
+            _line(executions, at, ShortExecution) for at in range(execution, execution + order.executions)
+        ]
+        return _restored(order, sent, filled)
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self.row, range(len(self._places) + len(self._others)))
+
+    def of_order(self, order_id: str) -> int | None:
+        """The place of an order's row, None if it is not here."""
+        ids = self._ids(0)
+        if order_id in ids:
+            return self._places[ids.index(order_id)]
+        for place, (order, *_) in self._others.items():
+            if order[0] == order_id:
+                return place
+        return None
+
+    def of_venue_id(self, venue_id: str) -> int | None:
+        """The place of the row whose child has this id, or was asked something under it; None without one."""
+        ids = self._ids(1)
+        if venue_id in ids:
+            return self._places[bisect_right(self._firsts[0], ids.index(venue_id)) - 1]
+        for place, (_, children, *_) in self._others.items():
+            for child in children:
+                if venue_id == child[0] or venue_id in (child[_REQUESTS] or ()):
+                    return place
+        return None
+
+
+def _line(table: Columns, number: int, form: type[T]) -> T:
+    """One line of a table that is kept by columns."""
+    return msgspec.convert([column[number] for column in table], form)
+
+
+def _restored(short: ShortOrder, sent: list[ShortChild], filled: list[ShortExecution]) -> Row:
+    children = [_child(short, child) for child in sent]
     executions, cum, notional = [], ZERO, ZERO
-    for short in written.executions:
-        child = children[short.child]
-        item = _execution(written, child, short)
+    for part in filled:
+        child = children[part.child]
+        item = _execution(short, child, part)
         executions.append(item)
         child.cum = _add(child.cum, item.qty)
         cum, notional = _add(cum, item.qty), _add(notional, item.value)
-    qty, price, created_ns = written.qty, written.price, written.created_ns
+    qty, price, created_ns = short.qty, short.price, short.created_ns
     order = Order(
-        written.order_id, written.account, written.cl_ord_id, written.symbol, written.side,
-        written.order_type, written.tif, qty, price, ZERO, written.capacity, written.trader,
-        written.origin, created_ns, created_ns + written.lasted_ns, ZERO, qty, price, acked=True,
-        cum_qty=cum, notional=notional, version=written.version, status=_ORDER_FILLED,
-        route_attempts=written.route_attempts,
+        short.order_id, short.account, short.cl_ord_id, short.symbol, short.side,
+        short.order_type, short.tif, qty, price, ZERO, short.capacity, short.trader,
+        short.origin, created_ns, created_ns + short.lasted_ns, ZERO, qty, price, acked=True,
+        cum_qty=cum, notional=notional, version=short.version, status=_ORDER_FILLED,
+        route_attempts=short.route_attempts,
         children=[child.child_id for child in children], executions=[item.key for item in executions],
     )  # fmt: skip
     return Row(order, children, executions, [order.cl_ord_id])
 
 
+def _child(of: ShortOrder, short: ShortChild) -> Child:
+    """The child before its executions."""
+    return Child(
+        short.child_id, of.order_id, short.venue, of.symbol, of.side, short.order_type, short.tif, short.qty,
+        short.price, ZERO, short.child_id, ZERO, ZERO, _CHILD_FILLED, short.venue_order_id,
+    )  # fmt: skip
+
+
+def _execution(of: ShortOrder, child: Child, short: ShortExecution) -> Execution:
+    qty, px = short.qty, short.px
+    return Execution(
+        short.key, short.exec_id, of.order_id, child.child_id, child.venue, short.trade_date,
+        of.created_ns + of.lasted_ns - short.before_ns, qty, px, qty, px, _multiply(qty, px),
+        short.liquidity, short.fee, commission=ZERO if short.commission is None else short.commission,
+    )  # fmt: skip
+
+
 # --- what may be left out --------------------------------------------------------------------------------
 #
-# Sums and products are left out where evolve's own arithmetic gives them again. All else is compared as it is
-# written: 2 and 2.0 differ. Whether it is the same object is asked first, and without a call.
+# Sums and products are left out where evolve's own arithmetic gives them again. All else is compared as it
+# is written: 2 and 2.0 differ. Whether it is the same object is asked first, and without a call. Of an order
+# that may be packed nothing pends or is in doubt (`packing.may_pack`), and whatever a venue was asked about a
+# child stands under an id among its `requests`.
+
+
+def _shorten_one(
+    order: Order, child: Child, item: Execution, children: list[Values], executions: list[Values]
+) -> bool:
+    """Add a plain order's only child and execution to the tables, if the short forms say all of the three."""
+    qty = item.qty
+    if order.cum_qty != qty or order.notional != item.value or child.cum != qty:
+        return False
+    part, short = _short_child(child), _short_execution(item, child, 0, order.updated_ns)
+    if part is None or short is None:
+        return False
+    children.append(part)
+    executions.append(short)
+    return True
+
+
+def _shorten_several(
+    order: Order,
+    sent: list[Child],
+    filled: list[Execution],
+    children: list[Values],
+    executions: list[Values],
+) -> bool:
+    """As `_shorten_one`, for any number of children and executions."""
+    parts = [part for child in sent if (part := _short_child(child)) is not None]
+    items = _short_executions(order, sent, filled)
+    if len(parts) < len(sent) or len(items) < len(filled):
+        return False
+    children += parts
+    executions += items
+    return True
+
+
+def _short_order(order: Order) -> Values:
+    """The fields of a `ShortOrder`."""
+    created_ns = order.created_ns
+    return (
+        order.order_id, order.account, order.cl_ord_id, order.symbol, order.side, order.order_type,
+        order.tif, order.qty, order.price, order.capacity, order.trader, order.origin, created_ns,
+        order.updated_ns - created_ns, order.version, order.route_attempts, len(order.children),
+        len(order.executions),
+    )  # fmt: skip
 
 
 def _plain(order: Order) -> bool:
@@ -173,10 +356,8 @@ def _plain(order: Order) -> bool:
         and order.closed is None
         and order.special is None
         and order.algo is None
-        and order.pending_cancel is None
-        and order.pending_replace is None
         and not (order.amends or order.queued or order.refused_venues)
-        and not (order.done_for_day or order.suspended or order.stopped or order.unknown_children)
+        and not (order.done_for_day or order.suspended or order.stopped)
         and (order.submitted_qty is qty or not qty.compare_total(order.submitted_qty))
         and (first is price or not (first is None or price is None or price.compare_total(first)))
         and ((left := order.unallocated) is zero or not zero.compare_total(left))
@@ -188,76 +369,55 @@ def _plain(order: Order) -> bool:
     )
 
 
-def _summed(order: Order, children: list[Child], executions: list[Execution]) -> bool:
-    """Whether what was executed of the order and its children is the sum of the executions."""
-    if len(executions) == 1 == len(children):
-        item = executions[0]
-        qty = item.qty
-        return order.cum_qty == qty and order.notional == item.value and children[0].cum == qty
-    by_child = dict.fromkeys(order.children, ZERO)
+def _short_child(child: Child) -> Values | None:
+    """The fields of a `ShortChild`, if it says all of the child."""
+    zero, name = ZERO, child.child_id
+    if (
+        child.status is not _CHILD_FILLED
+        or child.requests is not None
+        or child.cl_ord_id != name
+        or ((left := child.leaves) is not zero and zero.compare_total(left))
+        or ((least := child.min_qty) is not zero and zero.compare_total(least))
+    ):
+        return None
+    return name, child.venue, child.order_type, child.tif, child.qty, child.price, child.venue_order_id
+
+
+def _short_execution(item: Execution, child: Child, place: int, changed_ns: int) -> Values | None:
+    """The fields of a `ShortExecution`, if it says all of the execution."""
+    qty, px, commission = item.qty, item.px, item.commission
+    if (
+        item.state is not _EXECUTION_LIVE
+        or item.late
+        or item.venue != child.venue
+        or ((said := item.reported_qty) is not qty and qty.compare_total(said))
+        or ((said := item.reported_px) is not px and px.compare_total(said))
+        or item.value != qty * px
+    ):
+        return None
+    free = commission is ZERO or not ZERO.compare_total(commission)
+    return (
+        item.key, item.exec_id, place, item.trade_date, changed_ns - item.ts_ns, qty, px, item.liquidity,
+        item.fee, None if free else commission,
+    )  # fmt: skip
+
+
+def _short_executions(order: Order, children: list[Child], executions: list[Execution]) -> list[Values]:
+    """The fields of a `ShortExecution` for each of several; none if what was executed of the order and its
+    children is not the sum of them.
+    """
+    changed_ns, places = order.updated_ns, {child_id: place for place, child_id in enumerate(order.children)}
+    cums = [ZERO] * len(children)
     cum = notional = ZERO
+    found = []
     for item in executions:
-        by_child[item.child_id] += item.qty
-        cum += item.qty
+        place, qty = places[item.child_id], item.qty
+        short = _short_execution(item, children[place], place, changed_ns)
+        if short is None:
+            return []
+        found.append(short)
+        cums[place] += qty
+        cum += qty
         notional += item.value
-    if order.cum_qty != cum or order.notional != notional:
-        return False
-    return all(child.cum == by_child[child.child_id] for child in children)
-
-
-def _filled(child: Child) -> bool:
-    zero = ZERO
-    return (
-        child.status is _CHILD_FILLED
-        and child.requests is None
-        and child.replace_price is None
-        and not (child.cancel_id or child.replace_id)
-        and child.cl_ord_id == child.child_id
-        and ((left := child.leaves) is zero or not zero.compare_total(left))
-        and ((least := child.min_qty) is zero or not zero.compare_total(least))
-        and ((asked := child.replace_qty) is zero or not zero.compare_total(asked))
-    )
-
-
-def _standing(item: Execution, child: Child) -> bool:
-    qty, px = item.qty, item.px
-    return (
-        item.state is _EXECUTION_LIVE
-        and not item.late
-        and item.venue == child.venue
-        and ((said := item.reported_qty) is qty or not qty.compare_total(said))
-        and ((said := item.reported_px) is px or not px.compare_total(said))
-        and item.value == qty * px
-    )
-
-
-def _short_execution(item: Execution, child: Child, place: int, created_ns: int) -> tuple[object, ...]:
-    """The fields of a `ShortExecution`."""
-    qty, px, sent, limit, commission = item.qty, item.px, child.qty, child.price, item.commission
-    same = px is limit or not (limit is None or limit.compare_total(px))
-    return (
-        item.key, item.exec_id, place, item.trade_date, item.ts_ns - created_ns,
-        None if qty is sent or not sent.compare_total(qty) else qty, None if same else px,
-        item.liquidity, item.fee,
-        None if commission is ZERO or not ZERO.compare_total(commission) else commission,
-    )  # fmt: skip
-
-
-def _child(of: Short, short: ShortChild) -> Child:
-    """The child before its executions."""
-    return Child(
-        short.child_id, of.order_id, short.venue, of.symbol, of.side, short.order_type, short.tif, short.qty,
-        short.price, ZERO, short.child_id, ZERO, ZERO, _CHILD_FILLED, short.venue_order_id,
-    )  # fmt: skip
-
-
-def _execution(of: Short, child: Child, short: ShortExecution) -> Execution:
-    qty = child.qty if short.qty is None else short.qty
-    px = child.price if short.px is None else short.px
-    if px is None:
-        raise InvariantBrokenError(f"an execution has a price ({short.key})")
-    return Execution(
-        short.key, short.exec_id, of.order_id, child.child_id, child.venue, short.trade_date,
-        of.created_ns + short.after_ns, qty, px, qty, px, _multiply(qty, px), short.liquidity, short.fee,
-        commission=ZERO if short.commission is None else short.commission,
-    )  # fmt: skip
+    summed = order.cum_qty == cum and order.notional == notional
+    return found if summed and [child.cum for child in children] == cums else []

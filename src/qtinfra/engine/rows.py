@@ -8,12 +8,13 @@ change can be lost. What is encoded, hashed and compared is the live part; `Pack
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, TypeVar, overload
 
 from qtinfra.core.extended_models import Execution
 from qtinfra.core.models import Child, Order
 from qtinfra.engine.archive import Archive
-from qtinfra.engine.rowform import Row
+from qtinfra.engine.rowform import Leaving, Row
 
 V = TypeVar("V")
 D = TypeVar("D")
@@ -30,6 +31,7 @@ class Tables:
         "client_ids",
         "closing",
         "executions",
+        "may_know",
         "orders",
         "venue_ids",
         "writing",
@@ -53,6 +55,7 @@ class Tables:
         self.children = ChildTable(self, children)
         self.venue_ids = VenueIdTable(self, venue_ids)
         self.executions = ExecutionTable(self, executions)
+        self.may_know = archive.index.rows_of_client
 
     def reach(self, number: int) -> Row:
         """The packed row, for reading; while an event is applied it comes back among the live ones."""
@@ -66,34 +69,37 @@ class Tables:
             names[cl_ord_id] = order.order_id
         for child in row.children:
             self.children[child.child_id] = child
-            for venue_id in (child.child_id, *(child.requests or ())):
+            for venue_id in child.requests or ():
                 self.venue_ids[venue_id] = child.child_id
         for execution in row.executions:
             self.executions[execution.key] = execution
         self.closing[order.order_id] = True
         return row
 
-    def leave(self, order: Order) -> Row:
-        """Take a live order and all of its own out of the tables, as a row to be packed."""
-        order_id, cl_ord_id = order.order_id, order.cl_ord_id
-        names = self.client_ids[order.account]
+    def leave(self, orders: list[Order]) -> Leaving:
+        """Take live orders and all of their own out of the tables, to be packed."""
+        pop, closing = self.orders.pop, self.closing
         client_ids = []
-        for name in _asked(order) if order.amends else (cl_ord_id,):
-            if names.get(name) == order_id:
-                del names[name]
-                client_ids.append(name)
-        venue_ids, children, pop = self.venue_ids, [], self.children.pop
-        for child_id in order.children:
-            del venue_ids[child_id]
-            child = pop(child_id)
+        for order in orders:
+            order_id, cl_ord_id, names = order.order_id, order.cl_ord_id, self.client_ids[order.account]
+            pop(order_id)
+            del closing[order_id]
+            if not order.amends and names.get(cl_ord_id) == order_id:
+                del names[cl_ord_id]
+                client_ids.append([cl_ord_id])
+            else:
+                own = [name for name in _asked(order) if names.get(name) == order_id]
+                client_ids.append(own)
+                for name in own:
+                    del names[name]
+        child_ids = chain.from_iterable([order.children for order in orders])
+        keys = chain.from_iterable([order.executions for order in orders])
+        children = [*map(self.children.pop, child_ids)]
+        for child in children:
             if child.requests is not None:
                 for venue_id in child.requests:
-                    del venue_ids[venue_id]
-            children.append(child)
-        pop_execution = self.executions.pop
-        executions = [pop_execution(key) for key in order.executions]
-        del self.orders[order_id]
-        return Row(order, children, executions, client_ids)
+                    del self.venue_ids[venue_id]
+        return Leaving(orders, children, [*map(self.executions.pop, keys)], client_ids)
 
 
 def _asked(order: Order) -> list[str]:
@@ -110,7 +116,7 @@ class Table(dict[str, V]):
     __slots__ = ("_tables",)
 
     def __init__(self, tables: Tables, live: dict[str, V]) -> None:
-        super().__init__(live.items() if not isinstance(live, Table) else live.live())
+        super().__init__(dict.items(live))
         self._tables = tables
 
     def packed(self, key: str) -> V | None:
@@ -163,9 +169,9 @@ class Table(dict[str, V]):
 
     def _all(self) -> dict[str, V]:
         """Everything, in the order in which it came to be."""
-        live = dict.items(self)
+        live = self.live()
         if not self._tables.archive.packing.rows:
-            return dict(live)
+            return live
         found = dict(self._behind())
         found.update(live)
         return {key: found[key] for key in sorted(found, key=age)}
@@ -232,13 +238,17 @@ class ChildTable(Table[Child]):
 class ExecutionTable(Table[Execution]):
     """Executions by key."""
 
-    __slots__ = ()
+    __slots__ = ("_rows_of",)
+
+    def __init__(self, tables: Tables, live: dict[str, Execution]) -> None:
+        super().__init__(tables, live)
+        self._rows_of = tables.archive.index.rows_of
 
     def get(self, key: str, default: Any = None, /) -> Any:
         """As `Table.get`, the short way to none: every execution is looked up, nearly all are new."""
-        found = dict.get(self, key)
-        if found is None and self._tables.archive.index.rows_of(key):
-            found = self.packed(key)
+        if dict.__contains__(self, key):
+            return self[key]
+        found = self.packed(key) if self._rows_of(key) else None
         return default if found is None else found
 
     def packed(self, key: str) -> Execution | None:
@@ -253,9 +263,22 @@ class ExecutionTable(Table[Execution]):
 
 
 class VenueIdTable(Table[str]):
-    """Child ids by every client order id that venues know the child by."""
+    """Child ids by every client order id that venues know the child by. A child goes out under its own id, so
+    what is live here is the ids of requests on it.
+    """
 
     __slots__ = ()
+
+    def __missing__(self, key: str) -> str:
+        if dict.__contains__(self._tables.children, key):
+            return key
+        return super().__missing__(key)
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """As `Table.get`; the children's own ids are found too."""
+        if dict.__contains__(self._tables.children, key):
+            return key
+        return super().get(key, default)
 
     def packed(self, key: str) -> str | None:
         found = self._tables.archive.of_venue_id(key)
@@ -265,3 +288,11 @@ class VenueIdTable(Table[str]):
         for child in row.children:
             for venue_id in (child.child_id, *(child.requests or ())):
                 yield venue_id, child.child_id
+
+    def live(self) -> dict[str, str]:
+        """A copy of the live part, with the children's own ids."""
+        own = dict.keys(self._tables.children)
+        return {**dict(zip(own, own, strict=True)), **super().live()}
+
+    def __len__(self) -> int:
+        return len(self._all())

@@ -33,7 +33,7 @@ from qtinfra.engine.book_state import BookState
 from qtinfra.engine.keyindex import Part
 from qtinfra.engine.risk_state import RiskState
 from qtinfra.engine.routing_state import RoutingState
-from qtinfra.engine.rowform import Row, Short
+from qtinfra.engine.rowform import Row, ShortChild, ShortExecution, ShortOrder
 from qtinfra.engine.rows import Table, Tables
 from qtinfra.positions.base_pnl import PnlLedger
 from qtinfra.positions.book import PositionBook
@@ -140,13 +140,14 @@ class State(msgspec.Struct, dict=True):
 
     def find_order(self, account: str, cl_ord_id: str) -> Order | None:
         """The order that any of its client ids names: the first, a replace's, a cancel's."""
-        order_id = self.client_ids.get(account, _NO_IDS).get(cl_ord_id)
-        if order_id is not None:
-            return self.orders[order_id]
-        if not self.packing.rows:
+        names = self.client_ids.get(account)
+        if names is not None and cl_ord_id in names:
+            return self.orders[names[cl_ord_id]]
+        tables = self.tables
+        if not tables.may_know(account, cl_ord_id):
             return None
-        number = self.tables.archive.of_client_id(account, cl_ord_id)
-        return self.tables.reach(number).order if number is not None else None
+        number = tables.archive.of_client_id(account, cl_ord_id)
+        return tables.reach(number).order if number is not None else None
 
     def policies(self, account: str) -> Policies:
         known = self.accounts.get(account)
@@ -177,7 +178,6 @@ class State(msgspec.Struct, dict=True):
         return found
 
 
-_NO_IDS: dict[str, str] = {}
 _NO_CELL = Cell()
 _DEFAULT_POLICIES = Policies()
 
@@ -203,7 +203,8 @@ _ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], list[Part]])
 @cache
 def state_version() -> str:
     """The version of a state's written form: of the rules, and of every field's name, type and default."""
-    schema = _undescribed(msgspec.json.schema_components((State, Row, Short)))
+    forms = (State, Row, ShortOrder, ShortChild, ShortExecution)
+    schema = _undescribed(msgspec.json.schema_components(forms))
     written = msgspec.json.encode(schema, order="sorted")
     return f"{_RULES}-{hashlib.sha256(written).hexdigest()[:16]}"
 

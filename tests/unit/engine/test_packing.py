@@ -247,6 +247,25 @@ def test_a_fill_that_names_an_id_from_before_a_replace_finds_the_packed_order() 
     assert desk.state.children[first].status is ChildStatus.FILLED
 
 
+def test_venue_ids_name_a_child_by_its_own_id_and_by_those_of_requests_live_and_packed() -> None:
+    desk = packing_desk()
+    desk.working("X")
+    first = desk.child().child_id
+    assert dict(desk.state.venue_ids.items()) == {first: first}
+    desk.replace("Y", "X", qty=80)
+    desk.replaced(desk.child())
+    ids = [first, desk.child().cl_ord_id]
+    for name in ids:
+        assert desk.state.venue_ids[name] == desk.state.venue_ids.get(name) == first
+    desk.fill(desk.child(), 80)
+    assert live(desk) == []
+    assert dict(desk.state.venue_ids.items()) == dict.fromkeys(ids, first)
+    assert len(desk.state.venue_ids) == 2
+    assert [name for name in (*ids, "nobody") if name in desk.state.venue_ids] == ids
+    with pytest.raises(KeyError):
+        desk.state.venue_ids["nobody"]
+
+
 def test_a_report_for_an_id_that_nobody_gave_is_still_a_break() -> None:
     desk = packed()
     for name in ("nobody", "0-1-zzzz", "0-1-" + "z" * 30, desk.order().order_id):
