@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from qtinfra.bench import BENCHES, BenchResult, main, run
-from qtinfra.bench.capacity import take_through
+from qtinfra.bench.capacity import Engine, take_through
 from qtinfra.bench.decisions import crowded_stage, offers_of, route_cases, stage
 from qtinfra.bench.desk import Desk, open_orders, tally
 from qtinfra.bench.harness import Laps, interpreter, percentile, sized
@@ -255,6 +255,15 @@ def test_the_memory_benchmark_takes_every_order_through(mix: Mix) -> None:
 
 
 # -- measuring -------------------------------------------------------------------------------------
+
+
+def test_the_small_state_packs_as_the_large_one_does_unless_nothing_is_said(mix: Mix) -> None:
+    packing, waiting = Engine(mix, keep=8), Engine(mix)
+    for engine in (packing, waiting):
+        for order in taking_orders(mix, 200):
+            engine.order(order)
+    assert packing.kernel.state.packing.rows >= 64
+    assert waiting.kernel.state.packing.rows == 0
 
 
 def test_a_round_without_operations_is_an_error() -> None:
