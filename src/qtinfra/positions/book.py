@@ -105,10 +105,12 @@ class PositionBook(msgspec.Struct, gc=False):
         """
         if not signed_qty:
             raise ValueError(f"trade {key!r} has no quantity")
-        try:
-            position = self.accounts[account][symbol]
-        except KeyError:
-            position = self.accounts.setdefault(account, {})[symbol] = Position()
+        symbols = self.accounts.get(account)
+        if symbols is None:
+            symbols = self.accounts[account] = {}
+        position = symbols.get(symbol)
+        if position is None:
+            position = symbols[symbol] = Position()
         if trade_date == position.trade_date and multiplier == position.multiplier:
             position.recent += encode((key, signed_qty, px, fee) if fee else (key, signed_qty, px))
         else:

@@ -9,13 +9,13 @@ decimal context and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
 
 from qtinfra.core.decimals import EXACT, ONE, ZERO, average, canonical, exact
+from qtinfra.core.writes import quick_writes
 from qtinfra.positions.lots import Lot, lots_through, total
 from qtinfra.positions.trades import Scaling, Trade, completed, encode, written
 
@@ -73,8 +73,8 @@ class Past(msgspec.Struct, array_like=True, gc=False):
     opening: Opening | None = None
 
 
-@dataclass(slots=True)
-class Position:
+@quick_writes
+class Position(msgspec.Struct, gc=False):
     """What one account holds of one instrument, and every trade that led to it.
 
     A quantity loaded at the start of day counts as bought (short: sold) at its cost, so that it has earned

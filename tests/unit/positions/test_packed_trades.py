@@ -112,6 +112,47 @@ def test_a_bust_that_is_refused_leaves_the_bytes_as_they_are() -> None:
     assert kept(book) == (0, 10)
 
 
+KEYS = (
+    "V|S|d|1",
+    "V|S|d|2",
+    "W|S|d|2",
+    "V|S|d|3",
+    "V|S|d|3|x",
+    "plain",
+    "plain too",
+    "V|S|d|4",
+    "|",
+    "V|S|d|",
+    "",
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(KEYS),
+            st.sampled_from((*DAYS, "")),
+            st.sampled_from((ONE, Decimal(10))),
+            st.booleans(),
+        ),
+        max_size=40,
+    )
+)
+def test_keys_days_and_multipliers_come_back_whatever_they_have_in_common(
+    script: list[tuple[str, str, Decimal, bool]],
+) -> None:
+    book, made = PositionBook(), []
+    for key, day, multiplier, listed in script:
+        made.append(Trade(key, Decimal(-1), Decimal("1.50"), ONE, multiplier, day))
+        book.apply("A", "S", key, Decimal(-1), Decimal("1.50"), ONE, day, multiplier)
+        position = book.get("A", "S")
+        assert position is not None
+        if listed:
+            list_trades(position, position.trades)
+        assert position.trades == made
+
+
 def test_trades_that_are_no_longer_the_latest_are_put_together_and_read_as_before() -> None:
     book = PositionBook()
     for number in range(3 * RECENT + 1):
