@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from sys import intern
 
 import msgspec
 
@@ -37,7 +38,7 @@ from qtinfra.positions.position import (
     unpacked_trades,
     unrealised,
 )
-from qtinfra.positions.trades import Scaling, Trade, encode
+from qtinfra.positions.trades import Scaling, Trade, encode, head_of
 
 __all__ = [
     "CostMethod",
@@ -111,11 +112,17 @@ class PositionBook(msgspec.Struct, gc=False):
         position = symbols.get(symbol)
         if position is None:
             position = symbols[symbol] = Position()
-        if trade_date == position.trade_date and multiplier == position.multiplier:
-            position.recent += encode((key, signed_qty, px, fee) if fee else (key, signed_qty, px))
+        tail = key.removeprefix(position.head)
+        if position.recent and trade_date == position.trade_date and multiplier == position.multiplier:
+            if tail != key:
+                position.recent += encode((tail, signed_qty, px, fee))
+            else:
+                position.head = intern(head_of(key))
+                position.recent += encode((key, signed_qty, px, fee, True))
         else:
-            position.trade_date, position.multiplier = trade_date, multiplier
-            position.recent += encode((key, signed_qty, px, fee, multiplier, trade_date))
+            position.head, position.multiplier = intern(head_of(key)), multiplier
+            position.trade_date = trade_date
+            position.recent += encode((key, signed_qty, px, fee, True, multiplier, trade_date))
         position.recent_count = count = position.recent_count + 1
         if count == RECENT:
             put_away(position)

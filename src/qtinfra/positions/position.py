@@ -8,7 +8,6 @@ decimal context and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 
@@ -17,7 +16,7 @@ import msgspec
 from qtinfra.core.decimals import EXACT, ONE, ZERO, average, canonical, exact
 from qtinfra.core.writes import quick_writes
 from qtinfra.positions.lots import Lot, lots_through, total
-from qtinfra.positions.trades import Scaling, Trade, completed, encode, written
+from qtinfra.positions.trades import Scaling, Trade, completed, encode_whole, written
 
 #: Trades that a position keeps beside what lies behind it, in no more bytes than they need.
 RECENT = 16
@@ -91,8 +90,9 @@ class Position(msgspec.Struct, gc=False):
         sold_value: total value of the sells, fees apart.
         fees: total fees, positive when paid.
         multiplier: currency value of a price move of 1 per unit, of the latest trade.
-        trade_date: of the latest trade, ISO 8601; empty when there is none.
-        recent: the latest trades, one after the other; `recent_count` is how many.
+        recent: the latest trades, one after the other, the first with all it has; `recent_count` is how many.
+        head: what the key of the next trade need not repeat (venue, session, day); empty when `recent` is.
+        trade_date: of the latest trade in `recent`, ISO 8601; empty when `recent` is.
         past: what was before them; None for nothing.
     """
 
@@ -103,9 +103,10 @@ class Position(msgspec.Struct, gc=False):
     sold_value: Decimal = ZERO
     fees: Decimal = ZERO
     multiplier: Decimal = ONE
-    trade_date: str = ""
     recent: bytes = b""
     recent_count: int = 0
+    head: str = ""
+    trade_date: str = ""
     past: Past | None = None
 
     @property
@@ -152,7 +153,7 @@ class Position(msgspec.Struct, gc=False):
     def trades(self) -> list[Trade]:
         """Every trade, in the order of their arrival; busted and folded ones left out."""
         older = [] if self.past is None else _older_trades(self.past)
-        return older + _recent_trades(self, older)
+        return older + completed(written(self.recent, self.recent_count))
 
     @property
     def open_lots(self) -> list[Lot]:
@@ -186,10 +187,10 @@ def put_away(position: Position) -> None:
         past.packed += position.recent
         past.packed_count += position.recent_count
     else:
-        older = past.listed or _older_trades(past)[-1:]
-        past.listed = (past.listed or []) + _recent_trades(position, older)
+        past.listed = (past.listed or []) + completed(written(position.recent, position.recent_count))
         _pack_listed(past)
     position.recent, position.recent_count = b"", 0
+    position.head = position.trade_date = ""
 
 
 def past_of(position: Position) -> Past:
@@ -207,26 +208,14 @@ def _pack_listed(past: Past) -> None:
         return
     count = RECENT + len(listed) // 4
     for trade in listed[:count]:
-        past.packed += encode(trade)
+        past.packed += encode_whole(trade)
         past.packed_count += 1
     past.listed = listed[count:] or None
 
 
 def _older_trades(past: Past) -> list[Trade]:
     """Those that lie behind the latest, in a new list."""
-    packed = completed(written(past.packed, past.packed_count), *_before(past.opening, ()))
-    return packed + (past.listed or [])
-
-
-def _recent_trades(position: Position, older: Sequence[Trade]) -> list[Trade]:
-    return completed(written(position.recent, position.recent_count), *_before(position.opening, older))
-
-
-def _before(opening: Opening | None, trades: Sequence[Trade]) -> tuple[Decimal, str]:
-    """Multiplier and date that the first trade written after these has in common with the one before."""
-    if trades:
-        return trades[-1].multiplier, trades[-1].trade_date
-    return (ONE if opening is None else opening.multiplier), ""
+    return completed(written(past.packed, past.packed_count)) + (past.listed or [])
 
 
 def unpacked_trades(position: Position) -> list[Trade]:
@@ -243,7 +232,7 @@ def list_trades(position: Position, trades: list[Trade]) -> None:
     past.listed = trades or None
     past.packed, past.packed_count = bytearray(), 0
     position.recent, position.recent_count = b"", 0
-    position.trade_date = trades[-1].trade_date if trades else ""
+    position.head = position.trade_date = ""
 
 
 # --- reading ---------------------------------------------------------------------------------------------
