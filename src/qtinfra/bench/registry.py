@@ -10,7 +10,7 @@ import msgspec
 
 from qtinfra.bench.capacity import bench_flatness, bench_memory_1m
 from qtinfra.bench.decisions import bench_parse, bench_risk, bench_rules
-from qtinfra.bench.harness import BenchResult, Progress
+from qtinfra.bench.harness import BenchResult, Progress, interpreter
 from qtinfra.bench.http_api import (
     bench_batch_orders,
     bench_get_order,
@@ -77,10 +77,9 @@ def run(names: Sequence[str], *, scale: float = 1.0, progress: Progress = _silen
 
 
 def _of_build(result: BenchResult, compiled: int) -> BenchResult:
-    """The result, which says how many modules ran compiled, if any."""
-    if not compiled:
-        return result
-    return msgspec.structs.replace(result, note=f"{result.note}; {compiled} modules compiled")
+    """The result, which says what interpreter ran it, and how many modules ran compiled, if any."""
+    build = interpreter() + (f"; {compiled} modules compiled" if compiled else "")
+    return msgspec.structs.replace(result, note=f"{result.note}; {build}")
 
 
 _COLUMNS = ("name", "ops/s", "CPU us/op", "p50 us", "p99 us", "control/s", "ratio", "target", "met")

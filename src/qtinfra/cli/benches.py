@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qtinfra.bench import BenchResult
+from qtinfra.bench.harness import interpreter
 
 #: What `qtinfra bench --json` tells of each benchmark, in this order.
 FIELDS = ("name", "unit", "ops_per_s", "cpu_us_per_op", "p50_us", "p99_us", "control", "ratio", "note")
@@ -26,7 +27,8 @@ def bench_facts(results: Sequence[BenchResult]) -> list[dict[str, object]]:
 
 
 def show_bench(out: Console, results: Sequence[BenchResult]) -> None:
-    """The figures, and below them what each one means: its control, its note, its target."""
+    """The interpreter, the figures, and below them what each one means: its control, its note, its target."""
+    out.print(Text(interpreter(), style=_QUIET))
     figures = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False)
     for place, heading in enumerate(_HEADINGS):
         figures.add_column(heading, justify="left" if place < 2 else "right", no_wrap=True)

@@ -12,7 +12,8 @@ from qtinfra.core.models import Currency, signed
 from qtinfra.engine.book_state import InLieu, Rolled
 from qtinfra.engine.state import State
 from qtinfra.positions.base_pnl import CurrencyPnl
-from qtinfra.positions.position import Position, violations
+from qtinfra.positions.booking import violations
+from qtinfra.positions.position import Position
 
 
 class _Sums(msgspec.Struct):

@@ -6,42 +6,39 @@ caller enters. What a position is and what is read from it stands in `positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from decimal import (
-    ROUND_05UP,
-    ROUND_HALF_EVEN,
-    Context,
-    Decimal,
-    DivisionByZero,
-    Inexact,
-    InvalidOperation,
-    Overflow,
-)
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from sys import intern
 
 import msgspec
 
-from qtinfra.core.decimals import AVERAGE_PLACES, ONE, PRECISION, ZERO, average, canonical, quotient
+from qtinfra.core.decimals import ZERO, canonical
+from qtinfra.positions.booking import (
+    add_trade,
+    copy_numbers,
+    numbers_through,
+    opening_of,
+    scale_numbers,
+    violations,
+)
+from qtinfra.positions.lots import Lot, lot_of, lots_through
 from qtinfra.positions.position import (
+    RECENT,
     CostMethod,
-    Lot,
     Opening,
     PnlLine,
     Position,
-    Scaling,
-    Trade,
-    add_lot,
-    clear_lots,
     cost_price,
     has_traded,
     list_trades,
-    next_lot,
-    note_trade,
+    past_of,
     pnl,
+    put_away,
     realised,
     unpacked_trades,
     unrealised,
-    violations,
 )
+from qtinfra.positions.trades import Scaling, Trade, encode, head_of
 
 __all__ = [
     "CostMethod",
@@ -60,14 +57,6 @@ __all__ = [
     "violations",
 ]
 
-# Holds cost times quantity, one factor more than the amounts that EXACT is made for.
-_multiply = Context(prec=2 * PRECISION, traps=[Inexact, InvalidOperation]).multiply
-# `core.decimals.quotient` taken apart: bound methods make a closing trade a third of a microsecond faster.
-_divide = Context(
-    prec=PRECISION, rounding=ROUND_05UP, traps=[InvalidOperation, DivisionByZero, Overflow]
-).divide
-_quantize = Context(prec=PRECISION, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow]).quantize
-_QUANTUM = Decimal(1).scaleb(-AVERAGE_PLACES)
 #: How the keys of trades begin that stand for cash in lieu of a fraction.
 IN_LIEU = "in lieu|"
 
@@ -123,8 +112,21 @@ class PositionBook(msgspec.Struct, gc=False):
         position = symbols.get(symbol)
         if position is None:
             position = symbols[symbol] = Position()
-        note_trade(position, key, signed_qty, px, fee, multiplier, trade_date)
-        _book(position, signed_qty, px, fee, multiplier)
+        tail = key.removeprefix(position.head)
+        if position.recent and trade_date == position.trade_date and multiplier == position.multiplier:
+            if tail != key:
+                position.recent += encode((tail, signed_qty, px, fee))
+            else:
+                position.head = intern(head_of(key))
+                position.recent += encode((key, signed_qty, px, fee, True))
+        else:
+            position.head, position.multiplier = intern(head_of(key)), multiplier
+            position.trade_date = trade_date
+            position.recent += encode((key, signed_qty, px, fee, True, multiplier, trade_date))
+        position.recent_count = count = position.recent_count + 1
+        if count == RECENT:
+            put_away(position)
+        add_trade(position, signed_qty, px, fee, multiplier)
 
     def load(
         self,
@@ -157,8 +159,7 @@ class PositionBook(msgspec.Struct, gc=False):
                 self._remove(account, symbol)
             return
         value = qty * avg_cost * multiplier if cost is None else cost
-        opening = _loaded(qty, value, multiplier)
-        self.accounts.setdefault(account, {})[symbol] = _opened(opening)
+        self.accounts.setdefault(account, {})[symbol] = _opened(_loaded(qty, value, multiplier))
 
     def fold_before(self, trade_date: str) -> int:
         """Let trades from before a trade date (ISO 8601) leave every position. No figure changes.
@@ -259,13 +260,12 @@ class PositionBook(msgspec.Struct, gc=False):
             return
         trades = unpacked_trades(position)
         list_trades(position, trades)
-        count = len(trades)
-        after = _begin_of(trades, ex_date) if ex_date else count
-        scalings = [*(position.scalings or ()), Scaling(after, ratio_num, ratio_den)]
+        after = _begin_of(trades, ex_date) if ex_date else len(trades)
+        scalings = [*position.scalings, Scaling(after, ratio_num, ratio_den)]
         scalings.sort(key=lambda scaling: scaling.after)
-        position.scalings = scalings
-        if after == count:
-            _scale(position, ratio_num, ratio_den)
+        past_of(position).scalings = scalings
+        if after == len(trades):
+            scale_numbers(position, ratio_num, ratio_den)
         else:
             _rebuild(position, trades)
         _absorb_scalings(position)
@@ -325,109 +325,9 @@ def _index(trades: list[Trade], key: str) -> int | None:
     return None
 
 
-def _book(position: Position, qty: Decimal, px: Decimal, fee: Decimal, multiplier: Decimal) -> None:
-    """Let one trade change the figures of the position; keeping the trade is the caller's."""
-    unit_cost = px if multiplier is ONE else px * multiplier
-    value = qty * unit_cost
-    held = position.qty
-    position.multiplier = multiplier
-    position.cash -= value
-    position.qty = held + qty
-    if fee:
-        position.fees += fee
-    buys = qty > ZERO
-    if buys:
-        position.bought_qty += qty
-        position.bought_value += value
-    if not held or (held > ZERO) is buys:
-        cost, fifo_cost = position.cost, position.fifo_cost
-        position.cost = cost + value
-        position.fifo_cost = position.cost if fifo_cost is cost else fifo_cost + value
-        add_lot(position, Lot(qty, unit_cost))
-    else:
-        _close(position, held, qty, unit_cost)
-
-
-def _close(position: Position, held: Decimal, qty: Decimal, unit_cost: Decimal) -> None:
-    """A trade against the position: it reduces it, or ends it and opens the other side with the rest.
-
-    Reducing takes out `cost * qty / held`, half-even to 8 places; what rounding left stays in the open cost.
-    """
-    rest = position.qty
-    if rest and (rest > ZERO) is (held > ZERO):
-        closed = -qty
-        position.cost -= _quantize(_divide(_multiply(position.cost, closed), held), _QUANTUM)
-        position.fifo_cost -= _consume(position, closed, held > ZERO)
-        return
-    clear_lots(position)
-    if rest:
-        position.cost = position.fifo_cost = rest * unit_cost
-        position.oldest = Lot(rest, unit_cost)
-    else:
-        position.cost = position.fifo_cost = ZERO
-
-
-def _consume(position: Position, qty: Decimal, long: bool) -> Decimal:
-    """Take `qty` (signed like the lots, less than all of them) from the oldest lots; the cost taken out."""
-    lot, taken = position.oldest, ZERO
-    while lot is not None:
-        there = lot.qty
-        if there > qty if long else there < qty:
-            lot.qty = there - qty
-            return taken + qty * lot.unit_cost
-        qty -= there
-        taken += there * lot.unit_cost
-        if lot.residue:
-            taken += lot.residue
-        lot = next_lot(position)
-        if not qty:
-            break
-    return taken
-
-
-def _scale(position: Position, num: Decimal, den: Decimal) -> None:
-    """Scale the quantities; costs and cash stay. A position scaled down to nothing realises its cost."""
-    _set_lots(position, _scaled_lots(position.open_lots, num, den))
-    position.qty = canonical(quotient(position.qty * num, den))
-    position.bought_qty = canonical(quotient(position.bought_qty * num, den))
-    if not position.qty:
-        position.cost = position.fifo_cost = ZERO
-
-
-def _set_lots(position: Position, lots: Iterable[Lot]) -> None:
-    clear_lots(position)
-    for lot in lots:
-        add_lot(position, lot)
-
-
-def _scaled_lots(lots: list[Lot], num: Decimal, den: Decimal) -> list[Lot]:
-    """Lots of the same total cost whose quantities sum to the scaled total: the running sum is rounded.
-
-    A lot that vanishes leaves its cost to the next one, the last to the one before.
-    """
-    scaled: list[Lot] = []
-    old_sum = new_sum = carried = ZERO
-    for lot in lots:
-        old_sum += lot.qty
-        carried += lot.cost
-        reached = canonical(quotient(old_sum * num, den))
-        if reached != new_sum:
-            scaled.append(_lot(reached - new_sum, carried))
-            new_sum, carried = reached, ZERO
-    if carried and scaled:
-        last = scaled.pop()
-        scaled.append(_lot(last.qty, last.cost + carried))
-    return scaled
-
-
-def _lot(qty: Decimal, cost: Decimal) -> Lot:
-    unit_cost = average(cost, qty)
-    return Lot(qty, unit_cost, canonical(cost - qty * unit_cost))
-
-
 def _shift_scalings(position: Position, removed: int) -> None:
     """Let the corporate actions follow when a trade leaves the list."""
-    for scaling in position.scalings or ():
+    for scaling in position.scalings:
         if scaling.after > removed:
             scaling.after -= 1
     _absorb_scalings(position)
@@ -436,105 +336,55 @@ def _shift_scalings(position: Position, removed: int) -> None:
 def _absorb_scalings(position: Position) -> None:
     """A corporate action before every listed trade goes into the opening; without one it does nothing."""
     scalings = position.scalings
-    if scalings and not scalings[0].after:
-        early = [scaling for scaling in scalings if not scaling.after]
-        if position.opening is not None:
-            before = _opened(position.opening)
-            for scaling in early:
-                _scale(before, scaling.num, scaling.den)
-            position.opening = _opening(before, position.opening.folded_before)
-        position.scalings = scalings[len(early) :] or None
+    early = [scaling for scaling in scalings if not scaling.after]
+    if early:
+        past = past_of(position)
+        if past.opening is not None:
+            past.opening = _later(past.opening, (), early, past.opening.folded_before)
+        past.scalings = scalings[len(early) :] or None
 
 
 def _rebuild(position: Position, trades: list[Trade]) -> None:
     """Compute the position again from its opening, these trades and the corporate actions, in their order."""
-    fresh = _replayed(position.opening, trades, position.scalings or [])
-    list_trades(fresh, trades)
-    fresh.scalings = position.scalings
-    for name in position.__struct_fields__:
-        setattr(position, name, getattr(fresh, name))
-
-
-def _replayed(opening: Opening | None, trades: list[Trade], scalings: list[Scaling]) -> Position:
-    """The figures after the trades and corporate actions; it holds none of them itself."""
-    fresh = Position() if opening is None else _opened(opening)
-    done = 0
-    for scaling in scalings:
-        _book_all(fresh, trades[done : scaling.after])
-        _scale(fresh, scaling.num, scaling.den)
-        done = scaling.after
-    _book_all(fresh, trades[done:] if done else trades)
-    return fresh
-
-
-def _book_all(position: Position, trades: list[Trade]) -> None:
-    for trade in trades:
-        _book(position, trade.qty, trade.px, trade.fee, trade.multiplier)
+    list_trades(position, trades)
+    copy_numbers(numbers_through(position.opening, trades, position.scalings), position)
 
 
 # --- openings and folding --------------------------------------------------------------------------------
 
 
 def _loaded(qty: Decimal, cost: Decimal, multiplier: Decimal) -> Opening:
-    lot = _lot(qty, cost)
-    long = qty > ZERO
-    return Opening(
-        multiplier=multiplier,
-        qty=qty,
-        cash=-cost,
-        cost=cost,
-        fifo_cost=cost,
-        bought_qty=qty if long else ZERO,
-        bought_value=cost if long else ZERO,
-        fees=ZERO,
-        lots=((lot.qty, lot.unit_cost, lot.residue),),
-    )
+    lots = (lot_of(qty, cost),)
+    if qty > ZERO:
+        return Opening(multiplier, qty, cost, qty, cost, ZERO, ZERO, lots)
+    return Opening(multiplier, qty, cost, ZERO, ZERO, -cost, ZERO, lots)
 
 
 def _opened(opening: Opening) -> Position:
     """A position that begins with an opening, no trade booked yet."""
-    position = Position(
-        multiplier=opening.multiplier,
-        qty=opening.qty,
-        cash=opening.cash,
-        cost=opening.cost,
-        fifo_cost=opening.fifo_cost,
-        bought_qty=opening.bought_qty,
-        bought_value=opening.bought_value,
-        fees=opening.fees,
-        opening=opening,
-    )
-    _set_lots(position, (Lot(*lot) for lot in opening.lots))
+    position = numbers_through(opening, (), ())
+    past_of(position).opening = opening
     return position
 
 
-def _opening(position: Position, folded_before: str) -> Opening:
-    """The figures of a position as the opening of the trades to come."""
-    return Opening(
-        multiplier=position.multiplier,
-        qty=position.qty,
-        cash=position.cash,
-        cost=position.cost,
-        fifo_cost=position.fifo_cost,
-        bought_qty=position.bought_qty,
-        bought_value=position.bought_value,
-        fees=position.fees,
-        lots=tuple((lot.qty, lot.unit_cost, lot.residue) for lot in position.open_lots),
-        folded_before=folded_before,
-    )
+def _later(
+    opening: Opening | None, trades: Sequence[Trade], scalings: Sequence[Scaling], folded_before: str
+) -> Opening:
+    """The opening that an opening, trades and corporate actions after it come to."""
+    lots = lots_through(() if opening is None else opening.lots, trades, scalings)
+    return opening_of(numbers_through(opening, trades, scalings), lots, folded_before)
 
 
 def _fold(position: Position, trade_date: str) -> int:
     """Put the leading trades from before the date into the opening; how many they were."""
-    trades, scalings = position.trades, position.scalings or []
+    trades, scalings, opening = position.trades, position.scalings, position.opening
     count = next((i for i, trade in enumerate(trades) if trade.trade_date >= trade_date), len(trades))
     if not count:
         return 0
     early = [scaling for scaling in scalings if scaling.after <= count]
-    before = _replayed(position.opening, trades[:count], early)
-    earlier = "" if position.opening is None else position.opening.folded_before
-    position.opening = _opening(before, max(trade_date, earlier))
+    earlier = "" if opening is None else opening.folded_before
+    past = past_of(position)
+    past.opening = _later(opening, trades[:count], early, max(trade_date, earlier))
+    past.scalings = [Scaling(s.after - count, s.num, s.den) for s in scalings[len(early) :]] or None
     list_trades(position, trades[count:])
-    later = [Scaling(s.after - count, s.num, s.den) for s in scalings[len(early) :]]
-    position.scalings = later or None
     return count

@@ -1,6 +1,7 @@
 """Every benchmark at a tiny scale: well-formed results about work that was really done. Nothing is timed."""
 
 import json
+import platform
 from collections import Counter
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import msgspec
 import pytest
 
 from qtinfra.bench import BENCHES, BenchResult, main, run
-from qtinfra.bench.capacity import take_through
+from qtinfra.bench.capacity import Engine, take_through
 from qtinfra.bench.decisions import crowded_stage, offers_of, route_cases, stage
 from qtinfra.bench.desk import Desk, open_orders, tally
-from qtinfra.bench.harness import Laps, percentile, sized
+from qtinfra.bench.harness import Laps, interpreter, percentile, sized
 from qtinfra.bench.journaling import frames_of, recorded_entries, written_bytes
 from qtinfra.bench.mix import (
     REFUSALS,
@@ -86,6 +87,16 @@ def test_the_result_has_the_documented_fields() -> None:
         "note",
     )
     assert BenchResult.__struct_fields__[: len(documented)] == documented
+
+
+def test_the_note_names_the_interpreter_and_how_it_was_built() -> None:
+    (result,) = run(["rules"], scale=TINY)
+    assert interpreter() in result.note
+    assert platform.python_version() in interpreter()
+    assert interpreter("'--enable-optimizations' '--with-lto'").endswith(
+        "configured with --enable-optimizations --with-lto"
+    )
+    assert interpreter("'--prefix=/usr'").endswith("configured without --enable-optimizations")
 
 
 def test_an_unknown_benchmark_is_refused_before_any_runs() -> None:
@@ -244,6 +255,15 @@ def test_the_memory_benchmark_takes_every_order_through(mix: Mix) -> None:
 
 
 # -- measuring -------------------------------------------------------------------------------------
+
+
+def test_the_small_state_packs_as_the_large_one_does_unless_nothing_is_said(mix: Mix) -> None:
+    packing, waiting = Engine(mix, keep=8), Engine(mix)
+    for engine in (packing, waiting):
+        for order in taking_orders(mix, 200):
+            engine.order(order)
+    assert packing.kernel.state.packing.rows >= 64
+    assert waiting.kernel.state.packing.rows == 0
 
 
 def test_a_round_without_operations_is_an_error() -> None:

@@ -166,9 +166,9 @@ def test_a_split_after_a_load_scales_it_whatever_is_busted_afterwards() -> None:
     book.scale("ACC", "SYM", D(2), D(1))
     book.bust("ACC", "SYM", "T1")
     assert (only(book).qty, only(book).avg_cost) == numbers(200, 5)
-    assert only(book).scalings is None
+    assert only(book).scalings == []
     book.scale("ACC", "SYM", D(1), D(4))
-    assert only(book).scalings is None
+    assert only(book).scalings == []
     trade(book, "T2", "10", "22")
     book.correct("ACC", "SYM", "T2", D(10), D(26))
     assert (only(book).qty, only(book).cost) == numbers(60, 1260)
@@ -262,7 +262,7 @@ def test_a_split_between_folded_trades_goes_with_them_and_a_later_one_keeps_its_
     assert (only(book).qty, only(book).cost) == numbers((300 + 60) * 5 + 10, 4000 + 2000 + 1200 + 50)
     book.bust("ACC", "SYM", "T3")
     assert (only(book).qty, only(book).cost) == numbers(300 * 5 + 10, 4000 + 2000 + 50)
-    assert only(book).scalings is None
+    assert only(book).scalings == []
 
 
 def test_a_flat_position_keeps_what_it_has_earned_when_all_its_trades_have_left() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtinfra.core.decimals import ONE, ZERO, exact
-from qtinfra.positions.book import PositionBook, Trade
-from qtinfra.positions.position import list_trades
+from qtinfra.positions.book import PositionBook, Trade, violations
+from qtinfra.positions.position import RECENT, Past, list_trades
 
 pytestmark = pytest.mark.unit
 
@@ -24,7 +24,7 @@ steps = st.lists(
         st.tuples(st.just("fold"), st.integers(0, 2), st.just(0)),
         st.tuples(st.just("list"), st.just(0), st.just(0)),
     ),
-    max_size=40,
+    max_size=60,
 )
 
 
@@ -40,8 +40,8 @@ def take(book: PositionBook, number: int, step: tuple[str, int, int]) -> object:
     key = f"T{first}"
     try:
         if kind == "apply":
-            day = DAYS[number * 3 // 41]
-            book.apply("A", "S", f"T{number}", Decimal(first), Decimal(second), ZERO, day, ONE)
+            day, multiplier = DAYS[number * 3 // 61], Decimal(1 + number // 23)
+            book.apply("A", "S", f"T{number}", Decimal(first), Decimal(second), ZERO, day, multiplier)
         elif kind == "bust":
             book.bust("A", "S", key)
         elif kind == "correct":
@@ -80,6 +80,7 @@ def test_a_book_whose_trades_are_in_the_list_now_and_then_is_like_one_that_has_t
         elif position is not None:
             list_trades(position, position.trades)
         assert seen(changing) == seen(plain)
+    assert [text for _, position in plain.positions() for text in violations(position)] == []
 
 
 def traded(count: int) -> PositionBook:
@@ -93,7 +94,8 @@ def kept(book: PositionBook) -> tuple[int, int]:
     """How many trades are in the list, how many are bytes."""
     position = book.get("A", "S")
     assert position is not None
-    return len(position.listed or ()), position.packed_count
+    past = position.past or Past()
+    return len(past.listed or ()), past.packed_count + position.recent_count
 
 
 def test_trades_are_bytes_from_the_start_and_a_bust_has_them_in_the_list() -> None:
@@ -108,6 +110,64 @@ def test_a_bust_that_is_refused_leaves_the_bytes_as_they_are() -> None:
     with pytest.raises(ValueError, match="no trade 'T10' in S of A"):
         book.bust("A", "S", "T10")
     assert kept(book) == (0, 10)
+
+
+KEYS = (
+    "V|S|d|1",
+    "V|S|d|2",
+    "W|S|d|2",
+    "V|S|d|3",
+    "V|S|d|3|x",
+    "plain",
+    "plain too",
+    "V|S|d|4",
+    "|",
+    "V|S|d|",
+    "",
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(KEYS),
+            st.sampled_from((*DAYS, "")),
+            st.sampled_from((ONE, Decimal(10))),
+            st.booleans(),
+        ),
+        max_size=40,
+    )
+)
+def test_keys_days_and_multipliers_come_back_whatever_they_have_in_common(
+    script: list[tuple[str, str, Decimal, bool]],
+) -> None:
+    book, made = PositionBook(), []
+    for key, day, multiplier, listed in script:
+        made.append(Trade(key, Decimal(-1), Decimal("1.50"), ONE, multiplier, day))
+        book.apply("A", "S", key, Decimal(-1), Decimal("1.50"), ONE, day, multiplier)
+        position = book.get("A", "S")
+        assert position is not None
+        if listed:
+            list_trades(position, position.trades)
+        assert position.trades == made
+
+
+def test_trades_that_are_no_longer_the_latest_are_put_together_and_read_as_before() -> None:
+    book = PositionBook()
+    for number in range(3 * RECENT + 1):
+        multiplier = ONE if number < RECENT + 3 else Decimal(10)
+        book.apply("A", "S", f"T{number}", ONE, Decimal(number), ONE, DAYS[number // RECENT % 3], multiplier)
+    position = book.get("A", "S")
+    assert position is not None
+    assert position.past is not None
+    assert (position.past.packed_count, position.recent_count) == (3 * RECENT, 1)
+    assert [trade.px for trade in position.trades] == list(range(3 * RECENT + 1))
+    assert [trade.trade_date for trade in position.trades] == [
+        DAYS[n // RECENT % 3] for n in range(3 * RECENT + 1)
+    ]
+    assert [trade.multiplier for trade in position.trades] == [ONE] * (RECENT + 3) + [10] * (2 * RECENT - 2)
+    assert violations(position) == []
 
 
 def test_the_trades_come_back_in_the_order_of_their_arrival_with_all_that_they_were() -> None:
@@ -144,8 +204,9 @@ def test_a_position_that_lists_a_corporate_action_keeps_its_trades_in_the_list()
     book = traded(3)
     book.scale("A", "S", Decimal(2), ONE)
     assert kept(book) == (3, 0)
-    book.apply("A", "S", "T3", ONE, ONE, ZERO, DAYS[0], ONE)
-    assert kept(book) == (4, 0)
+    for number in range(3, 3 + RECENT):
+        book.apply("A", "S", f"T{number}", ONE, ONE, ZERO, DAYS[0], ONE)
+    assert kept(book) == (3 + RECENT, 0)
 
 
 def test_lots_that_wait_behind_the_oldest_keep_cost_and_residue() -> None:

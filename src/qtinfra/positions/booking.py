@@ -1,0 +1,132 @@
+"""The arithmetic of a position: what a trade or a corporate action does to its numbers.
+
+Runs under `core.decimals.exact()`, which the caller enters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import (
+    ROUND_05UP,
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    DivisionByZero,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+)
+
+from qtinfra.core.decimals import AVERAGE_PLACES, ONE, PRECISION, ZERO, canonical, exact, quotient
+from qtinfra.positions.lots import Lot, total
+from qtinfra.positions.position import Opening, Position
+from qtinfra.positions.trades import Scaling, Trade
+
+#: The numbers of a position that its trades add up to.
+SUMS = ("multiplier", "qty", "cost", "bought_qty", "bought_value", "sold_value", "fees")
+# Holds cost times quantity, one factor more than the amounts that EXACT is made for.
+_multiply = Context(prec=2 * PRECISION, traps=[Inexact, InvalidOperation]).multiply
+# `core.decimals.quotient` taken apart: bound methods make a closing trade a third of a microsecond faster.
+_divide = Context(
+    prec=PRECISION, rounding=ROUND_05UP, traps=[InvalidOperation, DivisionByZero, Overflow]
+).divide
+_quantize = Context(prec=PRECISION, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow]).quantize
+_QUANTUM = Decimal(1).scaleb(-AVERAGE_PLACES)
+
+
+def add_trade(position: Position, qty: Decimal, px: Decimal, fee: Decimal, multiplier: Decimal) -> None:
+    """Let one trade change the numbers of the position; keeping the trade is the caller's.
+
+    A trade that reduces the position takes out `cost * qty / held`, half-even to 8 places; what rounding left
+    stays in the open cost. One that ends it takes all of the cost, and opens the other side with the rest.
+    """
+    unit_cost = px if multiplier is ONE else px * multiplier
+    value, held = qty * unit_cost, position.qty
+    position.qty = rest = held + qty
+    if fee:
+        position.fees += fee
+    buys = qty > ZERO
+    if buys:
+        position.bought_qty += qty
+        position.bought_value += value
+    else:
+        position.sold_value -= value
+    if not held or (held > ZERO) is buys:
+        position.cost += value
+    elif not rest:
+        position.cost = ZERO
+    elif (rest > ZERO) is buys:
+        position.cost = rest * unit_cost
+    else:
+        position.cost -= _quantize(_divide(_multiply(position.cost, -qty), held), _QUANTUM)
+
+
+def scale_numbers(position: Position, num: Decimal, den: Decimal) -> None:
+    """Quantities times `num / den`; cost and cash stay. What is scaled down to nothing realises its cost."""
+    position.qty = canonical(quotient(position.qty * num, den))
+    position.bought_qty = canonical(quotient(position.bought_qty * num, den))
+    if not position.qty:
+        position.cost = ZERO
+
+
+def numbers_through(
+    opening: Opening | None, trades: Sequence[Trade], scalings: Sequence[Scaling]
+) -> Position:
+    """A position with the numbers after these trades and corporate actions; it holds none of them itself."""
+    fresh, done = Position(), 0
+    if opening is not None:
+        copy_numbers(opening, fresh)
+    for scaling in scalings:
+        _add_all(fresh, trades[done : scaling.after])
+        scale_numbers(fresh, scaling.num, scaling.den)
+        done = scaling.after
+    _add_all(fresh, trades[done:] if done else trades)
+    return fresh
+
+
+def _add_all(position: Position, trades: Sequence[Trade]) -> None:
+    for trade in trades:
+        position.multiplier = trade.multiplier
+        add_trade(position, trade.qty, trade.px, trade.fee, trade.multiplier)
+
+
+def copy_numbers(source: Position | Opening, target: Position) -> None:
+    """Give a position the numbers of another one; trades and lots are not touched."""
+    for name in SUMS:
+        setattr(target, name, getattr(source, name))
+
+
+def opening_of(position: Position, lots: Sequence[Lot], folded_before: str = "") -> Opening:
+    """The numbers of a position, with its lots, as what stands before the trades to come."""
+    return Opening(
+        position.multiplier,
+        position.qty,
+        position.cost,
+        position.bought_qty,
+        position.bought_value,
+        position.sold_value,
+        position.fees,
+        tuple(lots),
+        folded_before,
+    )
+
+
+def violations(position: Position) -> list[str]:
+    """What is wrong with a position, in words; empty when its two views and its totals agree."""
+    lots = position.open_lots
+    with exact():
+        anew = numbers_through(position.opening, position.trades, position.scalings)
+    found: list[str] = []
+    misplaced = [lot for lot in lots if (lot.qty > ZERO) is not (position.qty > ZERO) or not lot.qty]
+    if misplaced:
+        found.append(f"{len(misplaced)} open lots have no quantity or the wrong side")
+    if total(lot.qty for lot in lots) != position.qty:
+        found.append("the open lots do not sum to the quantity")
+    for name in SUMS:
+        if getattr(position, name) != getattr(anew, name):
+            found.append(f"{name} is not what the trades come to")
+    if not position.qty and position.cost:
+        found.append("a flat position has open cost")
+    if position.sold_qty < ZERO:
+        found.append("less bought than held")
+    return found
