@@ -48,7 +48,11 @@ class Follower(Protocol):
         ...
 
     def take(self, entry: Happened | Entry) -> None:
-        """A record that has been verified. What this raises ends the opening."""
+        """A record that has been verified."""
+        ...
+
+    def end(self) -> None:
+        """All of the chain has been verified. What this raises ends the opening."""
         ...
 
 
@@ -270,24 +274,26 @@ class FrameJournal(ABC):
         Raises:
             JournalCorruptError: names the first sequence that does not verify.
         """
-        epoch = seq = 0
+        place: Outline | Happened | Entry | None = None
         digest, seen = GENESIS, start is None
         wanted = seen and follower is not None and follower.begin(None)
 
         def read(data: bytes) -> Outline | Happened | Entry:
             return self._happened(data) if wanted else outline(data)
 
-        for place, record in self._walk(start.seq if start else 0, read):
-            epoch, seq, digest = place.epoch, place.last_seq, record[1]
-            self._head = Head(self._shard, epoch, seq, digest)
+        for place, (_, digest) in self._walk(start.seq if start else 0, read):
             if follower is not None and isinstance(place, (Happened, Entry)):
                 follower.take(place)
-            elif start is not None and (seq, digest) == (start.seq, start.chain_hash):
+            elif start is not None and (digest, place.last_seq) == (start.chain_hash, start.seq):
                 seen = True
                 wanted = follower is not None and follower.begin(start)
-        self._epoch = epoch
+        if place is not None:
+            self._head = Head(self._shard, place.epoch, place.last_seq, digest)
+        self._epoch = 0 if place is None else place.epoch
         if not seen:
             self._verify()
+        elif follower is not None:
+            follower.end()
 
     # --- snapshots ----------------------------------------------------------------------------------------
 

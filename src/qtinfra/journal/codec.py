@@ -285,27 +285,29 @@ class Chain:
         data, digest = record
         if sha256(self.hash + data).digest() != digest:
             raise self.broken("the hash does not verify")
-        place = self._read(data, read)
+        try:
+            place = read(data)
+        except (JournalError, msgspec.DecodeError):
+            self._place_unread(data)
+            raise
         self._follow(place)
         self.hash = digest
         return place
 
-    def _read(self, data: bytes, read: Callable[[bytes], P]) -> P:
+    def _place_unread(self, data: bytes) -> None:
+        """A record that could not be read: where it is out of place, or no entry, that is named instead."""
         try:
-            return read(data)
-        except (JournalError, msgspec.DecodeError):
-            try:
-                self._follow(outline(data))
-            except msgspec.DecodeError as error:
-                raise self.broken("the record is not an entry") from error
-            raise
+            self._follow(outline(data))
+        except msgspec.DecodeError as error:
+            raise self.broken("the record is not an entry") from error
 
     def _follow(self, place: Placed) -> None:
-        if place.shard != self.shard or place.seq != self.seq + 1 or place.last_seq < place.seq:
+        first, last = place.seq, place.last_seq
+        if place.shard != self.shard or first != self.seq + 1 or last < first:
             raise self.broken("the record is out of place")
         if place.epoch < self.epoch:
             raise self.broken("the record has an older epoch than the one before")
-        self.seq, self.epoch = place.last_seq, place.epoch
+        self.seq, self.epoch = last, place.epoch
 
     def broken(self, why: str) -> JournalCorruptError:
         """The error that names the sequence after the last good one."""

@@ -49,6 +49,7 @@ class _Rebuilding:
         self._records = 0
         self._last_ns = 0
         self._heap = LongLivedHeap()
+        self._unfit: JournalCorruptError | None = None
 
     def begin(self, snapshot: Snapshot | None) -> bool:
         """Start from the snapshot (None: from nothing); whether this version can read it."""
@@ -61,6 +62,23 @@ class _Rebuilding:
         return True
 
     def take(self, entry: Happened | Entry) -> None:
+        """Apply the next record; if it does not fit, `end` says so, for damage further on comes before it."""
+        if self._unfit is None:
+            try:
+                self.apply(entry)
+            except JournalCorruptError as error:
+                self._unfit = error
+
+    def end(self) -> None:
+        """All records are verified.
+
+        Raises:
+            JournalCorruptError: the first that did not apply.
+        """
+        if self._unfit is not None:
+            raise self._unfit
+
+    def apply(self, entry: Happened | Entry) -> None:
         """Apply the next record, in `core.decimals.exact()`.
 
         Raises:
@@ -97,7 +115,7 @@ def recover(journal: Journal, shard: int = 0) -> Recovery:
     rebuilding.begin(journal.latest_snapshot())
     with exact():
         for entry in journal.happened(rebuilding.state.seq):
-            rebuilding.take(entry)
+            rebuilding.apply(entry)
     return rebuilding.found(journal)
 
 

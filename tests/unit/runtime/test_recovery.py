@@ -273,6 +273,20 @@ def test_a_record_that_does_not_apply_ends_the_opening_and_nothing_was_changed(t
         assert journal.epoch == 2
 
 
+def test_damage_is_named_before_a_record_that_does_not_apply(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with closing(SqliteJournal.open(path)) as journal:
+        seq = begun(journal).state.seq + 1
+        never = OrderCancelled("no-such-order", "", "", START_NS)
+        for at in (seq, seq + 1):
+            journal.append([Entry(0, journal.epoch, at, START_NS, 0, "", "", submit("X"), (), (never,))])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE frame SET blob = ? WHERE first_seq = ?", (b"gone", seq + 1))
+    with pytest.raises(JournalCorruptError) as refused:
+        followed(path, "full")
+    assert refused.value.first_bad_seq == seq + 1
+
+
 @pytest.mark.parametrize("verify", ["full", "tail"])
 def test_corruption_is_named_by_a_recovery_while_opening(tmp_path: Path, verify: Verify) -> None:
     path = tmp_path / "journal.db"
