@@ -14,8 +14,10 @@ from qtinfra.bench.mix import OPEN_ORDERS, Mix, scaled_mix, taking_orders, wire_
 from qtinfra.bench.street import ScriptedStreet
 from qtinfra.core.commands import MAX_REPORTS
 from qtinfra.core.events import Entry
+from qtinfra.core.ports import Head
 from qtinfra.infra.clock import SystemClock
 from qtinfra.journal.codec import Chain, WrittenBooks, encode_frame
+from qtinfra.journal.disk import MemoryDisk
 from qtinfra.journal.memory import MemoryJournal
 from qtinfra.journal.sqlite import SqliteJournal
 
@@ -41,11 +43,22 @@ class RawFile:
         os.close(self._file)
 
 
+class _KeepingJournal(MemoryJournal):
+    """Keeps the entries as they were handed over: a book that stood is the same object in all that saw it."""
+
+    kept: list[Entry]
+
+    def append(self, entries: Sequence[Entry]) -> Head:
+        self.kept += entries
+        return super().append(entries)
+
+
 def recorded_entries(
     mix: Mix, events: int, open_orders: int, reports_per_record: int = MAX_REPORTS
 ) -> list[Entry]:
-    """Records of the mix's flow, numbered from 1 in epoch 1, at least so many events."""
-    journal = MemoryJournal.fresh()
+    """Records of the mix's flow as a shard appends them, from 1 in epoch 1, at least so many events."""
+    journal = _KeepingJournal.open("journal", disk=MemoryDisk())
+    journal.kept = []
     street = ScriptedStreet()
     desk = Desk(
         mix, journal, SystemClock(), street, epoch=journal.epoch, reports_per_record=reports_per_record
@@ -54,7 +67,7 @@ def recorded_entries(
     orders = taking_orders(mix, events)
     while desk.state.seq < events:
         desk.turn([wire_bytes(next(orders)) for _ in range(64)])
-    return list(journal.read(0))
+    return journal.kept
 
 
 def frames_of(entries: Sequence[Entry], events: int) -> Iterator[list[Entry]]:

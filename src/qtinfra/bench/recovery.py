@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +16,7 @@ from qtinfra.engine.state import encode_state, state_hash
 from qtinfra.infra.clock import SystemClock
 from qtinfra.journal.base import Verify
 from qtinfra.journal.sqlite import SqliteJournal
-from qtinfra.runtime.recovery import Recovery, recover, snapshot_of
+from qtinfra.runtime.recovery import Recovery, open_and_recover, snapshot_of
 
 _EVENTS = 1_000_000
 _ROUNDS = 3
@@ -66,8 +67,9 @@ def _timed(written: Written, verify: Verify, laps: Laps) -> int:
     found: list[Recovery] = []
 
     def work() -> int:
-        journal = SqliteJournal.open(written.path, owner="bench", verify=verify)
-        found.append(recover(journal))
+        opening = partial(SqliteJournal.open, written.path, owner="bench", verify=verify)
+        journal, recovery = open_and_recover(opening)
+        found.append(recovery)
         journal.close()
         return written.events
 

@@ -58,7 +58,7 @@ from qtinfra.repository.idempotency import IdempotencyKeys
 from qtinfra.repository.revocations import RevokedTokens
 from qtinfra.runtime.days import day_is_open, next_session
 from qtinfra.runtime.live import LiveShard
-from qtinfra.runtime.recovery import recover, snapshot_of
+from qtinfra.runtime.recovery import Recovery, open_and_recover, snapshot_of
 from qtinfra.venues.simulated.flow import (
     US_INSTRUMENTS,
     US_VENUES,
@@ -233,16 +233,18 @@ async def serving(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     files = Evidence.of(settings.data_dir / "journal.sqlite")
     async with AsyncExitStack() as stack:
-        journal = SqliteJournal.open(
-            files.journal, owner="serve", verify="tail", reserve_bytes=settings.journal_reserve_bytes
+        reserve_bytes = settings.journal_reserve_bytes
+        opening = partial(
+            SqliteJournal.open, files.journal, owner="serve", verify="tail", reserve_bytes=reserve_bytes
         )
+        journal, recovery = open_and_recover(opening)
         stack.callback(journal.close)
         alerts: deque[Alert] = deque(maxlen=KEPT_ALERTS)
         taps = Taps()
         on_alert = partial(_alert, alerts, taps)
         tables = files.journal.with_name(f"{files.journal.name}.tables.sqlite")
         projection = Projection(tables, files.journal, on_alert)
-        platform = _platform(settings, clock, journal, projection, alerts, taps, sessions)
+        platform = _platform(settings, clock, journal, recovery, projection, alerts, taps, sessions)
         stack.callback(platform.idempotency.close)
         stack.callback(platform.revoked.close)
         platform.revoked.restore(platform.verifier.revocations, clock.now_ns() / _SECOND_NS)
@@ -281,12 +283,12 @@ def _platform(
     settings: Settings,
     clock: Clock,
     journal: SqliteJournal,
+    recovery: Recovery,
     projection: Projection,
     alerts: deque[Alert],
     taps: Taps,
     sessions: Sessions,
 ) -> Platform:
-    recovery = recover(journal)
     now_ns = max(clock.now_ns(), recovery.last_ns)
     market, trade_date = _market(settings.market_seed, recovery.state, sessions, now_ns)
     view, durable, routes = LocalMarketView(market), DurableSeq(journal.head.seq), RouteScores()

@@ -393,7 +393,10 @@ class ChildRejected(VenueEvent, frozen=True, gc=False):
 
 
 class OrderFilled(VenueEvent, frozen=True, gc=False):
-    """One execution, booked. `fee` is the venue's, `commission` ours; `late`: order or child had ended."""
+    """One execution, booked. `fee` is the venue's, `commission` ours; `late`: order or child had ended.
+
+    `queue_ahead`: on a passive fill, what stood before us; the first records have 0 instead of None.
+    """
 
     child_id: str
     order_id: str
@@ -407,7 +410,7 @@ class OrderFilled(VenueEvent, frozen=True, gc=False):
     px: Decimal
     liquidity: Liquidity
     fee: Decimal
-    queue_ahead: Decimal
+    queue_ahead: Decimal | None
     late: bool
     ts_ns: int
     commission: Decimal = ZERO

@@ -51,6 +51,10 @@ class Happened(msgspec.Struct, frozen=True, array_like=True, gc=False):
     market: msgspec.Raw
     events: tuple[AnyEvent, ...]
 
+    @property
+    def last_seq(self) -> int:
+        return self.seq + len(self.events) - 1
+
 
 class Journal(Protocol):
     """Durable, ordered, append-only record of one shard, open for writing by one owner."""

@@ -103,10 +103,11 @@ class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
         orig_cl_ord_id: for CANCELED and REPLACED on request, the id before; empty when unsolicited.
         qty, px: FILL and CORRECT: the execution; RESTATED and REPLACED: the new order terms (0 and None
             where the venue just confirms what was asked); STOPPED: the guarantee.
-        cum_qty, leaves_qty, live: STATUS: the venue's view of the order.
+        cum_qty, leaves_qty, live: STATUS: the venue's view of the order; None is 0.
         exec_id, ref_exec_id: FILL: the execution's id; BUST and CORRECT: `ref_exec_id` names the original.
         reason: venue's reason code or word; `corporate_action` on RESTATED scales what has traded.
-        queue_ahead: on a passive fill, displayed quantity that stood before us when our order arrived.
+        queue_ahead: on a passive fill, displayed quantity that stood before us when our order arrived; else
+            None.
         flag: on a fill, the venue's liquidity flag where it is more than ADDED or REMOVED (auction, hidden).
     """
 
@@ -122,11 +123,11 @@ class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ref_exec_id: str = ""
     qty: Decimal = ZERO
     px: Decimal | None = None
-    cum_qty: Decimal = ZERO
-    leaves_qty: Decimal = ZERO
+    cum_qty: Decimal | None = None
+    leaves_qty: Decimal | None = None
     live: bool = False
     liquidity: Liquidity = Liquidity.UNKNOWN
-    queue_ahead: Decimal = ZERO
+    queue_ahead: Decimal | None = None
     reason: str = ""
     text: str = ""
     source_ns: int = 0

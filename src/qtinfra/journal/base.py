@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -19,6 +19,7 @@ from qtinfra.journal.codec import (
     FrameError,
     FrameHeader,
     Outline,
+    P,
     Record,
     StoredRecord,
     WrittenBooks,
@@ -27,6 +28,7 @@ from qtinfra.journal.codec import (
     decode_snapshot,
     encode_frame,
     encode_snapshot,
+    outline,
 )
 from qtinfra.journal.reserve import Reserve
 from qtinfra.journal.versions import UPCASTERS, Upcasters, decode_entry, decode_happened
@@ -36,6 +38,22 @@ Verify = Literal["full", "tail"]
 
 #: Older snapshots are dropped when a new one is saved.
 KEPT_SNAPSHOTS = 3
+
+
+class Follower(Protocol):
+    """Takes in what an opening verifies, so that who needs the records need not read them again."""
+
+    def begin(self, snapshot: Snapshot | None) -> bool:
+        """Whether it wants the records after this snapshot, which lies on the chain; None: all records."""
+        ...
+
+    def take(self, entry: Happened | Entry) -> None:
+        """A record that has been verified."""
+        ...
+
+    def end(self) -> None:
+        """All of the chain has been verified. What this raises ends the opening."""
+        ...
 
 
 class StoredFrame(msgspec.Struct, frozen=True, gc=False):
@@ -162,13 +180,19 @@ class FrameJournal(ABC):
             JournalCorruptError: names the first sequence that does not verify.
             JournalError: no record ends at `after_seq`, or a record is of a version that nobody knows.
         """
-        for record in self._after(after_seq):
-            yield decode_entry(record[0], self._upcasters)
+        for entry, _ in self._after(after_seq, self._entry):
+            yield entry
 
     def happened(self, after_seq: int = 0) -> Iterator[Happened | Entry]:
         """As `read`, checked alike, with commands and books as they are written: half of the time."""
-        for record in self._after(after_seq):
-            yield decode_happened(record[0], self._upcasters)
+        for entry, _ in self._after(after_seq, self._happened):
+            yield entry
+
+    def _entry(self, data: bytes) -> Entry:
+        return decode_entry(data, self._upcasters)
+
+    def _happened(self, data: bytes) -> Happened | Entry:
+        return decode_happened(data, self._upcasters)
 
     def last_entry(self) -> Entry | None:
         """The record at the head; None when the journal is empty.
@@ -178,15 +202,15 @@ class FrameJournal(ABC):
             JournalError: the record is of a version that nobody knows.
         """
         data = b""
-        for place, record in self._walk(self._head.seq) if self._head.seq else ():
+        for place, record in self._walk(self._head.seq, outline) if self._head.seq else ():
             if place.last_seq <= self._head.seq:
                 data = record[0]
         return decode_entry(data, self._upcasters) if data else None
 
     def records(self, after_seq: int = 0) -> Iterator[StoredRecord]:
         """As `read`, with the original bytes and the chain's hash of each record."""
-        for data, digest in self._after(after_seq):
-            yield StoredRecord(data, digest, decode_entry(data, self._upcasters))
+        for entry, (data, digest) in self._after(after_seq, self._entry):
+            yield StoredRecord(data, digest, entry)
 
     def head_at(self, seq: int) -> bytes:
         """The chain's hash at the end of the record that ends with `seq`.
@@ -205,30 +229,30 @@ class FrameJournal(ABC):
             return self._head.hash
         if not 0 < seq < self._head.seq:
             return GENESIS if seq == 0 else None
-        for place, record in self._walk(seq):
+        for place, record in self._walk(seq, outline):
             if place.last_seq >= seq:
                 return record[1] if place.last_seq == seq else None
         raise corrupt(seq, "the journal ends before its head")
 
-    def _after(self, after_seq: int) -> Iterator[Record]:
+    def _after(self, after_seq: int, read: Callable[[bytes], P]) -> Iterator[tuple[P, Record]]:
         head = self._head
         if not 0 <= after_seq <= head.seq:
             raise JournalError(f"no record ends at sequence {after_seq}: the journal ends at {head.seq}")
         if after_seq == head.seq:
             return
         reached, digest = 0, GENESIS
-        for place, record in self._walk(after_seq):
+        for place, record in self._walk(after_seq, read):
             reached, digest = place.last_seq, record[1]
             if place.seq <= after_seq < reached:
                 raise JournalError(f"no record ends at sequence {after_seq}", context={"seq": after_seq})
             if place.seq > after_seq:
-                yield record
+                yield place, record
             if reached >= head.seq:
                 break
         if digest != head.hash:
             raise corrupt(max(reached, after_seq) + 1, "the journal does not lead to its head")
 
-    def _walk(self, seq: int) -> Iterator[tuple[Outline, Record]]:
+    def _walk(self, seq: int, read: Callable[[bytes], P]) -> Iterator[tuple[P, Record]]:
         """Records in order, each verified, from the frame that holds `seq` (or an earlier one) to the end."""
         chain: Chain | None = None
         for stored in self._stored(seq):
@@ -239,23 +263,37 @@ class FrameJournal(ABC):
             if chain is None:
                 chain = _start(self._shard, frame.header, seq)
             _compare(stored, frame, chain)
-            yield from chain.check_frame(frame)
+            yield from chain.read_frame(frame, read)
 
-    def _verify(self, start: Snapshot | None = None) -> None:
+    def _verify(self, start: Snapshot | None = None, follower: Follower | None = None) -> None:
         """Walk the chain to its end, which becomes the head; from a snapshot on if it lies on the chain.
+
+        Args:
+            follower: gets the records after the snapshot, if that lies on the chain; without one all records.
 
         Raises:
             JournalCorruptError: names the first sequence that does not verify.
         """
-        epoch = seq = 0
-        digest, seen = GENESIS, False
-        for place, record in self._walk(start.seq if start else 0):
-            epoch, seq, digest = place.epoch, place.last_seq, record[1]
-            self._head = Head(self._shard, epoch, seq, digest)
-            seen = seen or (start is not None and (seq, digest) == (start.seq, start.chain_hash))
-        self._epoch = epoch
-        if start is not None and not seen:
+        place: Outline | Happened | Entry | None = None
+        digest, seen = GENESIS, start is None
+        wanted = seen and follower is not None and follower.begin(None)
+
+        def read(data: bytes) -> Outline | Happened | Entry:
+            return self._happened(data) if wanted else outline(data)
+
+        for place, (_, digest) in self._walk(start.seq if start else 0, read):
+            if follower is not None and isinstance(place, (Happened, Entry)):
+                follower.take(place)
+            elif start is not None and (digest, place.last_seq) == (start.chain_hash, start.seq):
+                seen = True
+                wanted = follower is not None and follower.begin(start)
+        if place is not None:
+            self._head = Head(self._shard, place.epoch, place.last_seq, digest)
+        self._epoch = 0 if place is None else place.epoch
+        if not seen:
             self._verify()
+        elif follower is not None:
+            follower.end()
 
     # --- snapshots ----------------------------------------------------------------------------------------
 

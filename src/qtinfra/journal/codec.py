@@ -11,9 +11,9 @@ Every frame has exactly one written form; `decode_frame` refuses any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -87,7 +87,9 @@ class FrameError(ValueError):
     """The bytes are not a frame, or not in a frame's one written form."""
 
 
-class _Placed(Protocol):
+class Placed(Protocol):
+    """Something that was read from a record and says where the record stands."""
+
     @property
     def shard(self) -> int: ...
     @property
@@ -97,6 +99,8 @@ class _Placed(Protocol):
     @property
     def last_seq(self) -> int: ...
 
+
+P = TypeVar("P", bound=Placed)
 
 _ENCODER = msgspec.msgpack.Encoder()
 _FRAMES = msgspec.msgpack.Decoder(Frame)
@@ -247,13 +251,22 @@ class Chain:
         Raises:
             JournalCorruptError: names the first sequence that does not verify.
         """
+        return self.read_frame(frame, outline)
+
+    def read_frame(self, frame: Frame, read: Callable[[bytes], P]) -> Iterator[tuple[P, Record]]:
+        """As `check_frame`, with what `read` makes of each record in place of its outline.
+
+        Raises:
+            JournalCorruptError: names the first sequence that does not verify.
+            JournalError: `read` does not know the record's version.
+        """
         header = frame.header
         if (header.shard, header.first_seq, header.prev_hash) != (self.shard, self.seq + 1, self.hash):
             raise self.broken("the frame does not follow the one before")
         if not frame.records:
             raise self.broken("the frame has no records")
         for record in frame.records:
-            place = self.check(record)
+            place = self._check(record, read)
             if place.epoch != header.epoch:
                 raise corrupt(place.seq, "the record has another epoch than its frame")
             yield place, record
@@ -266,23 +279,35 @@ class Chain:
         Raises:
             JournalCorruptError: names the record's first sequence.
         """
+        return self._check(record, outline)
+
+    def _check(self, record: Record, read: Callable[[bytes], P]) -> P:
         data, digest = record
         if sha256(self.hash + data).digest() != digest:
             raise self.broken("the hash does not verify")
         try:
-            place = _OUTLINES.decode(data)
-        except msgspec.DecodeError as error:
-            raise self.broken("the record is not an entry") from error
+            place = read(data)
+        except (JournalError, msgspec.DecodeError):
+            self._place_unread(data)
+            raise
         self._follow(place)
         self.hash = digest
         return place
 
-    def _follow(self, place: _Placed) -> None:
-        if place.shard != self.shard or place.seq != self.seq + 1 or place.last_seq < place.seq:
+    def _place_unread(self, data: bytes) -> None:
+        """A record that could not be read: where it is out of place, or no entry, that is named instead."""
+        try:
+            self._follow(outline(data))
+        except msgspec.DecodeError as error:
+            raise self.broken("the record is not an entry") from error
+
+    def _follow(self, place: Placed) -> None:
+        first, last = place.seq, place.last_seq
+        if place.shard != self.shard or first != self.seq + 1 or last < first:
             raise self.broken("the record is out of place")
         if place.epoch < self.epoch:
             raise self.broken("the record has an older epoch than the one before")
-        self.seq, self.epoch = place.last_seq, place.epoch
+        self.seq, self.epoch = last, place.epoch
 
     def broken(self, why: str) -> JournalCorruptError:
         """The error that names the sequence after the last good one."""

@@ -16,7 +16,7 @@ from typing import Self
 
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.ports import Head
-from qtinfra.journal.base import FrameJournal, StoredFrame, Verify, holder_note
+from qtinfra.journal.base import Follower, FrameJournal, StoredFrame, Verify, holder_note
 from qtinfra.journal.codec import GENESIS, Frame, FrameHeader, corrupt
 from qtinfra.journal.disk import RealDisk, drop_cached, sync_folder
 from qtinfra.journal.reserve import Reserve, reserve_path
@@ -100,10 +100,12 @@ class SqliteJournal(FrameJournal):
         verify: Verify = "full",
         upcasters: Upcasters = UPCASTERS,
         reserve_bytes: int = 0,
+        follower: Follower | None = None,
     ) -> Self:
         """Take the shard for writing: lock the file, verify, begin a new epoch.
 
         Args:
+            follower: gets the records that a recovery needs as they are verified, if those are among them.
             reserve_bytes: space held back for a full disk; `reserve.RESERVE_BYTES` is for 10,000 cancels.
             verify: "full" checks every record and the file's structure; "tail" the records since the newest
                 intact snapshot.
@@ -127,7 +129,7 @@ class SqliteJournal(FrameJournal):
                 _prepare(db)
                 sync_folder(place.absolute().parent)
             journal = cls(db, shard, writable=True, upcasters=upcasters)
-            journal._load(verify)
+            journal._load(verify, follower)
             with _explained(f"open {place}", journal._head.seq + 1):
                 journal._take(owner)
             journal._reserve = Reserve(RealDisk(), reserve_path(place), reserve_bytes)
@@ -146,6 +148,7 @@ class SqliteJournal(FrameJournal):
         shard: int = 0,
         verify: Verify = "full",
         upcasters: Upcasters = UPCASTERS,
+        follower: Follower | None = None,
     ) -> Self:
         """Verify and read without taking the shard; a writer may go on meanwhile.
 
@@ -162,7 +165,7 @@ class SqliteJournal(FrameJournal):
                 stack.callback(db.close)
                 _check_kind(db)
             journal = cls(db, shard, writable=False, upcasters=upcasters)
-            journal._load(verify)
+            journal._load(verify, follower)
             stack.pop_all()
         return journal
 
@@ -172,10 +175,13 @@ class SqliteJournal(FrameJournal):
 
     # --- opening ------------------------------------------------------------------------------------------
 
-    def _load(self, verify: Verify) -> None:
+    def _load(self, verify: Verify, follower: Follower | None) -> None:
         """Verify the chain; in full, also that SQLite finds its own structure sound."""
         newest = self._newest_intact()
-        self._verify(newest if verify == "tail" else None)
+        if verify == "tail":
+            self._verify(newest, follower)
+        else:
+            self._verify(None, follower if newest is None else None)
         self._refuse_shorter_than(newest)
         if verify == "full":
             with _explained("check the file", self._head.seq + 1):

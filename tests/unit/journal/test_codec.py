@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,7 +29,7 @@ from qtinfra.journal.codec import (
     outline,
 )
 from qtinfra.journal.memory import MemoryJournal
-from qtinfra.journal.versions import UPCASTERS, Upcasters, decode_entry, upcast
+from qtinfra.journal.versions import UPCASTERS, Upcasters, decode_entry, decode_happened, upcast
 from qtinfra.testing.journal_contract import sample_entries
 
 pytestmark = pytest.mark.unit
@@ -189,6 +190,36 @@ def test_every_flipped_bit_of_a_snapshot_is_found() -> None:
         flipped[bit // 8] ^= 1 << bit % 8
         assert decode_snapshot(bytes(flipped)) is None
     assert decode_snapshot(b"") is None
+
+
+def test_a_record_that_is_read_for_more_than_its_outline_is_checked_alike() -> None:
+    frame = sample_frame(3)
+    expected = [(place.seq, place.last_seq, record) for place, record in Chain(0).check_frame(frame)]
+    for read in (decode_entry, decode_happened):
+        found = [(one.seq, one.last_seq, record) for one, record in Chain(0).read_frame(frame, read)]
+        assert found == expected
+
+
+@pytest.mark.parametrize("read", [outline, decode_entry, decode_happened])
+def test_what_is_wrong_with_a_record_has_one_name_however_far_it_is_read(read: Any) -> None:
+    frame = sample_frame(2)
+    header, (first, _) = frame.header, frame.records
+    for data, why in ((b"\x90", "not an entry"), (encode_entry(sample_entries(3)[2]), "out of place")):
+        wrong = Frame(header, [first, (data, chain_hash(first[1], data))])
+        with pytest.raises(JournalCorruptError, match=why):
+            list(Chain(0).read_frame(wrong, read))
+
+
+@pytest.mark.parametrize("gap", [0, 1])
+def test_an_unknown_version_is_named_as_such_only_where_it_stands_in_place(gap: int) -> None:
+    entry = sample_entries(1)[0]
+    raw = msgspec.msgpack.decode(old_bytes(entry, ["SymbolRestricted@9", "GME"]))
+    raw[2] += gap
+    data = msgspec.msgpack.encode(raw)
+    header = msgspec.structs.replace(sample_frame(1).header, last_seq=outline(data).last_seq)
+    with pytest.raises(JournalError) as error:
+        list(Chain(0).read_frame(Frame(header, [(data, chain_hash(GENESIS, data))]), decode_entry))
+    assert isinstance(error.value, JournalCorruptError) == bool(gap)
 
 
 # --- versions: a made-up past in which SymbolRestricted had no account, and before that said yes or no ---

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -15,9 +16,11 @@ from qtinfra.core.market import NO_MARKET
 from qtinfra.core.ports import Journal, Snapshot
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State, encode_state, state_hash
+from qtinfra.journal.base import Verify
+from qtinfra.journal.codec import encode_snapshot
 from qtinfra.journal.memory import MemoryJournal
 from qtinfra.journal.sqlite import SqliteJournal
-from qtinfra.runtime.recovery import recover, snapshot_of
+from qtinfra.runtime.recovery import Recovery, open_and_recover, recover, snapshot_of
 from qtinfra.runtime.snapshots import Replica, SnapshotPolicy
 from tests.support.builders import START_NS, account, instrument, submit, venue
 
@@ -200,6 +203,101 @@ def recover_kernel(journal: SqliteJournal) -> Kernel:
     state = recover(journal).state
     state.epoch = journal.epoch
     return Kernel(state)
+
+
+# -- recovery while the journal is opened ----------------------------------------------------------
+
+
+def stored(path: Path, *, snapshot: bytes | None = None, after: int = 5) -> Recovery:
+    """A journal on disk, with a snapshot before its last records if one is given; how it recovers alone."""
+    with closing(SqliteJournal.open(path)) as journal:
+        kernel = begun(journal)
+        if snapshot is not None:
+            state = snapshot or encode_state(kernel.state)
+            journal.save_snapshot(Snapshot(0, journal.head.seq, journal.head.hash, state))
+        play(kernel, journal, orders(50, 50 + after))
+    with closing(SqliteJournal.open_readonly(path)) as reader:
+        return recover(reader)
+
+
+def followed(path: Path, verify: Verify) -> Recovery:
+    journal, recovery = open_and_recover(partial(SqliteJournal.open, path, verify=verify))
+    journal.close()
+    return recovery
+
+
+@pytest.mark.parametrize("verify", ["full", "tail"])
+@pytest.mark.parametrize("after", [0, 5])
+@pytest.mark.parametrize("snapshot", [None, b"", b"garbage"], ids=["none", "sound", "unreadable"])
+def test_recovery_while_opening_gives_what_recovery_gives(
+    tmp_path: Path, verify: Verify, snapshot: bytes | None, after: int
+) -> None:
+    path = tmp_path / "journal.db"
+    expected = stored(path, snapshot=snapshot, after=after)
+    assert followed(path, verify) == expected
+    assert (expected.snapshot_seq > 0) == (snapshot == b"")
+
+
+def test_recovery_while_opening_passes_over_a_snapshot_that_lies_on_another_chain(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    expected = stored(path)
+    elsewhere = encode_snapshot(snapshot_of(expected.state, b"x" * 32))
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("INSERT INTO snapshot VALUES (0, ?, ?)", (expected.state.seq, elsewhere))
+    assert followed(path, "tail") == expected
+
+
+def test_an_empty_journal_is_recovered_while_it_is_opened(tmp_path: Path) -> None:
+    assert followed(tmp_path / "journal.db", "full") == Recovery(State(), 0, 0)
+
+
+def test_recovery_while_opening_reads_each_record_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.db"
+    expected = stored(path)
+    monkeypatch.setattr(SqliteJournal, "happened", None)
+    assert followed(path, "full") == expected
+
+
+def test_a_record_that_does_not_apply_ends_the_opening_and_nothing_was_changed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with closing(SqliteJournal.open(path)) as journal:
+        seq = begun(journal).state.seq + 1
+        never = OrderCancelled("no-such-order", "", "", START_NS)
+        journal.append([Entry(0, journal.epoch, seq, START_NS, 0, "", "", submit("X"), (), (never,))])
+    with pytest.raises(JournalCorruptError, match="does not apply") as refused:
+        followed(path, "full")
+    assert refused.value.first_bad_seq == seq
+    with closing(SqliteJournal.open(path)) as journal:
+        assert journal.epoch == 2
+
+
+def test_damage_is_named_before_a_record_that_does_not_apply(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with closing(SqliteJournal.open(path)) as journal:
+        seq = begun(journal).state.seq + 1
+        never = OrderCancelled("no-such-order", "", "", START_NS)
+        for at in (seq, seq + 1):
+            journal.append([Entry(0, journal.epoch, at, START_NS, 0, "", "", submit("X"), (), (never,))])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE frame SET blob = ? WHERE first_seq = ?", (b"gone", seq + 1))
+    with pytest.raises(JournalCorruptError) as refused:
+        followed(path, "full")
+    assert refused.value.first_bad_seq == seq + 1
+
+
+@pytest.mark.parametrize("verify", ["full", "tail"])
+def test_corruption_is_named_by_a_recovery_while_opening(tmp_path: Path, verify: Verify) -> None:
+    path = tmp_path / "journal.db"
+    stored(path, snapshot=b"")
+    with closing(sqlite3.connect(path)) as db, db:
+        first, blob = db.execute("SELECT first_seq, blob FROM frame ORDER BY first_seq DESC").fetchone()
+        damaged = blob[:-9] + bytes([blob[-9] ^ 1]) + blob[-8:]
+        db.execute("UPDATE frame SET blob = ? WHERE first_seq = ?", (damaged, first))
+    with pytest.raises(JournalCorruptError) as refused:
+        followed(path, verify)
+    assert refused.value.first_bad_seq == first
 
 
 # -- the replica -----------------------------------------------------------------------------------

@@ -299,7 +299,7 @@ def test_resting_orders_of_ours_are_filled_by_the_flow_with_numbered_reports() -
         market.sessions[mic].submit(order(mic, "s", OrderSide.SELL, ask, 200), OPEN_NS)
     fills = [report for report in run(market) if report.kind is ReportKind.FILL]
     assert {(report.venue, report.cl_ord_id) for report in fills} >= {(mic, "b") for mic in market.sessions}
-    assert all(report.queue_ahead > 0 and report.source_ns > OPEN_NS for report in fills)
+    assert all((report.queue_ahead or 0) > 0 and report.source_ns > OPEN_NS for report in fills)
     for mic, session in market.sessions.items():
         assert [report for report in session.resend(2) if report in fills]
         assert [report.seq for report in session.resend(0)] == list(range(1, session.last_seq + 1))

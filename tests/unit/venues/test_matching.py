@@ -115,7 +115,7 @@ def test_an_aggressive_order_is_acknowledged_then_filled_as_removing_liquidity(d
     assert kinds(reports) == [ACK, FILL, FILL]
     assert fills(reports) == [(D(60), D("10")), (D(40), D("10.01"))]
     assert all(report.liquidity is Liquidity.REMOVED for report in reports[1:])
-    assert all(report.queue_ahead == 0 for report in reports)
+    assert all(report.queue_ahead is None for report in reports)
     assert not desk.record().live
 
 

@@ -111,7 +111,8 @@ def _well_formed(report: VenueReport) -> bool:
     if (qty and not in_range(qty)) or (px is not None and not in_range(px)):
         return False
     if report.cum_qty or report.leaves_qty or report.queue_ahead:
-        return in_range(report.cum_qty) and in_range(report.leaves_qty) and in_range(report.queue_ahead)
+        numbers = (report.cum_qty, report.leaves_qty, report.queue_ahead)
+        return all(number is None or in_range(number) for number in numbers)
     return True
 
 
@@ -525,8 +526,9 @@ def _status(at: Situation, report: VenueReport) -> None:
         _ended(at, report, ChildStatus.FILLED if filled else ChildStatus.CANCELLED)
     else:
         _ignore(report, "status as known", at.out)
-    if report.cum_qty != at.child.cum:
-        text = f"{report.venue} has {plain(report.cum_qty)} executed, we have {plain(at.child.cum)}"
+    cum_qty = ZERO if report.cum_qty is None else report.cum_qty
+    if cum_qty != at.child.cum:
+        text = f"{report.venue} has {plain(cum_qty)} executed, we have {plain(at.child.cum)}"
         at.out.add(BreakRaised("cum_qty_differs", at.order.order_id, at.child.child_id, text))
 
 

@@ -188,10 +188,10 @@ class OrderDatabase:
         executions.append(ExecutionRecord(exec_id, qty, px, liquidity, now_ns))
         if not own.entry.leaves:
             self.close(own)
-        ahead = own.queue_ahead if liquidity is _LIQUIDITY_ADDED else ZERO
+        ahead = own.queue_ahead if liquidity is _LIQUIDITY_ADDED else None
         return VenueReport(
             _KIND_FILL, self.mic, own.ids[-1], 0, "", self.trade_date, "", own.venue_order_id, exec_id, "",
-            qty, px, ZERO, ZERO, False, liquidity, ahead, "", "", now_ns, flag,
+            qty, px, None, None, False, liquidity, ahead, "", "", now_ns, flag,
         )  # fmt: skip
 
     def bust(self, exec_id: str, now_ns: int) -> VenueReport:
@@ -236,7 +236,7 @@ class OrderDatabase:
         """A new order was taken."""
         return VenueReport(
             _KIND_ACK, self.mic, own.ids[0], 0, "", self.trade_date, "", own.venue_order_id, "", "", ZERO,
-            None, ZERO, ZERO, False, _LIQUIDITY_UNKNOWN, ZERO, "", "", now_ns,
+            None, None, None, False, _LIQUIDITY_UNKNOWN, None, "", "", now_ns,
         )  # fmt: skip
 
     def status(self, cl_ord_id: str, now_ns: int) -> VenueReport:
@@ -281,5 +281,5 @@ class OrderDatabase:
         venue_order_id = own.venue_order_id if own is not None else ""
         return VenueReport(
             kind, self.mic, cl_ord_id, 0, "", self.trade_date, orig, venue_order_id, "", "", ZERO,
-            None, ZERO, ZERO, False, _LIQUIDITY_UNKNOWN, ZERO, reason, "", now_ns,
+            None, None, None, False, _LIQUIDITY_UNKNOWN, None, reason, "", now_ns,
         )  # fmt: skip

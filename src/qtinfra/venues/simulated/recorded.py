@@ -358,7 +358,7 @@ class RecordedVenue:
             qty=qty,
             px=dollars(price),
             liquidity=liquidity,
-            queue_ahead=Decimal(own.entry.queue_ahead) if passive else ZERO,
+            queue_ahead=Decimal(own.entry.queue_ahead) if passive else None,
             source_ns=ts_ns,
         )
 

@@ -38,7 +38,7 @@ from qtinfra.core.reports import (
 )
 
 #: Version of this protocol; the venue refuses a logon of any other.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 #: The longest message, without its length prefix.
 MAX_MESSAGE_BYTES = 64 * 1024
 #: Both ends stop producing when this much waits to be written.
