@@ -12,9 +12,9 @@ from qtinfra.core.decimals import NUMBER_GRAMMAR, canonical
 from qtinfra.core.exceptions import OrderValidationError
 from qtinfra.core.extended_models import LimitRule, Liquidity
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, TimeInForce
+from qtinfra.core.validation import wire
 from qtinfra.core.validation.errors import HTTP_STATUS, MAX_ERRORS, MessageRefused, Stage
 from qtinfra.core.validation.fields import decimal_of, number_error
-from qtinfra.core.validation import wire
 from qtinfra.core.validation.wire import (
     IMMUTABLE,
     MAX_BODY_BYTES,
@@ -346,5 +346,5 @@ def test_the_memory_of_numbers_and_symbols_is_bounded() -> None:
     body += '"symbol":"S%d","quantity":%d}'
     for number in range(1, 5_000):
         order = parse_new_order((body % (number, number)).encode())
-        assert (order.symbol, order.qty) == (f"S{number}", number)
+        assert (order.symbol, order.qty) == (f"S{number}", Decimal(number))
     assert max(len(wire._numbers), len(wire._symbols)) <= wire._MAX_REMEMBERED
