@@ -688,6 +688,21 @@ def test_nothing_goes_the_short_way_while_the_symbol_or_the_venue_does_not_trade
         pair.assert_equal()
 
 
+class Listening(MatchingVenue):
+    """A venue that does more with a message than others."""
+
+    def submit(self, message: ToVenue, now_ns: int) -> list[VenueReport]:
+        self.heard = message.cl_ord_id
+        return super().submit(message, now_ns)
+
+
+def test_a_venue_with_a_submit_of_its_own_hears_of_every_order() -> None:
+    venue = Listening("XSIM", [Listing("ABC")])
+    venue.background_add("ABC", BookOrder(1, False, 500, 1000), NOW)
+    reports = VenueSession(venue, "S7").submit(order("a", "100", "10.00"), NOW)
+    assert (kinds(reports), venue.heard) == ([ACK, FILL], "a")
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(
