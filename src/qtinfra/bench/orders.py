@@ -28,7 +28,7 @@ from qtinfra.bench.mix import (
 from qtinfra.bench.street import MatchingStreet
 from qtinfra.core.exceptions import OverloadedError
 from qtinfra.core.extended_models import VenueStatus
-from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue
+from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueReport
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.state import State
 from qtinfra.infra.clock import SystemClock
@@ -181,21 +181,27 @@ _DRAIN_SECONDS = 30.0
 
 
 class _LocalVenue:
-    """A gateway to a venue in this process; its reports come back by themselves, as from a socket."""
+    """A gateway to a venue in this process; its reports come back as from a socket, together at each turn."""
 
     def __init__(self, venue: str, street: MatchingStreet, shard: LiveShard, clock: SystemClock) -> None:
         self._venue = venue
         self._street = street
         self._shard = shard
         self._clock = clock
+        self._said: list[VenueReport] = []
 
     @property
     def venue(self) -> str:
         return self._venue
 
     def send(self, message: ToVenue) -> None:
-        for report in self._street.send(message, self._clock.now_ns()):
-            self._shard.report(report)
+        if not self._said:
+            asyncio.get_running_loop().call_soon(self._deliver)
+        self._said += self._street.send(message, self._clock.now_ns())
+
+    def _deliver(self) -> None:
+        said, self._said = self._said, []
+        self._shard.report_all(said)
 
 
 class Pacer:

@@ -57,7 +57,7 @@ class AlgoTimer:
     def note(self, events: Iterable[AnyEvent]) -> None:
         """Bring the timer in line with events: a new parent may begin before all others."""
         for event in events:
-            if isinstance(event, AlgoPlanned):
+            if type(event) is AlgoPlanned:
                 at_ns = first_look_ns(event.schedule, self._clock.now_ns())
                 if self._at_ns is None or at_ns < self._at_ns:
                     self._set(at_ns)

@@ -33,6 +33,7 @@ from qtinfra.core.commands import (
     TimerFired,
 )
 from qtinfra.core.exceptions import OverloadedError
+from qtinfra.core.reports import VenueReport
 
 T = TypeVar("T")
 
@@ -54,25 +55,34 @@ VENUES = "venues"
 
 
 def joined(items: Iterable[Item[T]]) -> list[Item[T]]:
-    """The items with reports that follow each other joined into one command, at most `MAX_REPORTS` in each.
+    """The items, reports that follow each other joined into one command with at most `MAX_REPORTS` of them.
 
     They are decided one after the other as before and share a record, which has the moment at which the
     first of them came in. Only reports with one and the same token are joined: nobody waits for one of them.
     """
     found: list[Item[T]] = []
     run: list[Item[T]] = []
+    size = 0
     for item in items:
-        if type(item[0].command) is not RecordVenueReport:
-            if run:
-                found += _in_one(run)
-                run = []
-            found.append(item)
-            continue
-        if run and (len(run) == MAX_REPORTS or run[0][1] is not item[1]):
+        count = len(_reports_of(item))
+        if run and (not count or size + count > MAX_REPORTS or run[0][1] is not item[1]):
             found += _in_one(run)
-            run = []
-        run.append(item)
+            run, size = [], 0
+        if count:
+            run.append(item)
+            size += count
+        else:
+            found.append(item)
     return found + _in_one(run)
+
+
+def _reports_of(item: Item[T]) -> tuple[VenueReport, ...]:
+    """The reports that an item records; none if it is something else."""
+    command = item[0].command
+    kind = type(command)
+    if kind is RecordVenueReports:
+        return command.reports  # type: ignore[union-attr]
+    return (command.report,) if kind is RecordVenueReport else ()  # type: ignore[union-attr]
 
 
 def _in_one(run: list[Item[T]]) -> list[Item[T]]:
@@ -81,12 +91,12 @@ def _in_one(run: list[Item[T]]) -> list[Item[T]]:
         return run
     first, token = run[0]
     actor = first.actor
-    for inbound, _ in run:
-        if inbound.actor != actor:
+    reports: list[VenueReport] = []
+    for item in run:
+        reports += _reports_of(item)
+        if item[0].actor != actor:
             actor = VENUES
-            break
-    reports = tuple([inbound.command.report for inbound, _ in run])  # type: ignore[union-attr]
-    return [(Inbound(RecordVenueReports(reports), actor, "", first.received_ns), token)]
+    return [(Inbound(RecordVenueReports(tuple(reports)), actor, "", first.received_ns), token)]
 
 
 def _no_name(account: str, cl_ord_id: str) -> str:
@@ -163,6 +173,21 @@ def _first(queue: deque[_Queued], most: int) -> list[_Queued]:
     return found
 
 
+def _first_reports(queue: deque[Item[T]], most: int) -> tuple[list[Item[T]], int]:
+    """As `_first`, with reports that wait as one item counted each, and how many these were. Such an item is
+    not taken apart: a single one may hold more.
+    """
+    found: list[Item[T]] = []
+    size = 0
+    while queue and size < most:
+        count = len(_reports_of(queue[0])) or 1
+        if found and size + count > most:
+            break
+        found.append(queue.popleft())
+        size += count
+    return found, size
+
+
 class Inbox(Generic[T]):
     """Waiting commands, each with a token that says whom to answer.
 
@@ -192,7 +217,11 @@ class Inbox(Generic[T]):
         """
         command = inbound.command
         kind = type(command)
-        if kind in _NEVER_REFUSED:
+        if kind is SubmitOrder and not self._indexed:
+            if len(self._orders) - self._cancels_behind >= self._capacity:
+                raise self.overloaded()
+            self._orders.append(((inbound, token), None))
+        elif kind in _NEVER_REFUSED:
             self._reports.append((inbound, token))
         elif kind in _ORDER_LANE:
             if len(self._orders) - self._cancels_behind >= self._capacity:
@@ -221,9 +250,12 @@ class Inbox(Generic[T]):
         else:
             self._orders.extend([((inbound, token), None) for inbound in inbounds])
 
-    def put_reports(self, inbounds: Sequence[Inbound], token: T) -> None:
-        """Queue venue reports, which are never refused, all under one token."""
-        self._reports.extend([(inbound, token) for inbound in inbounds])
+    def put_reports(self, reports: Sequence[VenueReport], actor: str, received_ns: int, token: T) -> None:
+        """Queue venue reports that came together, which are never refused, all under one token."""
+        for at in range(0, len(reports), MAX_REPORTS):
+            part = tuple(reports[at : at + MAX_REPORTS])
+            command = RecordVenueReports(part) if len(part) > 1 else RecordVenueReport(part[0])
+            self._reports.append((Inbound(command, actor, "", received_ns), token))
 
     def _put_control(self, inbound: Inbound, token: T) -> None:
         command = inbound.command
@@ -248,20 +280,28 @@ class Inbox(Generic[T]):
         self._moves[symbol] = (Inbound(MarketMoved(symbol, last_px), actor, "", received_ns), token)
 
     def take(self, most: int) -> list[Item[T]]:
-        """The next commands, at most `most`: reports first, then moves of the market, then cancels and
-        controls, then orders. Moves take half of what reports leave while others wait.
+        """The next commands, at most `most`: reports first, `joined` where they follow each other, then moves
+        of the market, then cancels and controls, then orders. Moves take half of what reports leave while
+        others wait. Each report counts as a command.
         """
-        taken = _first(self._reports, most)
-        room = most - len(taken)
+        taken: list[Item[T]] = []
+        if self._reports:
+            found, count = _first_reports(self._reports, most)
+            taken, most = joined(found), max(0, most - count)
+        room = most
         if self._moves and room:
             if self._fast or self._orders:
                 room = (room + 1) // 2
-            for _ in range(min(room, len(self._moves))):
+            moved = min(room, len(self._moves))
+            for _ in range(moved):
                 taken.append(self._moves.pop(next(iter(self._moves))))
+            most -= moved
         if self._fast:
-            taken += _first(self._fast, most - len(taken))
+            fast = _first(self._fast, most)
+            taken += fast
+            most -= len(fast)
         if self._orders:
-            taken += self._take_orders(most - len(taken))
+            taken += self._take_orders(most)
         return taken
 
     def _take_orders(self, most: int) -> list[Item[T]]:

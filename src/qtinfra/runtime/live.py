@@ -8,6 +8,7 @@ durable answer is told that its outcome is unknown.
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -37,7 +38,6 @@ from qtinfra.core.market import NO_MARKET, MarketView
 from qtinfra.core.ports import Clock, Head, Journal, VenueGateway
 from qtinfra.core.reports import (
     Alert,
-    Effect,
     ExecutionReport,
     OrderCancelReject,
     ToVenue,
@@ -51,7 +51,7 @@ from qtinfra.router.strategies import RoutingRegistry
 from qtinfra.runtime.algo_timer import NOTED as ALGO_NOTED
 from qtinfra.runtime.algo_timer import AlgoTimer
 from qtinfra.runtime.disk_thread import DiskThread
-from qtinfra.runtime.inbox import Inbox, joined
+from qtinfra.runtime.inbox import Inbox
 from qtinfra.runtime.loop import Frame, ShardLoop
 from qtinfra.runtime.offered import Offered
 from qtinfra.runtime.recovery import UNFIT
@@ -149,6 +149,7 @@ class LiveShard:
         self._algos = AlgoTimer(lambda: self.state, clock, self._work_algos)
         self._looking = False
         self._wake = asyncio.Event()
+        self._woken = False  # as `_wake` is: told without a call
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -203,8 +204,10 @@ class LiveShard:
             raise self._stopped()
         if type(command) in _NEW_FLOW and self._disk_full():
             raise _disk_is_full()
-        waiter: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._put(command, actor, waiter, correlation_id)
+        waiter: Future[Outcome] = Future()
+        self._inbox.put(Inbound(command, actor, correlation_id, self._clock.now_ns()), waiter)
+        if not self._woken:
+            self._rouse()
         return waiter
 
     def offer_all(self, commands: Sequence[SubmitOrder], actor: str, correlation_id: str = "") -> Offered:
@@ -221,7 +224,7 @@ class LiveShard:
         self._inbox.put_orders(
             [Inbound(command, actor, correlation_id, now_ns) for command in commands[:taken]], offered
         )
-        self._wake.set()
+        self._rouse()
         return offered
 
     def _stopped(self) -> OutcomeUnknownError:
@@ -234,20 +237,18 @@ class LiveShard:
         gateway asks for it again.
         """
         if not self._over:
-            self._put(RecordVenueReport(report), f"venue:{report.venue}", None)
+            self._put(RecordVenueReport(report), f"venue:{report.venue}")
 
     def report_all(self, reports: Sequence[VenueReport]) -> None:
         """Reports of one venue that came together, in their order; as `report` of each."""
         if not self._over and reports:
-            actor, now_ns = f"venue:{reports[0].venue}", self._clock.now_ns()
-            inbounds = [Inbound(RecordVenueReport(report), actor, "", now_ns) for report in reports]
-            self._inbox.put_reports(inbounds, None)
-            self._wake.set()
+            self._inbox.put_reports(reports, f"venue:{reports[0].venue}", self._clock.now_ns(), None)
+            self._rouse()
 
     def venue_status(self, venue: str, status: VenueStatus, reason: str) -> None:
         """A venue's link changed; the callback for gateways. The next owner starts with all disconnected."""
         if not self._over:
-            self._put(SetVenueStatus(venue, status, reason), f"venue:{venue}", None)
+            self._put(SetVenueStatus(venue, status, reason), f"venue:{venue}")
 
     def market_moved(self, symbol: str, last_px: Decimal | None = None) -> None:
         """A symbol's market has changed; the callback for feeds. Never refused, and decided after the venues'
@@ -261,7 +262,7 @@ class LiveShard:
         """
         if not self._over and symbol in self.state.watched:
             self._inbox.put_move(symbol, last_px, None, self._clock.now_ns(), "market")
-            self._wake.set()
+            self._rouse()
 
     def _expire(self) -> None:
         """The next order or session ends: the EXPIRY timer enters like any command; when it has been decided,
@@ -291,8 +292,14 @@ class LiveShard:
     def _over(self) -> bool:
         return self._closing or self.stopped is not None
 
-    def _put(self, command: AnyCommand, actor: str, waiter: Waiter, correlation_id: str = "") -> None:
-        self._inbox.put(Inbound(command, actor, correlation_id, self._clock.now_ns()), waiter)
+    def _put(self, command: AnyCommand, actor: str) -> None:
+        """Queue what nobody waits for."""
+        self._inbox.put(Inbound(command, actor, "", self._clock.now_ns()), None)
+        self._rouse()
+
+    def _rouse(self) -> None:
+        """There is something to do."""
+        self._woken = True
         self._wake.set()
 
     def _order_id(self, account: str, cl_ord_id: str) -> str:
@@ -306,6 +313,7 @@ class LiveShard:
         syncing: tuple[Frame[Waiter], asyncio.Future[None]] | None = None
         following: Frame[Waiter] = Frame()
         while True:
+            self._woken = False
             self._wake.clear()
             self._decide(following)
             if syncing is None and following:
@@ -332,7 +340,7 @@ class LiveShard:
         room = self._room(frame)
         if not room or not self._inbox:
             return
-        batch = joined(self._inbox.take(min(room, SLICE)))
+        batch = self._inbox.take(min(room, SLICE))
         self._taken.extend([waiter for _, waiter in batch])
         before = len(frame.entries)
         self._loop.compute(batch, frame)
@@ -351,7 +359,7 @@ class LiveShard:
             done.set_result(None)
             return done
         sync = loop.run_in_executor(self._disk, self._loop.append, frame)
-        sync.add_done_callback(lambda _: self._wake.set())
+        sync.add_done_callback(lambda _: self._rouse())
         return sync
 
     def _finish(self, frame: Frame[Waiter], sync: asyncio.Future[None]) -> bool:
@@ -367,17 +375,17 @@ class LiveShard:
         return frame.stopped is None
 
     def _release(self, frame: Frame[Waiter]) -> None:
-        self._loop.release(frame, self._send)
+        self._let_go(frame)
         self._heap.note(len(frame.results))
         popleft = self._taken.popleft
         for outcome, _ in frame.results:
             waiter = popleft()
             if waiter is None:
                 continue
-            if isinstance(waiter, Offered):
+            if type(waiter) is Offered:
                 waiter.note(outcome)
-            elif not waiter.done():
-                waiter.set_result(outcome)
+            elif not waiter.done():  # type: ignore[union-attr]
+                waiter.set_result(outcome)  # type: ignore[union-attr]
         self._set_timers(frame)
         if frame.entries:
             head = self._loop.journal.head
@@ -414,7 +422,9 @@ class LiveShard:
         self.stopped = error
         self._expiry.cancel()
         self._algos.cancel()
-        rest = [waiter for _, waiter in self._inbox.take(len(self._inbox))]
+        rest: list[Waiter] = []
+        while self._inbox:
+            rest += [waiter for _, waiter in self._inbox.take(len(self._inbox))]
         for waiter in [*self._taken, *rest]:
             if isinstance(waiter, Offered):
                 waiter.note(OutcomeUnknownError(f"the shard stopped: {error}"))
@@ -451,13 +461,17 @@ class LiveShard:
 
     # --- out ----------------------------------------------------------------------------------------------
 
-    def _send(self, effect: Effect) -> None:
-        if type(effect) in _REPLIES:
-            self._on_report(effect)  # type: ignore[arg-type]
-        elif isinstance(effect, ToVenue):
-            self._send_to_venue(effect)
-        else:
-            self._on_alert(effect)  # type: ignore[arg-type]
+    def _let_go(self, frame: Frame[Waiter]) -> None:
+        """The effects of a durable frame leave, in order."""
+        on_report = self._on_report
+        for outcome, _ in frame.results:
+            for effect in outcome.effects:
+                if type(effect) in _REPLIES:
+                    on_report(effect)  # type: ignore[arg-type]
+                elif isinstance(effect, ToVenue):
+                    self._send_to_venue(effect)
+                else:
+                    self._on_alert(effect)  # type: ignore[arg-type]
 
     def _send_to_venue(self, message: ToVenue) -> None:
         """Hand a durable message to its gateway. One that refuses has said DISCONNECTED, and that puts the
@@ -477,7 +491,7 @@ class LiveShard:
         self._closing = True
         self._expiry.cancel()
         self._algos.cancel()
-        self._wake.set()
+        self._rouse()
         try:
             if self._task is not None:
                 await self._task

@@ -268,3 +268,17 @@ def test_no_command_holds_more_reports_than_the_bound() -> None:
         len(c.reports) if isinstance(c := item[0].command, cmd.RecordVenueReports) else 1 for item in found
     ]
     assert sizes == [cmd.MAX_REPORTS, 2]
+
+
+def test_reports_that_came_together_are_joined_with_those_before_and_after_and_never_parted() -> None:
+    def together(first: int, last: int) -> tuple[cmd.Inbound, object]:
+        reports = tuple(VenueReport(ReportKind.ACK, "XNYS", "1", seq) for seq in range(first, last + 1))
+        return cmd.Inbound(cmd.RecordVenueReports(reports), "venue:XNYS", "", 100 + first), None
+
+    found = joined([_item(1), together(2, 4), _item(5), together(6, 64), together(65, 66)])
+    records = [item[0].command for item in found]
+    seqs = [[r.seq for r in c.reports] for c in records if isinstance(c, cmd.RecordVenueReports)]
+    assert seqs == [list(range(1, 65)), [65, 66]]
+    assert [(item[0].actor, item[0].received_ns) for item in found] == [(VENUES, 101), ("venue:XNYS", 165)]
+    whole = together(1, 60)
+    assert joined([whole, together(61, 70)]) == [whole, together(61, 70)]

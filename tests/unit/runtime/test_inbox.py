@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qtinfra.core.commands import (
+    MAX_REPORTS,
     AnyCommand,
     CancelOrder,
     EngageKillSwitch,
@@ -14,6 +15,7 @@ from qtinfra.core.commands import (
     MassCancel,
     OrderStatusRequest,
     RecordVenueReport,
+    RecordVenueReports,
     ReplaceOrder,
     SetVenueStatus,
     TimerFired,
@@ -216,3 +218,59 @@ def test_commands_of_one_order_leave_in_the_order_in_which_they_came(
     assert len(inbox) == 0
     forgotten = (inbox._waiting._order_of, inbox._waiting._ids, inbox._waiting._accounts)
     assert forgotten == ({}, {}, {})
+
+
+# reports that came together
+
+
+def reports(first: int, last: int) -> list[VenueReport]:
+    return [VenueReport(ReportKind.ACK, "XNAS", "1", seq) for seq in range(first, last + 1)]
+
+
+def seqs(item: tuple[Inbound, int]) -> list[int]:
+    command = item[0].command
+    if isinstance(command, RecordVenueReports):
+        return [report.seq for report in command.reports]
+    return [command.report.seq] if isinstance(command, RecordVenueReport) else []
+
+
+def test_reports_that_came_together_wait_in_records_of_the_bound_at_most() -> None:
+    inbox: Inbox[int] = Inbox()
+    inbox.put_reports(reports(1, MAX_REPORTS + 1), "venue:XNAS", 5, 0)
+    assert [seqs(item) for item in inbox.take(1000)] == [list(range(1, MAX_REPORTS + 1)), [MAX_REPORTS + 1]]
+
+
+def test_each_report_counts_as_a_command_and_what_came_together_is_taken_together() -> None:
+    inbox: Inbox[int] = filled_with([submit("A"), submit("B"), cancel("old"), KILL])
+    inbox.put_reports(reports(1, 3), "venue:XNAS", 5, 0)
+    inbox.put_reports(reports(4, 6), "venue:XNAS", 6, 0)
+    assert [seqs(item) for item in inbox.take(2)] == [[1, 2, 3]]
+    assert [seqs(item) for item in inbox.take(4)] == [[4, 5, 6], []]
+    assert commands_of(inbox) == [KILL, submit("A"), submit("B")]
+
+
+def test_reports_of_one_venue_and_a_change_of_its_link_keep_their_order() -> None:
+    inbox: Inbox[int] = Inbox()
+    inbox.put_reports(reports(1, 1), "venue:XNAS", 5, 0)
+    inbox.put_reports(reports(2, 3), "venue:XNAS", 6, 0)
+    inbox.put(Inbound(CONNECTED), 0)
+    inbox.put_reports(reports(4, 4), "venue:XNAS", 7, 0)
+    taken = inbox.take(1000)
+    assert [seqs(item) for item in taken] == [[1, 2, 3], [], [4]]
+    assert (taken[0][0].received_ns, taken[1][0].command) == (5, CONNECTED)
+
+
+@given(st.lists(st.integers(1, 150), max_size=12), st.integers(1, 80))
+def test_every_report_is_taken_once_in_order_whatever_came_together(sizes: list[int], most: int) -> None:
+    inbox: Inbox[int] = Inbox()
+    last = 0
+    for size in sizes:
+        inbox.put_reports(reports(last + 1, last + size), "venue:XNAS", last, 0)
+        last += size
+    taken: list[int] = []
+    while inbox:
+        records = [seqs(item) for item in inbox.take(most)]
+        assert all(len(record) <= MAX_REPORTS for record in records)
+        assert len(records) == 1 or sum(map(len, records)) <= most
+        taken += [seq for record in records for seq in record]
+    assert taken == list(range(1, last + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
 
@@ -496,8 +497,10 @@ def test_an_execution_is_busted_once_and_only_if_it_exists(desk: Desk) -> None:
         desk.venue.correct(exec_id, D(1), D(1))
     with pytest.raises(ValueError):
         desk.venue.correct(exec_id, D(0), D(1))
-    with pytest.raises(KeyError):
-        desk.venue.bust("never")
+    busts_id = desk.venue.orders()[0].executions[0].exec_id.replace("-E1", "-E2")
+    for unknown in ("never", exec_id.replace("-E", "-E0"), "OTHER-E1", "XSIM-E0", "XSIM-E99", busts_id):
+        with pytest.raises(KeyError):
+            desk.venue.bust(unknown)
 
 
 # the other side of the market
@@ -567,3 +570,186 @@ def test_the_venues_record_is_what_its_reports_add_up_to(steps: list[Step]) -> N
     assert sum(record.leaves_qty for record in records) == resting - others
     assert all(record.leaves_qty > 0 for record in records if record.live)
     assert [report.seq for report in session.resend(0)] == list(range(1, session.last_seq + 1))
+
+
+# the short way of a session
+
+
+class LongWay:
+    """A venue that `VenueSession` knows no short way of."""
+
+    def __init__(self, venue: MatchingVenue) -> None:
+        self.mic, self.submit, self.quote = venue.mic, venue.submit, venue.quote
+
+
+class Pair:
+    """Two equal venues behind their sessions; one session may take the short way, the other one cannot."""
+
+    def __init__(self) -> None:
+        self.venues = [Desk().venue, Desk().venue]
+        models: list[VenueModel] = [self.venues[0], LongWay(self.venues[1])]
+        self.sessions = [VenueSession(model, "S7") for model in models]
+        self.ids = count(1)
+
+    def send(self, message: ToVenue) -> list[VenueReport]:
+        short, long = (session.submit(message, NOW) for session in self.sessions)
+        assert short == long
+        return short
+
+    def others(self, order: BookOrder) -> None:
+        order.order_id = next(self.ids)
+        short, long = (
+            session.stamp(venue.background_add("ABC", msgspec.structs.replace(order), NOW + 1))
+            for venue, session in zip(self.venues, self.sessions, strict=True)
+        )
+        assert short == long
+
+    def assert_equal(self) -> None:
+        short, long = self.venues
+        assert short.orders() == long.orders()
+        assert short.printed("ABC") == long.printed("ABC")
+        assert short.quote("ABC", NOW) == long.quote("ABC", NOW)
+        assert [session.resend(0) for session in self.sessions[:1]] == [self.sessions[1].resend(0)]
+        for own in (True, False):
+            assert short.book("ABC").depth(9, own=own) == long.book("ABC").depth(9, own=own)
+        counted = [(book.version, book.others, book.trades) for book in (v.book("ABC") for v in self.venues)]
+        assert counted[0] == counted[1]
+
+
+def order(cl_ord_id: str, qty: str, price: str | None, **more: object) -> VenueNewOrder:
+    terms = {"side": OrderSide.BUY, "order_type": OrderType.LIMIT, "tif": TimeInForce.DAY, "symbol": "ABC"}
+    limit = None if price is None else D(price)
+    return VenueNewOrder(venue="XSIM", cl_ord_id=cl_ord_id, qty=D(qty), price=limit, **(terms | more))  # type: ignore[arg-type]
+
+
+def trades_whole(pair: Pair, message: VenueNewOrder) -> bool:
+    """Whether the next order goes the short way."""
+    venue, after = pair.venues[0], pair.sessions[0].last_seq
+    return venue.trade_whole(message, NOW, "S7", after) is not None
+
+
+def test_an_order_that_trades_in_full_with_the_first_of_the_queue_goes_the_short_way() -> None:
+    pair = Pair()
+    pair.others(BookOrder(0, False, 500, 1000))
+    assert trades_whole(pair, order("a", "100", "10.00"))
+    record = pair.venues[0].orders()[0]
+    assert (record.cl_ord_ids, record.cum_qty, record.live, record.rejected) == (("a",), D(100), False, False)
+    assert pair.venues[0].book("ABC").depth(1) == ((), ((1000, 400),))
+    assert pair.venues[0].printed("ABC") == (D(100), D(10))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        order("a", "500", "10.00"),  # takes all of it
+        order("a", "100", "9.99"),
+        order("a", "100", "10.001"),
+        order("a", "0.5", "10"),
+        order("a", "NaN", "10"),
+        order("a", "100", "-10"),
+        order("a", "100", "9.99", side=OrderSide.SELL),
+        order("a", "100", "10", symbol="XYZ"),
+        order("a", "100", "10", symbol="NONE"),
+        order("a", "100", None, order_type=OrderType.MARKET),
+        order("a", "100", "10", hidden=True),
+        order("a", "100", "10", min_qty=D(50)),
+        order("a", "100", "10", smp_id="me"),
+        order("known", "100", "10"),
+        order("a", "100", "10", tif=TimeInForce.AT_CLOSE),
+    ],
+    ids=str,
+)
+def test_what_does_not_go_the_short_way_changes_nothing_on_it(message: VenueNewOrder) -> None:
+    pair = Pair()
+    pair.send(order("known", "1", "5"))
+    pair.others(BookOrder(0, False, 500, 1000, smp="me"))
+    assert not trades_whole(pair, message)
+    pair.assert_equal()
+    pair.send(message)
+    pair.assert_equal()
+
+
+def test_nothing_goes_the_short_way_while_the_symbol_or_the_venue_does_not_trade() -> None:
+    pair = Pair()
+    pair.others(BookOrder(0, False, 500, 1000))
+    pauses: list[tuple[Callable[[MatchingVenue], object], Callable[[MatchingVenue], object]]] = [
+        (lambda v: v.halt("ABC", True), lambda v: v.halt("ABC", False)),
+        (lambda v: v.begin_call("ABC"), lambda v: v.open_auction("ABC", NOW)),
+        (lambda v: v.end_day(NOW), lambda v: v.start_day("2024-07-09")),
+    ]
+    for number, (begin, end) in enumerate(pauses):
+        for venue in pair.venues:
+            begin(venue)
+        assert not trades_whole(pair, order(f"a{number}", "1", "10"))
+        pair.send(order(f"a{number}", "1", "9"))
+        for venue in pair.venues:
+            end(venue)
+        pair.send(order(f"b{number}", "1", "10"))
+        pair.assert_equal()
+
+
+class Listening(MatchingVenue):
+    """A venue that does more with a message than others."""
+
+    def submit(self, message: ToVenue, now_ns: int) -> list[VenueReport]:
+        self.heard = message.cl_ord_id
+        return super().submit(message, now_ns)
+
+
+def test_a_venue_with_a_submit_of_its_own_hears_of_every_order() -> None:
+    venue = Listening("XSIM", [Listing("ABC")])
+    venue.background_add("ABC", BookOrder(1, False, 500, 1000), NOW)
+    reports = VenueSession(venue, "S7").submit(order("a", "100", "10.00"), NOW)
+    assert (kinds(reports), venue.heard) == ([ACK, FILL], "a")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["new", "new", "others", "others", "cancel", "bust", "status"]),
+            st.booleans(),
+            st.integers(1, 6),
+            st.integers(998, 1002),
+            st.sampled_from(
+                [
+                    {},
+                    {},
+                    {},
+                    {"tif": TimeInForce.IOC},
+                    {"tif": TimeInForce.FOK},
+                    {"smp_id": "me"},
+                    {"hidden": True},
+                    {"display_qty": D(1)},
+                    {"order_type": OrderType.STOP_LIMIT, "stop_px": D("10.01")},
+                    {"order_type": OrderType.PEGGED, "peg": "PRIMARY"},
+                ]
+            ),
+            st.integers(0, 9),
+        ),
+        max_size=40,
+    )
+)
+def test_the_short_way_ends_where_the_long_one_does(
+    steps: list[tuple[str, bool, int, int, dict[str, object], int]],
+) -> None:
+    pair, known = Pair(), ["never"]
+    for number, (verb, is_buy, units, cents, more, pick) in enumerate(steps):
+        name = f"n{number}"
+        if verb == "new":
+            known.append(name)
+            side = OrderSide.BUY if is_buy else OrderSide.SELL
+            pair.send(order(name, str(units), f"{cents // 100}.{cents % 100:02}", side=side, **more))
+        elif verb == "others":
+            smp = str(more.get("smp_id", ""))
+            hidden = bool(more.get("hidden"))
+            pair.others(BookOrder(0, is_buy, units * 2, cents, smp=smp, hidden=hidden))
+        elif verb == "cancel":
+            pair.send(VenueCancel("XSIM", name, known[pick % len(known)]))
+        elif verb == "status":
+            pair.send(VenueStatusRequest("XSIM", known[pick % len(known)]))
+        else:
+            live = [e.exec_id for r in pair.venues[1].orders() for e in r.executions if not e.busted]
+            for venue, session in zip(pair.venues, pair.sessions, strict=True):
+                session.stamp(venue.bust(live[pick % len(live)]) if live else [])
+    pair.assert_equal()

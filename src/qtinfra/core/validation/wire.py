@@ -14,14 +14,14 @@ Whatever the fast one takes, the thorough one takes with the same result: a test
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from functools import lru_cache
 from json import JSONDecodeError, JSONDecoder
 from typing import Annotated, NoReturn, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import astuple
 
 from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.commands import ReplaceOrder, SetLimit, SubmitOrder
@@ -352,49 +352,41 @@ class _PlainOrder(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _decode_plain = msgspec.json.Decoder(_PlainOrder).decode
-_plain_symbol = lru_cache(maxsize=4096)(re.compile(r"[A-Z0-9.\-/]+").fullmatch)
-_plain_number = re.compile(rb'"?((?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,9})?)"?').fullmatch
+_plain_symbol = re.compile(r"[A-Z0-9.\-/]+").fullmatch
+#: Below 10**10, so that the product of two is below `MAX_NOTIONAL`; quotes are balanced where JSON was read.
+_plain_number = re.compile(rb'"?((?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,9})?)"?').fullmatch
+
+#: Texts that each of the two below keeps: the same few stand in new orders again and again.
+_MAX_REMEMBERED = 4096
+_numbers: dict[bytes, Decimal] = {}
+_symbols: dict[str, bool] = {}
+
+_BACKSLASH, _DELETE, _COLON = b"\\\x7f:"
 
 
-#: Two factors below this make a product below `MAX_NOTIONAL`.
-_SMALL = Decimal(10) ** 10
-#: The longest text of a number: 18 and 9 digits, a point and quotes.
-_NUMBER_BYTES = 30
-
-
-def _fast_number(raw: Raw) -> Decimal | None:
+def _number_of(raw: Raw) -> Decimal | None:
+    """A number as it stands in the body, quoted or not; None leaves it to the thorough reader."""
     text = bytes(raw)
-    return _number_of(text) if len(text) <= _NUMBER_BYTES else None
-
-
-@lru_cache(maxsize=4096)
-def _number_of(raw: bytes) -> Decimal | None:
-    """A number as it stands in the body, quoted or not; the same few stand there again and again."""
-    found = _plain_number(raw)
+    found = _plain_number(text)
     if found is None:
         return None
-    text = found[1].decode()
-    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+    digits = found[1].decode()
+    number = Decimal(digits.rstrip("0").rstrip(".") if "." in digits else digits)
+    if len(_numbers) >= _MAX_REMEMBERED:
+        _numbers.clear()
+    _numbers[text] = number
+    return number
 
 
-def _fields_set(order: _PlainOrder) -> int:
-    """How many fields the message has: four that it must have, and what there is of the others."""
-    return (
-        4
-        + (order.price is not UNSET)
-        + (order.time_in_force is not UNSET)
-        + (order.client_order_id is not UNSET)
-        + (order.account_id is not UNSET)
-        + (order.min_quantity is not UNSET)
-        + (order.capacity is not UNSET)
-        + (order.trader is not UNSET)
-        + (order.text is not UNSET)
-    )
+def _is_symbol(text: str) -> bool:
+    if _plain_symbol(text) is None:
+        return False
+    if len(_symbols) >= _MAX_REMEMBERED:
+        _symbols.clear()
+    return _symbols.setdefault(text, True)
 
 
-def _colons_in_texts(order: _PlainOrder) -> int:
-    """Colons that stand in texts; no other value can have one."""
-    texts = (order.client_order_id, order.account_id, order.trader, order.text)
+def _colons_in(texts: Iterable[str | UnsetType]) -> int:
     return sum(text.count(":") for text in texts if text is not UNSET)
 
 
@@ -404,38 +396,48 @@ def fast_new_order(
     """A new order and its text if the body is plainly right; None leaves it to `thorough_new_order`.
 
     A key that stands twice shows in the count of colons: every key has one, so there are more of them than
-    fields that are set and colons in the texts.
+    fields that are set and colons in the texts; no other value can have one.
     """
-    if len(data) > MAX_BODY_BYTES or not data.isascii() or b"\\" in data or b"\x7f" in data:
+    if len(data) > MAX_BODY_BYTES or not data.isascii() or _BACKSLASH in data or _DELETE in data:
         return None
     try:
         order = _decode_plain(data)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    colons, keys = data.count(b":"), _fields_set(order)
-    if colons != keys and colons != keys + _colons_in_texts(order):
+    symbol, side, raw_qty, kind, raw_price, tif, own_id, own_account, raw_min, capacity, trader, text = (
+        astuple(order)
+    )
+    keys = 4 + (raw_price is not UNSET) + (tif is not UNSET) + (own_id is not UNSET)
+    keys += (own_account is not UNSET) + (trader is not UNSET) + (text is not UNSET)
+    keys += (raw_min is not UNSET) + (capacity is not UNSET)
+    colons = data.count(_COLON)
+    if colons != keys and colons != keys + _colons_in((own_id, own_account, trader, text)):
         return None
-    qty = _fast_number(order.quantity)
-    price = _fast_number(order.price) if order.price is not UNSET else None
-    min_qty = _fast_number(order.min_quantity) if order.min_quantity is not UNSET else ZERO
-    account, cl_ord_id = order.account_id or account, order.client_order_id or cl_ord_id
-    if not qty or min_qty is None or account is None or cl_ord_id is None:
-        return None
-    if price is None:
-        if order.price is not UNSET:
+    price: Decimal | None = None
+    min_qty: Decimal | None = ZERO
+    qty = _numbers.get(bytes(raw_qty)) or _number_of(raw_qty)
+    if raw_price is not UNSET:
+        price = _numbers.get(bytes(raw_price)) or _number_of(raw_price)
+        if not price:
             return None
-    elif not price or ((qty >= _SMALL or price >= _SMALL) and EXACT.multiply(qty, price) >= MAX_NOTIONAL):
+    if raw_min is not UNSET:
+        min_qty = _number_of(raw_min)
+    account, cl_ord_id = own_account or account, own_id or cl_ord_id
+    if (
+        not qty
+        or min_qty is None
+        or account is None
+        or cl_ord_id is None
+        or not (symbol in _symbols or _is_symbol(symbol))
+    ):
         return None
-    if _plain_symbol(order.symbol) is None:
-        return None
-    tif, capacity = order.time_in_force or _DAY, order.capacity or _AGENCY
-    side, kind, trader = order.side, order.order_type, order.trader or ""
     if tif is _GTD or (kind is not _LIMIT and kind is not _MARKET):
         return None
     command = SubmitOrder(
-        account, cl_ord_id, order.symbol, side, kind, tif, qty, price, min_qty, capacity, trader
-    )
-    return command, order.text or ""
+        account, cl_ord_id, symbol, side, kind, tif or _DAY, qty, price, min_qty, capacity or _AGENCY,
+        trader or "",
+    )  # fmt: skip
+    return command, text or ""
 
 
 def thorough_new_order(

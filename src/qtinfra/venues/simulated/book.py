@@ -201,6 +201,39 @@ class OrderBook:
             self._rest(order, price)
         return trades
 
+    def trade_whole(self, buy: bool, price: int, units: int, smp: str) -> int | None:
+        """Match an arriving limit order with the first in the queue, if that is somebody else's and larger.
+
+        It then trades in full, as with `add`, and nothing is made for it.
+
+        Args:
+            price: its limit in ticks.
+            smp: orders under the same one do not trade with each other; empty trades with everybody.
+
+        Returns:
+            The price in ticks; None when it would not trade so, and nothing has changed.
+        """
+        other = self._asks if buy else self._bids
+        if not other.keys:
+            return None
+        level = other.levels[other.keys[-1]]
+        best, maker = level.price, level.head
+        if (best > price if buy else best < price) or maker is None or maker.own:
+            return None
+        left = maker.leaves - units
+        if left <= maker.reserve or (smp and maker.smp == smp):
+            return None
+        maker.leaves = left
+        level.units -= units
+        self.version += 1
+        self.others += 1
+        self.trades += 1
+        self.traded_units += units
+        self.last_price = best
+        if self.prevented:
+            self.prevented = []
+        return best
+
     def enqueue(self, order: BookOrder) -> None:
         """Let a limit order rest without matching, as before an auction: the book may cross.
 

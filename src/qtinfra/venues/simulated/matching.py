@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from qtinfra.core.decimals import EXACT
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.market import VenueQuote
-from qtinfra.core.models import TimeInForce
+from qtinfra.core.models import OrderSide, TimeInForce
 from qtinfra.core.reports import (
     ReportKind,
     ToVenue,
@@ -51,6 +51,7 @@ _LIQUIDITY_REMOVED = Liquidity.REMOVED
 _LIQUIDITY_ADDED = Liquidity.ADDED
 _KIND_RESTATED = ReportKind.RESTATED
 _FOK = TimeInForce.FOK
+_BUY = OrderSide.BUY
 
 __all__ = [
     "DISPLAYED_LEVELS",
@@ -363,14 +364,33 @@ class MatchingVenue:
         reports = [db.acked(own, now_ns)]
         market.changed_ns = now_ns
         trades, level = book.add(entry), entry.level
-        if len(trades) == 1 and trades[0].maker > 0 and not (entry.leaves or book.prevented):
-            units, px = trades[0].units, grid.price(trades[0].price)
-            reports.append(db.fill(own, units, px, _LIQUIDITY_REMOVED, now_ns))
-        elif trades or book.prevented or level is None:
+        if trades or book.prevented or level is None:
             reports += self._settle(own, market, trades, now_ns)
         elif (ahead := level.units - entry.leaves) > 0:
             own.queue_ahead = grid.quantity(ahead)
         return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
+
+    def trade_whole(
+        self, order: VenueNewOrder, now_ns: int, session: str, after_seq: int
+    ) -> list[VenueReport] | None:
+        """A plain order that trades in full with the first in the queue, who is somebody else and shows more.
+
+        As `submit` and numbering its reports would do, without an order of ours in the book. None: not so.
+        """
+        db, market = self._db, self._markets.get(order.symbol)
+        if market is None or not self._open or market.halted or market.call or market.stops or market.pegs:
+            return None
+        if not is_plain(order) or order.price is None or db.used(order.cl_ord_id):
+            return None
+        grid = market.grid
+        units, ticks = grid.units(order.qty), grid.ticks(order.price)
+        if units is None or ticks is None:
+            return None
+        traded = market.book.trade_whole(order.side is _BUY, ticks, units, order.smp_id)
+        if traded is None:
+            return None
+        market.changed_ns = now_ns
+        return db.trade_whole(order, grid, units, grid.price(traded), now_ns, session, after_seq)
 
     def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:
         """The order for the book, or the reason to refuse it."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Protocol, runtime_checkable
 
 from msgspec.structs import replace
 
 from qtinfra.core.market import VenueQuote
-from qtinfra.core.reports import ToVenue, VenueReport
+from qtinfra.core.reports import ToVenue, VenueNewOrder, VenueReport
 
 
 class VenueModel(Protocol):
@@ -37,6 +37,35 @@ class PrintsVolume(Protocol):
         ...
 
 
+@runtime_checkable
+class TradesAtOnce(Protocol):
+    """A venue that has a short way for orders that trade in full on arrival."""
+
+    def trade_whole(
+        self, order: VenueNewOrder, now_ns: int, session: str, after_seq: int
+    ) -> list[VenueReport] | None:
+        """Acknowledge and fill an order in full, as `submit` would; the reports carry the session's name and
+        the numbers that follow `after_seq`.
+
+        None: this order does not go the short way and was not taken; `submit` it.
+        """
+        ...
+
+
+def _short_way(
+    model: VenueModel,
+) -> Callable[[VenueNewOrder, int, str, int], list[VenueReport] | None] | None:
+    """The model's `trade_whole`, which shortens the `submit` of its own class: a subclass whose `submit` does
+    more must hear of every order.
+    """
+    for kind in type(model).__mro__:
+        if "submit" in vars(kind):
+            if "trade_whole" in vars(kind) and isinstance(model, TradesAtOnce):
+                return model.trade_whole
+            return None
+    return None
+
+
 class VenueSession:
     """One trading session with a venue: numbers reports from 1 and can send any of them again.
 
@@ -48,6 +77,7 @@ class VenueSession:
         self.model = model
         self.name = name
         self._sent: list[VenueReport] = []
+        self._trade_whole = _short_way(model)
 
     @property
     def last_seq(self) -> int:
@@ -55,6 +85,12 @@ class VenueSession:
 
     def submit(self, message: ToVenue, now_ns: int) -> list[VenueReport]:
         """Pass one message to the model; its reports, numbered and kept."""
+        if type(message) is VenueNewOrder and self._trade_whole is not None:
+            sent = self._sent
+            reports = self._trade_whole(message, now_ns, self.name, len(sent))
+            if reports is not None:
+                sent += reports
+                return reports
         return self.stamp(self.model.submit(message, now_ns))
 
     def stamp(self, reports: Iterable[VenueReport]) -> list[VenueReport]:

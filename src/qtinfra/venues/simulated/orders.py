@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import cast
 
 import msgspec
 from msgspec.structs import replace
@@ -18,7 +19,9 @@ from qtinfra.venues.simulated.grid import Grid
 # Members by name: looking them up in their class costs more than comparing them.
 _KIND_ACK = ReportKind.ACK
 _KIND_FILL = ReportKind.FILL
+_BUY = OrderSide.BUY
 _LIQUIDITY_ADDED = Liquidity.ADDED
+_LIQUIDITY_REMOVED = Liquidity.REMOVED
 _LIQUIDITY_UNKNOWN = Liquidity.UNKNOWN
 _KIND_BUST = ReportKind.BUST
 _KIND_CORRECT = ReportKind.CORRECT
@@ -100,6 +103,22 @@ class VenueOrder(msgspec.Struct, eq=False):
         return OrderRecord(ids, self.venue_order_id, *said, *state, executions)
 
 
+class TradedWhole(msgspec.Struct, frozen=True, gc=False):
+    """One of our orders that traded in full on arrival, by what was asked and what was reported."""
+
+    message: VenueNewOrder
+    fill: VenueReport
+    grid: Grid
+
+    def order(self, number: int) -> VenueOrder:
+        """As any other order, closed."""
+        message, fill = self.message, self.fill
+        entry = BookOrder(-number, message.side is _BUY, 0, None, own=True)
+        done = ExecutionRecord(fill.exec_id, fill.qty, fill.px or ZERO, fill.liquidity, fill.source_ns)
+        ids = [message.cl_ord_id]
+        return VenueOrder(ids, fill.venue_order_id, message, entry, self.grid, False, False, ZERO, [done])
+
+
 class OrderDatabase:
     """Keeps what a venue knows of our orders and words its reports.
 
@@ -113,11 +132,10 @@ class OrderDatabase:
     def __init__(self, mic: str, trade_date: str) -> None:
         self.mic = mic
         self.trade_date = trade_date
-        self._all: list[VenueOrder] = []
-        self._by_id: dict[str, VenueOrder | None] = {}  # every id we ever sent; None: it concerned no order
+        self._all: list[VenueOrder | TradedWhole] = []
+        self._by_id: dict[str, int] = {}  # number by every id we ever sent; 0: it concerned no order
         self._live: dict[int, VenueOrder] = {}  # by number, in order of arrival
-        self._execs: dict[str, tuple[VenueOrder, int]] = {}
-        self._exec_count = 0
+        self._execs: list[int] = []  # the order's number by the execution's; 0: what busted or corrected one
 
     # --- orders -----------------------------------------------------------------------------------------
 
@@ -142,18 +160,48 @@ class OrderDatabase:
             not accepted,
         )
         self._all.append(own)
-        self._by_id[cl_ord_id] = own
+        self._by_id[cl_ord_id] = number
         if accepted:
             self._live[number] = own
         return own
 
+    def trade_whole(
+        self, message: VenueNewOrder, grid: Grid, units: int, px: Decimal, now_ns: int,
+        session: str, after_seq: int,
+    ) -> list[VenueReport]:  # fmt: skip
+        """Keep a new order that has traded in full on arrival, and report that.
+
+        Args:
+            units, px: all of its quantity, and where it traded.
+            session, after_seq: the reports are numbered in this session from the next number on.
+        """
+        number, mic, trade_date, cl_ord_id = len(self._all) + 1, self.mic, self.trade_date, message.cl_ord_id
+        self._by_id[cl_ord_id] = number
+        self._execs.append(number)
+        venue_order_id, exec_id = f"{mic}-O{number}", f"{mic}-E{len(self._execs)}"
+        ack = VenueReport(
+            _KIND_ACK, mic, cl_ord_id, after_seq + 1, session, trade_date, "", venue_order_id, "", "", ZERO,
+            None, ZERO, ZERO, False, _LIQUIDITY_UNKNOWN, ZERO, "", "", now_ns,
+        )  # fmt: skip
+        fill = VenueReport(
+            _KIND_FILL, mic, cl_ord_id, after_seq + 2, session, trade_date, "", venue_order_id, exec_id, "",
+            grid.quantity(units), px, ZERO, ZERO, False, _LIQUIDITY_REMOVED, ZERO, "", "", now_ns,
+        )  # fmt: skip
+        self._all.append(TradedWhole(message, fill, grid))
+        return [ack, fill]
+
     def get(self, entry_id: int) -> VenueOrder:
         """The order whose entry has this (negative) id."""
-        return self._all[-entry_id - 1]
+        place = -entry_id - 1
+        own = self._all[place]
+        if type(own) is TradedWhole:
+            own = self._all[place] = own.order(place + 1)
+        return cast(VenueOrder, own)
 
     def find(self, cl_ord_id: str) -> VenueOrder | None:
         """The order that any of its ids names."""
-        return self._by_id.get(cl_ord_id)
+        number = self._by_id.get(cl_ord_id)
+        return self.get(-number) if number else None
 
     def live(self) -> list[VenueOrder]:
         """Orders that can still trade, in order of arrival."""
@@ -166,16 +214,16 @@ class OrderDatabase:
     def target(self, cl_ord_id: str, orig_cl_ord_id: str) -> tuple[VenueOrder | None, str]:
         """The order a request names by any of its ids, and why the request must be refused, if so."""
         if cl_ord_id in self._by_id:
-            return self._by_id.get(orig_cl_ord_id), reasons.DUPLICATE_CL_ORD_ID
-        own = self._by_id.get(orig_cl_ord_id)
-        self._by_id[cl_ord_id] = own
+            return self.find(orig_cl_ord_id), reasons.DUPLICATE_CL_ORD_ID
+        own = self.find(orig_cl_ord_id)
+        self._by_id[cl_ord_id] = -own.entry.order_id if own is not None else 0
         if own is None:
             return None, reasons.UNKNOWN_ORDER
         return own, "" if own.live else reasons.TOO_LATE
 
     def records(self) -> tuple[OrderRecord, ...]:
         """All our orders, refused ones included, in order of arrival."""
-        return tuple(own.record() for own in self._all)
+        return tuple(self.get(-number).record() for number in range(1, len(self._all) + 1))
 
     # --- executions -------------------------------------------------------------------------------------
 
@@ -183,9 +231,8 @@ class OrderDatabase:
         self, own: VenueOrder, units: int, px: Decimal, liquidity: Liquidity, now_ns: int, flag: str = ""
     ) -> VenueReport:
         """Book one execution; an order that has nothing left is closed."""
-        exec_id, qty, executions = self._next_exec(), own.grid.quantity(units), own.executions
-        self._execs[exec_id] = (own, len(executions))
-        executions.append(ExecutionRecord(exec_id, qty, px, liquidity, now_ns))
+        exec_id, qty = self._next_exec(-own.entry.order_id), own.grid.quantity(units)
+        own.executions.append(ExecutionRecord(exec_id, qty, px, liquidity, now_ns))
         if not own.entry.leaves:
             self.close(own)
         ahead = own.queue_ahead if liquidity is _LIQUIDITY_ADDED else None
@@ -221,14 +268,22 @@ class OrderDatabase:
         return replace(said, exec_id=self._next_exec(), ref_exec_id=exec_id, qty=qty, px=px)
 
     def _unbusted(self, exec_id: str) -> tuple[VenueOrder, int]:
-        own, index = self._execs[exec_id]
-        if own.executions[index].busted:
-            raise ValueError(f"{exec_id} was busted before")
-        return own, index
+        count = exec_id.rpartition("-E")[2]
+        place = int(count) if count.isdecimal() else 0
+        number = self._execs[place - 1] if 0 < place <= len(self._execs) else 0
+        if number:
+            own = self.get(-number)
+            for index, done in enumerate(own.executions):
+                if done.exec_id == exec_id and done.busted:
+                    raise ValueError(f"{exec_id} was busted before")
+                if done.exec_id == exec_id:
+                    return own, index
+        raise KeyError(exec_id)
 
-    def _next_exec(self) -> str:
-        self._exec_count += 1
-        return f"{self.mic}-E{self._exec_count}"
+    def _next_exec(self, number: int = 0) -> str:
+        """An execution's id, given for the order with this number; 0: for what busts or corrects one."""
+        self._execs.append(number)
+        return f"{self.mic}-E{len(self._execs)}"
 
     # --- reports ----------------------------------------------------------------------------------------
 
@@ -241,7 +296,7 @@ class OrderDatabase:
 
     def status(self, cl_ord_id: str, now_ns: int) -> VenueReport:
         """What the venue knows under an id."""
-        own = self._by_id.get(cl_ord_id)
+        own = self.find(cl_ord_id)
         if own is None:
             reason = reasons.UNKNOWN_ORDER
             return self.say(_KIND_UNKNOWN_ORDER, cl_ord_id, now_ns, reason=reason)

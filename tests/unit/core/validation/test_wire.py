@@ -12,6 +12,7 @@ from qtinfra.core.decimals import NUMBER_GRAMMAR, canonical
 from qtinfra.core.exceptions import OrderValidationError
 from qtinfra.core.extended_models import LimitRule, Liquidity
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, TimeInForce
+from qtinfra.core.validation import wire
 from qtinfra.core.validation.errors import HTTP_STATUS, MAX_ERRORS, MessageRefused, Stage
 from qtinfra.core.validation.fields import decimal_of, number_error
 from qtinfra.core.validation.wire import (
@@ -328,3 +329,22 @@ def test_limits_out_of_range_are_refused(message: dict[str, str], expected: tupl
     with pytest.raises(MessageRefused) as caught:
         parse_risk_parameters(json.dumps(message).encode())
     assert codes(caught.value) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("number", "fast"),
+    [("9999999999.999999999", True), ("10000000000", False), ("1_0", False), ("0", False), ("1e2", False)],
+)
+def test_only_plain_numbers_that_cannot_exceed_the_notional_are_read_fast(number: str, fast: bool) -> None:
+    body = b'{"side":"BUY","order_type":"MARKET","account_id":"a","client_order_id":"c","symbol":"ACME",'
+    for _ in range(2):  # the second time from memory
+        assert (fast_new_order(body + b'"quantity":"%b"}' % number.encode()) is not None) is fast
+
+
+def test_the_memory_of_numbers_and_symbols_is_bounded() -> None:
+    body = '{"side":"BUY","order_type":"MARKET","account_id":"a","client_order_id":"c",'
+    body += '"symbol":"S%d","quantity":%d}'
+    for number in range(1, 5_000):
+        order = parse_new_order((body % (number, number)).encode())
+        assert (order.symbol, order.qty) == (f"S{number}", Decimal(number))
+    assert max(len(wire._numbers), len(wire._symbols)) <= wire._MAX_REMEMBERED
