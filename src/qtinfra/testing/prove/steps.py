@@ -15,7 +15,7 @@ from pathlib import Path
 
 from qtinfra.core.events import Entry
 from qtinfra.core.ports import Happened, Head, Snapshot
-from qtinfra.core.reports import Effect, VenueReport
+from qtinfra.core.reports import ToVenue, VenueReport
 from qtinfra.journal.base import FrameJournal
 from qtinfra.journal.disk import RealAppendFile, RealDisk
 from qtinfra.journal.log import LogJournal
@@ -229,9 +229,9 @@ class SteppedShard(LiveShard):
         super()._release(frame)
         STEPS.passed("released")
 
-    def _send(self, effect: Effect) -> None:
+    def _send_to_venue(self, message: ToVenue) -> None:
         STEPS.passed("before_send")
-        super()._send(effect)
+        super()._send_to_venue(message)
         STEPS.passed("sent")
 
 

@@ -181,11 +181,11 @@ class OrderDatabase:
         venue_order_id, exec_id = f"{mic}-O{number}", f"{mic}-E{len(self._execs)}"
         ack = VenueReport(
             _KIND_ACK, mic, cl_ord_id, after_seq + 1, session, trade_date, "", venue_order_id, "", "", ZERO,
-            None, ZERO, ZERO, False, _LIQUIDITY_UNKNOWN, ZERO, "", "", now_ns,
+            None, None, None, False, _LIQUIDITY_UNKNOWN, None, "", "", now_ns,
         )  # fmt: skip
         fill = VenueReport(
             _KIND_FILL, mic, cl_ord_id, after_seq + 2, session, trade_date, "", venue_order_id, exec_id, "",
-            grid.quantity(units), px, ZERO, ZERO, False, _LIQUIDITY_REMOVED, ZERO, "", "", now_ns,
+            grid.quantity(units), px, None, None, False, _LIQUIDITY_REMOVED, None, "", "", now_ns,
         )  # fmt: skip
         self._all.append(TradedWhole(message, fill, grid))
         return [ack, fill]
