@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from qtinfra.bench import registry
-from qtinfra.bench.harness import BenchResult
+from qtinfra.bench.harness import BenchResult, interpreter
 from qtinfra.infra.build import compiled_modules
 from tests.support.requirements import REPO_ROOT
 
@@ -78,9 +78,9 @@ def test_a_benchmark_of_a_compiled_build_says_so(monkeypatch: pytest.MonkeyPatch
     )
     monkeypatch.setitem(registry.BENCHES, "x", lambda scale, progress: result)
     monkeypatch.setattr(registry, "compiled_modules", lambda: ())
-    assert registry.run(["x"]) == [result]
+    assert registry.run(["x"])[0].note == f"as it is; {interpreter()}"
     monkeypatch.setattr(registry, "compiled_modules", lambda: ("qtinfra.a", "qtinfra.b"))
-    assert registry.run(["x"])[0].note == "as it is; 2 modules compiled"
+    assert registry.run(["x"])[0].note == f"as it is; {interpreter()}; 2 modules compiled"
 
 
 # --- the list and the hook --------------------------------------------------------------------------------
