@@ -48,6 +48,8 @@ Item = tuple[Inbound, T]
 #: From account and client id to what names the order for good (its order id); "" when not known.
 OrderName = Callable[[str, str], str]
 _Id = tuple[str, str]
+#: Cancels that name each other's ids are followed so far.
+_MAX_HOPS = 16
 
 
 #: Who is responsible for a record of reports of several venues.
@@ -117,6 +119,15 @@ class _Waiting:
         self._ids: dict[_Id, list[_Id]] = {}
         self._commands: dict[_Id, int] = {}
         self._accounts: dict[str, int] = {}
+        self._cancelled: dict[_Id, str] = {}
+
+    def note_cancel(self, cancel: CancelOrder) -> None:
+        """A cancel waits before the orders: until it is decided only we know which order its own id names."""
+        self._cancelled[cancel.account, cancel.cl_ord_id] = cancel.orig_cl_ord_id
+
+    def forget_cancel(self, cancel: CancelOrder) -> None:
+        """It waits no more."""
+        self._cancelled.pop((cancel.account, cancel.cl_ord_id), None)
 
     def concerns(self, account: str, cl_ord_id: str) -> bool:
         """Whether a command of the order that this id names waits."""
@@ -154,9 +165,14 @@ class _Waiting:
 
     def _order(self, account: str, cl_ord_id: str) -> _Id:
         """What the order goes by here: as its waiting commands do, else by its name, else by this id."""
-        known = self._order_of.get((account, cl_ord_id))
-        if known is not None:
-            return known
+        for _ in range(_MAX_HOPS):
+            known = self._order_of.get((account, cl_ord_id))
+            if known is not None:
+                return known
+            meant = self._cancelled.get((account, cl_ord_id))
+            if meant is None:
+                break
+            cl_ord_id = meant
         name = self._name_of(account, cl_ord_id)
         return ("", name) if name else (account, cl_ord_id)
 
@@ -267,6 +283,8 @@ class Inbox(Generic[T]):
             self._cancels_behind += 1
         else:
             self._fast.append((inbound, token))
+            if isinstance(command, CancelOrder) and command.cl_ord_id:
+                self._waiting.note_cancel(command)
 
     def put_move(self, symbol: str, last_px: Decimal | None, token: T, received_ns: int, actor: str) -> None:
         """Queue that a symbol's market has moved; never refused.
@@ -300,6 +318,9 @@ class Inbox(Generic[T]):
             fast = _first(self._fast, most)
             taken += fast
             most -= len(fast)
+            for inbound, _ in fast:
+                if isinstance(inbound.command, CancelOrder):
+                    self._waiting.forget_cancel(inbound.command)
         if self._orders:
             taken += self._take_orders(most)
         return taken

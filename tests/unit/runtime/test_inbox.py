@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qtinfra.core.commands import (
@@ -148,6 +148,17 @@ def test_reports_links_and_timers_are_never_refused() -> None:
     assert len(inbox) == 3002
 
 
+def test_a_cancel_that_names_a_waiting_cancel_waits_behind_its_order_too() -> None:
+    inbox: Inbox[int] = Inbox(name_of=lambda account, cl_ord_id: "order" if cl_ord_id == "A" else "")
+    first, asked, second = cancel("A", "C1"), OrderStatusRequest(ALPHA, "A"), cancel("C1", "C2")
+    assert commands_of(filled_with([first, asked, second], inbox)) == [first, asked, second]
+
+
+def test_cancels_that_name_each_other_are_taken() -> None:
+    around: list[AnyCommand] = [submit("A"), cancel("C1", "C2"), cancel("C2", "C1"), cancel("C1", "C3")]
+    assert commands_of(filled_with(around)) == [*around[1:], around[0]]
+
+
 # -- properties ------------------------------------------------------------------------------------
 
 
@@ -192,6 +203,7 @@ MOVES = st.lists(
 
 
 @given(MOVES)
+@example([(1, 0, 0), 1, (1, 0, 0), (1, 1, 0), (1, 0, 1)])
 def test_commands_of_one_order_leave_in_the_order_in_which_they_came(
     moves: list[tuple[int, int, int] | int],
 ) -> None:
@@ -216,8 +228,8 @@ def test_commands_of_one_order_leave_in_the_order_in_which_they_came(
         own = [number for number in taken if clients.order_of[number] == which]
         assert own == sorted(own)
     assert len(inbox) == 0
-    forgotten = (inbox._waiting._order_of, inbox._waiting._ids, inbox._waiting._accounts)
-    assert forgotten == ({}, {}, {})
+    waiting = inbox._waiting
+    assert (waiting._order_of, waiting._ids, waiting._accounts, waiting._cancelled) == ({}, {}, {}, {})
 
 
 # reports that came together
