@@ -223,7 +223,7 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
             child_id,
             qty,
         )
-        order.children.append(child_id)
+        order.children += (child_id,)
         left -= qty
     invariant(not left or left > ZERO, "no more is routed than is left", order.order_id)
     order.unallocated = left
@@ -249,7 +249,7 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> None:
 
 def _remember_amend(state: State, order: Order, amend: Amend) -> None:
     if amend.cl_ord_id:
-        order.amends.append(amend)
+        order.amends += (amend,)
         if state.find_order(order.account, amend.cl_ord_id) is None:
             _register(state, order, amend.cl_ord_id)
 
@@ -277,7 +277,7 @@ def _replace_requested(state: State, event: ev.ReplaceRequested) -> None:
 def _replace_queued(state: State, event: ev.ReplaceQueued) -> None:
     order = state.orders[event.order_id]
     queued = QueuedReplace(event.cl_ord_id, event.orig_cl_ord_id, event.qty, event.price, event.origin)
-    order.queued.append(queued)
+    order.queued += (queued,)
     amend = Amend(event.cl_ord_id, event.orig_cl_ord_id, False, event.qty, event.price)
     _remember_amend(state, order, amend)
     settle(state, order, event.ts_ns)
@@ -285,7 +285,7 @@ def _replace_queued(state: State, event: ev.ReplaceQueued) -> None:
 
 def _replace_unqueued(state: State, event: ev.ReplaceUnqueued) -> None:
     order = state.orders[event.order_id]
-    order.queued = [queued for queued in order.queued if queued.cl_ord_id != event.cl_ord_id]
+    order.queued = tuple([queued for queued in order.queued if queued.cl_ord_id != event.cl_ord_id])
 
 
 def _amend_refused(state: State, event: ev.AmendRefused) -> None:
@@ -318,18 +318,27 @@ def _amend_refused(state: State, event: ev.AmendRefused) -> None:
 
 def _mark_refused(order: Order, refused: Amend) -> None:
     """The request that was sent on came back refused: remember why, for whoever asks again."""
-    for position, amend in enumerate(order.amends):
-        if amend.cl_ord_id == refused.cl_ord_id and amend.reject_reason < 0:
-            order.amends[position] = Amend(
-                amend.cl_ord_id,
-                amend.orig_cl_ord_id,
-                amend.cancel,
-                amend.qty,
-                amend.price,
-                refused.reject_reason,
-                refused.code,
-                refused.text,
-            )
+    order.amends = tuple(
+        [
+            _refused_alike(amend, refused)
+            if amend.cl_ord_id == refused.cl_ord_id and amend.reject_reason < 0
+            else amend
+            for amend in order.amends
+        ]
+    )
+
+
+def _refused_alike(amend: Amend, refused: Amend) -> Amend:
+    return Amend(
+        amend.cl_ord_id,
+        amend.orig_cl_ord_id,
+        amend.cancel,
+        amend.qty,
+        amend.price,
+        refused.reject_reason,
+        refused.code,
+        refused.text,
+    )
 
 
 def _order_replaced(state: State, event: ev.OrderReplaced) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from qtinfra.core.decimals import ZERO
@@ -28,7 +29,7 @@ _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 MAX_ROUTE_ATTEMPTS = 16
 
 
-def eligible_venues(state: State, symbol: str, refused: list[str]) -> tuple[VenueTerms, ...]:
+def eligible_venues(state: State, symbol: str, refused: Sequence[str]) -> tuple[VenueTerms, ...]:
     """Venues that list the symbol, are connected, not killed, and have not refused this order."""
     venues = open_venues(state, symbol)
     return tuple(venue for venue in venues if venue.mic not in refused) if refused else venues
@@ -38,7 +39,7 @@ def route(
     state: State,
     order_id: str,
     approved: RiskApproved,
-    refused: list[str],
+    refused: Sequence[str],
     now_ns: int,
     market: MarketView,
     out: Decision,
@@ -90,7 +91,7 @@ def top_of(state: State, book: ConsolidatedBook, buying: bool) -> Top:
 
 
 def _plan_anew(
-    state: State, approved: RiskApproved, book: ConsolidatedBook | None, refused: list[str]
+    state: State, approved: RiskApproved, book: ConsolidatedBook | None, refused: Sequence[str]
 ) -> RoutePlan:
     """The plan without a book, or for an order that has been to venues before."""
     venues = eligible_venues(state, approved.symbol, refused)
@@ -114,7 +115,7 @@ def reroute(
     state: State,
     order: Order,
     qty: Decimal,
-    refused: list[str],
+    refused: Sequence[str],
     now_ns: int,
     market: MarketView,
     out: Decision,
