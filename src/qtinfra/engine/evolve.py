@@ -27,12 +27,13 @@ from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
 from qtinfra.engine.evolve_days import DAYS
 from qtinfra.engine.evolve_held import HELD, admit
-from qtinfra.engine.evolve_risk import count_accepted, with_risk
+from qtinfra.engine.evolve_risk import count_flow, count_special, with_risk
 from qtinfra.engine.evolve_routing import ROUTING, note_routing
 from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, fill_up, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
-from qtinfra.engine.risk_sums import accepted_price, place_in, place_of
+from qtinfra.engine.risk_state import AccountPlace, PlainPass, SymbolPlace
+from qtinfra.engine.risk_sums import accepted_price, count_new, place_in, place_of
 from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, name_request, settle
 from qtinfra.engine.state import State
@@ -88,6 +89,30 @@ def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect
     state.seq += len(events)
 
 
+def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> Order | None:
+    """`evolve` for the two events of a plain new order, OrderAccepted and OrderRouted, with what was found
+    when it was decided.
+
+    Returns:
+        The order; None, and nothing has been applied, when such events are not handled in the usual way.
+
+    Raises:
+        InvariantBrokenError: as `evolve`; the state's sequence is that of before then.
+    """
+    if _EVOLVE[ev.OrderAccepted] is not _order_accepted or _EVOLVE[ev.OrderRouted] is not _order_routed:
+        return None
+    tables, packing = state.tables, state.packing
+    accepted, routed = events
+    tables.writing = True
+    order = _accept(state, accepted, passed.of, passed.to, passed.worth, passed.value)
+    _route(state, routed, order)
+    tables.writing = False
+    state.seq += 2
+    if len(state.closing) >= packing.keep + packing.block:
+        pack_closed(state)
+    return order
+
+
 def evolve_each(
     state: State,
     usual: Iterator[tuple[ev.ChildAcked | ev.OrderFilled, Order, Child]],
@@ -132,10 +157,15 @@ def _told(kind: type) -> Callable[[State, Any, Order, Child], None]:
 
 def _register(state: State, order: Order, cl_ord_id: str) -> None:
     if cl_ord_id:
-        ids = state.client_ids.get(order.account)
-        if ids is None:
-            ids = state.client_ids[order.account] = {}
-        ids.setdefault(cl_ord_id, order.order_id)
+        _names(state, order.account).setdefault(cl_ord_id, order.order_id)
+
+
+def _names(state: State, account: str) -> dict[str, str]:
+    """The orders of an account by their live client ids."""
+    names = state.client_ids.get(account)
+    if names is None:
+        names = state.client_ids[account] = {}
+    return names
 
 
 # --- client orders ---------------------------------------------------------------------------------------
@@ -173,26 +203,41 @@ def _new_order(
         open_value,
         acked,
     )
-    order.special = event.special
-    order.algo = event.algo
+    if event.special is not None or event.algo is not None:
+        order.special, order.algo = event.special, event.algo
     return order
 
 
 def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
-    memo, account, symbol = state.risk.memo, event.account, event.symbol
-    of = memo.of_accounts.get(account) or place_of(state, account)
-    to = memo.of_symbols.get(symbol) or place_in(state, symbol)
-    qty, price = event.qty, event.price
-    if price is None:
-        price = accepted_price(state, event)
-    value = qty * price if to.factor is None else qty * price * to.factor
-    order = _new_order(event, qty, price, value, of.acks or event.origin is _STAFF)
-    state.orders[event.order_id] = order
-    _register(state, order, event.cl_ord_id)
-    state.open_orders[event.order_id] = True
-    if event.special is not None:
-        admit(state, order, event.special)
-    count_accepted(state, order, event, of, to)
+    memo, special = state.risk.memo, event.special
+    of = memo.of_accounts.get(event.account) or place_of(state, event.account)
+    to = memo.of_symbols.get(event.symbol) or place_in(state, event.symbol)
+    qty, worth = event.qty, event.price
+    if worth is None:
+        worth = accepted_price(state, event)
+    value = qty * worth if to.factor is None else qty * worth * to.factor
+    order = _accept(state, event, of, to, worth, value)
+    if special is not None:
+        admit(state, order, special)
+        count_special(state, order, event, special)
+
+
+def _accept(
+    state: State, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace, worth: Decimal, value: Decimal
+) -> Order:
+    """The order, as far as it is like any other; `worth` is what a unit is valued at, `value` all of it."""
+    order_id, name = event.order_id, event.cl_ord_id
+    order = _new_order(event, event.qty, worth, value, of.acks or event.origin is _STAFF)
+    state.orders[order_id] = order
+    if name:
+        names = of.names
+        if names is None:
+            names = of.names = _names(state, event.account)
+        names.setdefault(name, order_id)
+    state.open_orders[order_id] = True
+    count_new(state, order, of, to, value)
+    count_flow(state, event, of, to)
+    return order
 
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
@@ -205,11 +250,14 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
 
 
 def _order_routed(state: State, event: ev.OrderRouted) -> None:
-    order = state.orders[event.order_id]
-    left = order.unallocated
+    _route(state, event, state.orders[event.order_id])
+
+
+def _route(state: State, event: ev.OrderRouted, order: Order) -> None:
+    left, children = order.unallocated, state.children
     for planned in event.children:
         child_id, qty = planned.child_id, planned.qty
-        state.children[child_id] = Child(
+        children[child_id] = Child(
             child_id,
             order.order_id,
             planned.venue,
@@ -225,7 +273,8 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
         )
         order.children += (child_id,)
         left -= qty
-    invariant(not left or left > ZERO, "no more is routed than is left", order.order_id)
+    if left:
+        invariant(left > ZERO, "no more is routed than is left", order.order_id)
     order.unallocated = left
     order.route_attempts += 1
     if order.version == 1 and order.status is _VALIDATED and order.special is None and event.children:

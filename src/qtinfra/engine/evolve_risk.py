@@ -13,8 +13,9 @@ from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.models import Order, OrderSide, Origin
+from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.risk_state import AccountPlace, RiskState, SymbolPlace
-from qtinfra.engine.risk_sums import borrow, count_new, count_position, count_trade, rebuild, recount
+from qtinfra.engine.risk_sums import borrow, count_position, count_trade, rebuild, recount
 from qtinfra.engine.state import State
 from qtinfra.risk.ledger import (
     AlgoRun,
@@ -37,29 +38,31 @@ Handler = Callable[[State, Any], None]
 # --- orders ----------------------------------------------------------------------------------------------
 
 
-def count_accepted(
-    state: State, order: Order, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace
-) -> None:
-    """A new order: what it may execute, its message, its flow and the price it was measured against."""
-    risk, special, ts_ns = state.risk, event.special, event.ts_ns
-    count_new(state, order, of, to)
-    if special is not None:
-        if special.locate_id in risk.locates and event.side is not _BUY:
-            risk.borrowed[event.order_id] = Borrowed(special.locate_id)
-            borrow(state, order)
-        if special.algo:
-            risk.algos.setdefault(special.algo, AlgoRun()).executions += 1
+def count_flow(state: State, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace) -> None:
+    """A new order's message, its flow and the price it was measured against, as far as a limit reads them."""
+    risk, ts_ns = state.risk, event.ts_ns
     messages, flow, drifts = risk.memo.windows or _windows(state)
+    policy = risk.policy
     if messages:
-        since = ts_ns - risk.policy.message_window_ns
+        since = ts_ns - policy.message_window_ns
         window_add(of.messages or _account_messages(risk, event.account, of), ts_ns, since)
         window_add(to.messages or _book_messages(risk, event.symbol, to), ts_ns, since)
     if flow:
         key = (event.account, event.symbol, event.side._value_, event.qty, event.price)
-        risk.flow.add(key, ts_ns, risk.policy.duplicate_window_ns)
+        risk.flow.add(key, ts_ns, policy.duplicate_window_ns)
     if drifts and event.reference is not None:
         drift = to.drift or _drift(risk, event.symbol, to)
-        drift.add(ts_ns, event.reference, risk.policy.drift_window_ns)
+        drift.add(ts_ns, event.reference, policy.drift_window_ns)
+
+
+def count_special(state: State, order: Order, event: ev.OrderAccepted, special: SpecialTerms) -> None:
+    """What a new order with special terms takes beyond them: its locate, an execution of its algo."""
+    risk = state.risk
+    if special.locate_id in risk.locates and event.side is not _BUY:
+        risk.borrowed[event.order_id] = Borrowed(special.locate_id)
+        borrow(state, order)
+    if special.algo:
+        risk.algos.setdefault(special.algo, AlgoRun()).executions += 1
 
 
 def _windows(state: State) -> tuple[bool, bool, bool]:

@@ -24,8 +24,8 @@ from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
 from qtinfra.engine.decide.venue import USUAL_KINDS, plain_events
-from qtinfra.engine.effects import EFFECTS, effects_of_answer
-from qtinfra.engine.evolve import evolve, evolve_all, evolve_each
+from qtinfra.engine.effects import EFFECTS, effects_of_answer, effects_of_plain
+from qtinfra.engine.evolve import evolve, evolve_all, evolve_each, evolve_plain
 from qtinfra.engine.lookup import use_routing, use_strategies
 from qtinfra.engine.state import State
 from qtinfra.router.strategies import RoutingRegistry
@@ -221,7 +221,12 @@ class Kernel:
             raise  # the machine's fault, not the command's: a report that was passed over would be lost
         except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
             step = self._quarantine(command, "decide", error)
-        evolve_all(state, step.events, EFFECTS, effects)
+        passed = step.passed
+        order = evolve_plain(state, step.events, passed) if passed is not None else None
+        if order is None or passed is None:
+            evolve_all(state, step.events, EFFECTS, effects)
+        else:
+            effects += effects_of_plain(state, order, step.events, passed.of.self_match)
         if state.specials or state.algos.parents or state.routing is not None:
             _look_after(state, step)
         if step.follow_ups:
