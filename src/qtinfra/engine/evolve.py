@@ -37,6 +37,7 @@ from qtinfra.engine.risk_sums import accepted_price, count_new, place_in, place_
 from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, name_request, settle
 from qtinfra.engine.state import State
+from qtinfra.risk.ledger import FlowKey
 
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 _STAFF = Origin.STAFF
@@ -104,7 +105,7 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> Order | 
     tables, packing = state.tables, state.packing
     accepted, routed = events
     tables.writing = True
-    order = _accept(state, accepted, passed.of, passed.to, passed.worth, passed.value)
+    order = _accept(state, accepted, passed.of, passed.to, passed.worth, passed.value, passed.flow)
     _route(state, routed, order)
     tables.writing = False
     state.seq += 2
@@ -223,7 +224,13 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
 
 
 def _accept(
-    state: State, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace, worth: Decimal, value: Decimal
+    state: State,
+    event: ev.OrderAccepted,
+    of: AccountPlace,
+    to: SymbolPlace,
+    worth: Decimal,
+    value: Decimal,
+    flow: FlowKey | None = None,
 ) -> Order:
     """The order, as far as it is like any other; `worth` is what a unit is valued at, `value` all of it."""
     order_id, name = event.order_id, event.cl_ord_id
@@ -236,7 +243,7 @@ def _accept(
         names.setdefault(name, order_id)
     state.open_orders[order_id] = True
     count_new(state, order, of, to, value)
-    count_flow(state, event, of, to)
+    count_flow(state, event, of, to, flow)
     return order
 
 

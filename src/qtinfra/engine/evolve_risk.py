@@ -22,10 +22,12 @@ from qtinfra.risk.ledger import (
     Amounts,
     Borrowed,
     Drift,
+    FlowKey,
     LimitVersion,
     LocateUse,
     Override,
     window_add,
+    window_shorten,
 )
 
 # Members by name: looking them up in their class costs more than comparing them.
@@ -38,21 +40,30 @@ Handler = Callable[[State, Any], None]
 # --- orders ----------------------------------------------------------------------------------------------
 
 
-def count_flow(state: State, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace) -> None:
-    """A new order's message, its flow and the price it was measured against, as far as a limit reads them."""
-    risk, ts_ns = state.risk, event.ts_ns
+def count_flow(
+    state: State, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace, key: FlowKey | None = None
+) -> None:
+    """A new order's message, its flow and the price it was measured against, as far as a limit reads them.
+
+    Args:
+        key: its flow, where that is at hand.
+    """
+    risk, ts_ns, reference = state.risk, event.ts_ns, event.reference
     messages, flow, drifts = risk.memo.windows or _windows(state)
     policy = risk.policy
     if messages:
-        since = ts_ns - policy.message_window_ns
-        window_add(of.messages or _account_messages(risk, event.account, of), ts_ns, since)
-        window_add(to.messages or _book_messages(risk, event.symbol, to), ts_ns, since)
+        account_stamps = of.messages or _account_messages(risk, event.account, of)
+        for stamps in (account_stamps, to.messages or _book_messages(risk, event.symbol, to)):
+            stamps.append(ts_ns)
+            if not len(stamps) & 7:
+                window_shorten(stamps, ts_ns - policy.message_window_ns)
     if flow:
-        key = (event.account, event.symbol, event.side._value_, event.qty, event.price)
+        if key is None:
+            key = (event.account, event.symbol, event.side._value_, event.qty, event.price)
         risk.flow.add(key, ts_ns, policy.duplicate_window_ns)
-    if drifts and event.reference is not None:
+    if drifts and reference is not None:
         drift = to.drift or _drift(risk, event.symbol, to)
-        drift.add(ts_ns, event.reference, policy.drift_window_ns)
+        drift.add(ts_ns, reference, policy.drift_window_ns)
 
 
 def count_special(state: State, order: Order, event: ev.OrderAccepted, special: SpecialTerms) -> None:

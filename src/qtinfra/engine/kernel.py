@@ -140,7 +140,19 @@ class Kernel:
             effects += effects_of_answer(state, answer)
         if not events:
             return Outcome(None, effects, answers, state.seq, events)
-        entry = self._entry(inbound, first, now_ns, events)
+        used = recording.used
+        entry = Entry(
+            state.shard,
+            state.epoch,
+            first,
+            now_ns,
+            inbound.received_ns,
+            inbound.actor,
+            inbound.correlation_id,
+            command,
+            tuple(used.values()) if used else (),
+            tuple(events),
+        )
         if fault is not None:
             raise KernelStoppedError(entry, fault) from fault
         return Outcome(entry, effects, answers, state.seq, events)
@@ -152,22 +164,6 @@ class Kernel:
             return self.execute(inbound, now_ns, market)
         finally:
             setcontext(before)
-
-    def _entry(self, inbound: Inbound, first: int, now_ns: int, events: list[AnyEvent]) -> Entry:
-        """The record of a command; `first` is the sequence number of its first event."""
-        state, used = self.state, self._market.used
-        return Entry(
-            state.shard,
-            state.epoch,
-            first,
-            now_ns,
-            inbound.received_ns,
-            inbound.actor,
-            inbound.correlation_id,
-            inbound.command,
-            tuple(used.values()) if used else (),
-            tuple(events),
-        )
 
     def _take_reports(
         self,

@@ -18,6 +18,7 @@ from qtinfra.risk.ledger import (
     Cell,
     Drift,
     Flow,
+    FlowKey,
     LimitVersion,
     LocateUse,
     Override,
@@ -95,6 +96,7 @@ class PlainPass(msgspec.Struct, gc=False):
         reference: the price that the controls measured the order against, if one did.
         worth, value: what a unit is valued at, and the whole order, the multiplier in it.
         book: the market, if it was asked for.
+        flow: what makes another order the same flow, if a limit asked for it.
     """
 
     of: AccountPlace
@@ -103,6 +105,7 @@ class PlainPass(msgspec.Struct, gc=False):
     worth: Decimal
     value: Decimal
     book: ConsolidatedBook | None
+    flow: FlowKey | None
 
 
 class RiskMemo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtinfra.core import ids
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decisions import Refusal
 from qtinfra.core.events import (
@@ -38,7 +39,7 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
         passed = _look_closer(state, command, now_ns, market, out)
         if passed is None:
             return
-    order_id = out.order_id()
+    order_id = ids.order_id(state.shard, state.epoch, state.seq + 1 + len(out.events))
     out.events.append(
         OrderAccepted(
             order_id,
