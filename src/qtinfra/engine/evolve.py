@@ -172,43 +172,6 @@ def _names(state: State, account: str) -> dict[str, str]:
 # --- client orders ---------------------------------------------------------------------------------------
 
 
-def _new_order(
-    event: ev.OrderAccepted | ev.OrderRejected,
-    reserved: Decimal = ZERO,
-    open_px: Decimal | None = None,
-    open_value: Decimal = ZERO,
-    acked: bool = False,
-) -> Order:
-    qty, price, ts_ns = event.qty, event.price, event.ts_ns
-    order = Order(
-        event.order_id,
-        event.account,
-        event.cl_ord_id,
-        event.symbol,
-        event.side,
-        event.order_type,
-        event.tif,
-        qty,
-        price,
-        event.min_qty,
-        event.capacity,
-        event.trader,
-        event.origin,
-        ts_ns,
-        ts_ns,
-        qty,
-        qty,
-        price,
-        reserved,
-        open_px,
-        open_value,
-        acked,
-    )
-    if event.special is not None or event.algo is not None:
-        order.special, order.algo = event.special, event.algo
-    return order
-
-
 def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
     memo, special = state.risk.memo, event.special
     of = memo.of_accounts.get(event.account) or place_of(state, event.account)
@@ -218,7 +181,9 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
         worth = accepted_price(state, event)
     value = qty * worth if to.factor is None else qty * worth * to.factor
     order = _accept(state, event, of, to, worth, value)
+    order.algo = event.algo
     if special is not None:
+        order.special = special
         admit(state, order, special)
         count_special(state, order, event, special)
 
@@ -233,13 +198,18 @@ def _accept(
     flow: FlowKey | None = None,
 ) -> Order:
     """The order, as far as it is like any other; `worth` is what a unit is valued at, `value` all of it."""
-    order_id, name = event.order_id, event.cl_ord_id
-    order = _new_order(event, event.qty, worth, value, of.acks or event.origin is _STAFF)
+    order_id, account, name = event.order_id, event.account, event.cl_ord_id
+    qty, price, ts_ns = event.qty, event.price, event.ts_ns
+    order = Order(
+        order_id, account, name, event.symbol, event.side, event.order_type, event.tif, qty, price,
+        event.min_qty, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty, price,
+        qty, worth, value, of.acks or event.origin is _STAFF,
+    )  # fmt: skip
     state.orders[order_id] = order
     if name:
         names = of.names
         if names is None:
-            names = of.names = _names(state, event.account)
+            names = of.names = _names(state, account)
         names.setdefault(name, order_id)
     state.open_orders[order_id] = True
     count_new(state, order, of, to, value)
@@ -248,7 +218,12 @@ def _accept(
 
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
-    order = _new_order(event)
+    qty, price, ts_ns = event.qty, event.price, event.ts_ns
+    order = Order(
+        event.order_id, event.account, event.cl_ord_id, event.symbol, event.side, event.order_type, event.tif,
+        qty, price, event.min_qty, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty, price,
+    )  # fmt: skip
+    order.special, order.algo = event.special, event.algo
     close(order, OrderStatus.REJECTED)
     order.status = OrderStatus.REJECTED
     state.orders[event.order_id] = order
