@@ -349,11 +349,11 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     route_attempts: int = 0
     pending_cancel: PendingCancel | None = None
     pending_replace: PendingReplace | None = None
-    queued: list[QueuedReplace] = []
-    amends: list[Amend] = []
-    children: list[str] = []
-    refused_venues: list[str] = []
-    executions: list[str] = []
+    queued: tuple[QueuedReplace, ...] = ()
+    amends: tuple[Amend, ...] = ()
+    children: tuple[str, ...] = ()
+    refused_venues: tuple[str, ...] = ()
+    executions: tuple[str, ...] = ()
     special: SpecialTerms | None = None
     algo: AlgoTerms | None = None
 

@@ -39,6 +39,7 @@ from qtinfra.engine.state import State
 # Members by name: looking them up in their class costs more than comparing them.
 _FILLED = OrderStatus.FILLED
 _ROUTED = OrderStatus.ROUTED
+_VALIDATED = OrderStatus.VALIDATED
 _EXEC_NEW = ExecType.NEW
 _EXEC_PENDING_NEW = ExecType.PENDING_NEW
 _EXEC_TRADE = ExecType.TRADE
@@ -159,10 +160,29 @@ def _nothing(
 
 
 def _accepted(state: State, event: ev.OrderAccepted) -> Sequence[Effect]:
-    order = state.orders[event.order_id]
-    if order.acked:
-        return (_news(order, _EXEC_NEW, "0", ""),)
-    return (_news(order, _EXEC_PENDING_NEW, "A", ""),)
+    return (_welcome(state.orders[event.order_id]),)
+
+
+def _welcome(order: Order) -> ExecutionReport:
+    """The first report of an order: New where that is said at acceptance, else Pending New."""
+    qty, acked = order.qty, order.acked
+    return ExecutionReport(
+        order.account, order.order_id, order.cl_ord_id, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW,
+        "0" if acked else "A", _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "",
+        order.symbol,
+    )  # fmt: skip
+
+
+def effects_of_plain(state: State, order: Order, events: list[Any], self_match: bool) -> Sequence[Effect]:
+    """What the OrderAccepted and the OrderRouted of a plain new order make leave, after both were applied.
+
+    Args:
+        self_match: its account has venues told which orders must not meet.
+    """
+    routed = events[1]
+    if self_match or len(routed.children) > 1:
+        return (_welcome(order), *_routed(state, routed))
+    return (_welcome(order), _sent(order, routed.children[0]))
 
 
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:

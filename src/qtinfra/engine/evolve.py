@@ -27,15 +27,17 @@ from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
 from qtinfra.engine.evolve_days import DAYS
 from qtinfra.engine.evolve_held import HELD, admit
-from qtinfra.engine.evolve_risk import count_accepted, with_risk
+from qtinfra.engine.evolve_risk import count_flow, count_special, with_risk
 from qtinfra.engine.evolve_routing import ROUTING, note_routing
 from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, fill_up, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
-from qtinfra.engine.risk_sums import accepted_price, place_in, place_of
+from qtinfra.engine.risk_state import AccountPlace, PlainPass, SymbolPlace
+from qtinfra.engine.risk_sums import accepted_price, count_new, place_in, place_of
 from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, name_request, settle
 from qtinfra.engine.state import State
+from qtinfra.risk.ledger import FlowKey
 
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 _STAFF = Origin.STAFF
@@ -88,6 +90,30 @@ def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect
     state.seq += len(events)
 
 
+def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> Order | None:
+    """`evolve` for the two events of a plain new order, OrderAccepted and OrderRouted, with what was found
+    when it was decided.
+
+    Returns:
+        The order; None, and nothing has been applied, when such events are not handled in the usual way.
+
+    Raises:
+        InvariantBrokenError: as `evolve`; the state's sequence is that of before then.
+    """
+    if _EVOLVE[ev.OrderAccepted] is not _order_accepted or _EVOLVE[ev.OrderRouted] is not _order_routed:
+        return None
+    tables, packing = state.tables, state.packing
+    accepted, routed = events
+    tables.writing = True
+    order = _accept(state, accepted, passed.of, passed.to, passed.worth, passed.value, passed.flow)
+    _route(state, routed, order)
+    tables.writing = False
+    state.seq += 2
+    if len(state.closing) >= packing.keep + packing.block:
+        pack_closed(state)
+    return order
+
+
 def evolve_each(
     state: State,
     usual: Iterator[tuple[ev.ChildAcked | ev.OrderFilled, Order, Child]],
@@ -132,71 +158,72 @@ def _told(kind: type) -> Callable[[State, Any, Order, Child], None]:
 
 def _register(state: State, order: Order, cl_ord_id: str) -> None:
     if cl_ord_id:
-        ids = state.client_ids.get(order.account)
-        if ids is None:
-            ids = state.client_ids[order.account] = {}
-        ids.setdefault(cl_ord_id, order.order_id)
+        _names(state, order.account).setdefault(cl_ord_id, order.order_id)
+
+
+def _names(state: State, account: str) -> dict[str, str]:
+    """The orders of an account by their live client ids."""
+    names = state.client_ids.get(account)
+    if names is None:
+        names = state.client_ids[account] = {}
+    return names
 
 
 # --- client orders ---------------------------------------------------------------------------------------
 
 
-def _new_order(
-    event: ev.OrderAccepted | ev.OrderRejected,
-    reserved: Decimal = ZERO,
-    open_px: Decimal | None = None,
-    open_value: Decimal = ZERO,
-    acked: bool = False,
+def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
+    memo, special = state.risk.memo, event.special
+    of = memo.of_accounts.get(event.account) or place_of(state, event.account)
+    to = memo.of_symbols.get(event.symbol) or place_in(state, event.symbol)
+    qty, worth = event.qty, event.price
+    if worth is None:
+        worth = accepted_price(state, event)
+    value = qty * worth if to.factor is None else qty * worth * to.factor
+    order = _accept(state, event, of, to, worth, value)
+    order.algo = event.algo
+    if special is not None:
+        order.special = special
+        admit(state, order, special)
+        count_special(state, order, event, special)
+
+
+def _accept(
+    state: State,
+    event: ev.OrderAccepted,
+    of: AccountPlace,
+    to: SymbolPlace,
+    worth: Decimal,
+    value: Decimal,
+    flow: FlowKey | None = None,
 ) -> Order:
+    """The order, as far as it is like any other; `worth` is what a unit is valued at, `value` all of it."""
+    order_id, account, name = event.order_id, event.account, event.cl_ord_id
     qty, price, ts_ns = event.qty, event.price, event.ts_ns
     order = Order(
-        event.order_id,
-        event.account,
-        event.cl_ord_id,
-        event.symbol,
-        event.side,
-        event.order_type,
-        event.tif,
-        qty,
-        price,
-        event.min_qty,
-        event.capacity,
-        event.trader,
-        event.origin,
-        ts_ns,
-        ts_ns,
-        qty,
-        qty,
-        price,
-        reserved,
-        open_px,
-        open_value,
-        acked,
-    )
-    order.special = event.special
-    order.algo = event.algo
+        order_id, account, name, event.symbol, event.side, event.order_type, event.tif, qty, price,
+        event.min_qty, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty, price,
+        qty, worth, value, of.acks or event.origin is _STAFF,
+    )  # fmt: skip
+    state.orders[order_id] = order
+    if name:
+        names = of.names
+        if names is None:
+            names = of.names = _names(state, account)
+        names.setdefault(name, order_id)
+    state.open_orders[order_id] = True
+    count_new(state, order, of, to, value)
+    count_flow(state, event, of, to, flow)
     return order
 
 
-def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
-    memo, account, symbol = state.risk.memo, event.account, event.symbol
-    of = memo.of_accounts.get(account) or place_of(state, account)
-    to = memo.of_symbols.get(symbol) or place_in(state, symbol)
-    qty, price = event.qty, event.price
-    if price is None:
-        price = accepted_price(state, event)
-    value = qty * price if to.factor is None else qty * price * to.factor
-    order = _new_order(event, qty, price, value, of.acks or event.origin is _STAFF)
-    state.orders[event.order_id] = order
-    _register(state, order, event.cl_ord_id)
-    state.open_orders[event.order_id] = True
-    if event.special is not None:
-        admit(state, order, event.special)
-    count_accepted(state, order, event, of, to)
-
-
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
-    order = _new_order(event)
+    qty, price, ts_ns = event.qty, event.price, event.ts_ns
+    order = Order(
+        event.order_id, event.account, event.cl_ord_id, event.symbol, event.side, event.order_type, event.tif,
+        qty, price, event.min_qty, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty, price,
+    )  # fmt: skip
+    order.special, order.algo = event.special, event.algo
     close(order, OrderStatus.REJECTED)
     order.status = OrderStatus.REJECTED
     state.orders[event.order_id] = order
@@ -205,11 +232,14 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
 
 
 def _order_routed(state: State, event: ev.OrderRouted) -> None:
-    order = state.orders[event.order_id]
-    left = order.unallocated
+    _route(state, event, state.orders[event.order_id])
+
+
+def _route(state: State, event: ev.OrderRouted, order: Order) -> None:
+    left, children = order.unallocated, state.children
     for planned in event.children:
         child_id, qty = planned.child_id, planned.qty
-        state.children[child_id] = Child(
+        children[child_id] = Child(
             child_id,
             order.order_id,
             planned.venue,
@@ -223,9 +253,10 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
             child_id,
             qty,
         )
-        order.children.append(child_id)
+        order.children += (child_id,)
         left -= qty
-    invariant(not left or left > ZERO, "no more is routed than is left", order.order_id)
+    if left:
+        invariant(left > ZERO, "no more is routed than is left", order.order_id)
     order.unallocated = left
     order.route_attempts += 1
     if order.version == 1 and order.status is _VALIDATED and order.special is None and event.children:
@@ -249,7 +280,7 @@ def _cancel_requested(state: State, event: ev.CancelRequested) -> None:
 
 def _remember_amend(state: State, order: Order, amend: Amend) -> None:
     if amend.cl_ord_id:
-        order.amends.append(amend)
+        order.amends += (amend,)
         if state.find_order(order.account, amend.cl_ord_id) is None:
             _register(state, order, amend.cl_ord_id)
 
@@ -277,7 +308,7 @@ def _replace_requested(state: State, event: ev.ReplaceRequested) -> None:
 def _replace_queued(state: State, event: ev.ReplaceQueued) -> None:
     order = state.orders[event.order_id]
     queued = QueuedReplace(event.cl_ord_id, event.orig_cl_ord_id, event.qty, event.price, event.origin)
-    order.queued.append(queued)
+    order.queued += (queued,)
     amend = Amend(event.cl_ord_id, event.orig_cl_ord_id, False, event.qty, event.price)
     _remember_amend(state, order, amend)
     settle(state, order, event.ts_ns)
@@ -285,7 +316,7 @@ def _replace_queued(state: State, event: ev.ReplaceQueued) -> None:
 
 def _replace_unqueued(state: State, event: ev.ReplaceUnqueued) -> None:
     order = state.orders[event.order_id]
-    order.queued = [queued for queued in order.queued if queued.cl_ord_id != event.cl_ord_id]
+    order.queued = tuple([queued for queued in order.queued if queued.cl_ord_id != event.cl_ord_id])
 
 
 def _amend_refused(state: State, event: ev.AmendRefused) -> None:
@@ -318,18 +349,27 @@ def _amend_refused(state: State, event: ev.AmendRefused) -> None:
 
 def _mark_refused(order: Order, refused: Amend) -> None:
     """The request that was sent on came back refused: remember why, for whoever asks again."""
-    for position, amend in enumerate(order.amends):
-        if amend.cl_ord_id == refused.cl_ord_id and amend.reject_reason < 0:
-            order.amends[position] = Amend(
-                amend.cl_ord_id,
-                amend.orig_cl_ord_id,
-                amend.cancel,
-                amend.qty,
-                amend.price,
-                refused.reject_reason,
-                refused.code,
-                refused.text,
-            )
+    order.amends = tuple(
+        [
+            _refused_alike(amend, refused)
+            if amend.cl_ord_id == refused.cl_ord_id and amend.reject_reason < 0
+            else amend
+            for amend in order.amends
+        ]
+    )
+
+
+def _refused_alike(amend: Amend, refused: Amend) -> Amend:
+    return Amend(
+        amend.cl_ord_id,
+        amend.orig_cl_ord_id,
+        amend.cancel,
+        amend.qty,
+        amend.price,
+        refused.reject_reason,
+        refused.code,
+        refused.text,
+    )
 
 
 def _order_replaced(state: State, event: ev.OrderReplaced) -> None:

@@ -13,18 +13,21 @@ from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.models import Order, OrderSide, Origin
+from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.risk_state import AccountPlace, RiskState, SymbolPlace
-from qtinfra.engine.risk_sums import borrow, count_new, count_position, count_trade, rebuild, recount
+from qtinfra.engine.risk_sums import borrow, count_position, count_trade, rebuild, recount
 from qtinfra.engine.state import State
 from qtinfra.risk.ledger import (
     AlgoRun,
     Amounts,
     Borrowed,
     Drift,
+    FlowKey,
     LimitVersion,
     LocateUse,
     Override,
     window_add,
+    window_shorten,
 )
 
 # Members by name: looking them up in their class costs more than comparing them.
@@ -37,29 +40,40 @@ Handler = Callable[[State, Any], None]
 # --- orders ----------------------------------------------------------------------------------------------
 
 
-def count_accepted(
-    state: State, order: Order, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace
+def count_flow(
+    state: State, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace, key: FlowKey | None = None
 ) -> None:
-    """A new order: what it may execute, its message, its flow and the price it was measured against."""
-    risk, special, ts_ns = state.risk, event.special, event.ts_ns
-    count_new(state, order, of, to)
-    if special is not None:
-        if special.locate_id in risk.locates and event.side is not _BUY:
-            risk.borrowed[event.order_id] = Borrowed(special.locate_id)
-            borrow(state, order)
-        if special.algo:
-            risk.algos.setdefault(special.algo, AlgoRun()).executions += 1
+    """A new order's message, its flow and the price it was measured against, as far as a limit reads them.
+
+    Args:
+        key: its flow, where that is at hand.
+    """
+    risk, ts_ns, reference = state.risk, event.ts_ns, event.reference
     messages, flow, drifts = risk.memo.windows or _windows(state)
+    policy = risk.policy
     if messages:
-        since = ts_ns - risk.policy.message_window_ns
-        window_add(of.messages or _account_messages(risk, event.account, of), ts_ns, since)
-        window_add(to.messages or _book_messages(risk, event.symbol, to), ts_ns, since)
+        account_stamps = of.messages or _account_messages(risk, event.account, of)
+        for stamps in (account_stamps, to.messages or _book_messages(risk, event.symbol, to)):
+            stamps.append(ts_ns)
+            if not len(stamps) & 7:
+                window_shorten(stamps, ts_ns - policy.message_window_ns)
     if flow:
-        key = (event.account, event.symbol, event.side._value_, event.qty, event.price)
-        risk.flow.add(key, ts_ns, risk.policy.duplicate_window_ns)
-    if drifts and event.reference is not None:
+        if key is None:
+            key = (event.account, event.symbol, event.side._value_, event.qty, event.price)
+        risk.flow.add(key, ts_ns, policy.duplicate_window_ns)
+    if drifts and reference is not None:
         drift = to.drift or _drift(risk, event.symbol, to)
-        drift.add(ts_ns, event.reference, risk.policy.drift_window_ns)
+        drift.add(ts_ns, reference, policy.drift_window_ns)
+
+
+def count_special(state: State, order: Order, event: ev.OrderAccepted, special: SpecialTerms) -> None:
+    """What a new order with special terms takes beyond them: its locate, an execution of its algo."""
+    risk = state.risk
+    if special.locate_id in risk.locates and event.side is not _BUY:
+        risk.borrowed[event.order_id] = Borrowed(special.locate_id)
+        borrow(state, order)
+    if special.algo:
+        risk.algos.setdefault(special.algo, AlgoRun()).executions += 1
 
 
 def _windows(state: State) -> tuple[bool, bool, bool]:

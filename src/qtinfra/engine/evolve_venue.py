@@ -67,7 +67,7 @@ def _child_rejected(state: State, event: ev.ChildRejected) -> None:
     note_inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
     release(order, child, ChildStatus.REJECTED)
-    order.refused_venues.append(child.venue)
+    order.refused_venues += (child.venue,)
     settle(state, order, event.ts_ns)
 
 
@@ -99,7 +99,7 @@ def _filled(state: State, event: ev.OrderFilled, order: Order, child: Child) -> 
         event.late,
         event.commission,
     )
-    order.executions.append(key)
+    order.executions += (key,)
     _count_execution(order, child, qty)
     order.notional += value
     if trade_date < state.trade_date:

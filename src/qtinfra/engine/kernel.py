@@ -24,8 +24,8 @@ from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
 from qtinfra.engine.decide.venue import USUAL_KINDS, plain_events
-from qtinfra.engine.effects import EFFECTS, effects_of_answer
-from qtinfra.engine.evolve import evolve, evolve_all, evolve_each
+from qtinfra.engine.effects import EFFECTS, effects_of_answer, effects_of_plain
+from qtinfra.engine.evolve import evolve, evolve_all, evolve_each, evolve_plain
 from qtinfra.engine.lookup import use_routing, use_strategies
 from qtinfra.engine.state import State
 from qtinfra.router.strategies import RoutingRegistry
@@ -140,7 +140,19 @@ class Kernel:
             effects += effects_of_answer(state, answer)
         if not events:
             return Outcome(None, effects, answers, state.seq, events)
-        entry = self._entry(inbound, first, now_ns, events)
+        used = recording.used
+        entry = Entry(
+            state.shard,
+            state.epoch,
+            first,
+            now_ns,
+            inbound.received_ns,
+            inbound.actor,
+            inbound.correlation_id,
+            command,
+            tuple(used.values()) if used else (),
+            tuple(events),
+        )
         if fault is not None:
             raise KernelStoppedError(entry, fault) from fault
         return Outcome(entry, effects, answers, state.seq, events)
@@ -152,22 +164,6 @@ class Kernel:
             return self.execute(inbound, now_ns, market)
         finally:
             setcontext(before)
-
-    def _entry(self, inbound: Inbound, first: int, now_ns: int, events: list[AnyEvent]) -> Entry:
-        """The record of a command; `first` is the sequence number of its first event."""
-        state, used = self.state, self._market.used
-        return Entry(
-            state.shard,
-            state.epoch,
-            first,
-            now_ns,
-            inbound.received_ns,
-            inbound.actor,
-            inbound.correlation_id,
-            inbound.command,
-            tuple(used.values()) if used else (),
-            tuple(events),
-        )
 
     def _take_reports(
         self,
@@ -221,7 +217,12 @@ class Kernel:
             raise  # the machine's fault, not the command's: a report that was passed over would be lost
         except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
             step = self._quarantine(command, "decide", error)
-        evolve_all(state, step.events, EFFECTS, effects)
+        passed = step.passed
+        order = evolve_plain(state, step.events, passed) if passed is not None else None
+        if order is None or passed is None:
+            evolve_all(state, step.events, EFFECTS, effects)
+        else:
+            effects += effects_of_plain(state, order, step.events, passed.of.self_match)
         if state.specials or state.algos.parents or state.routing is not None:
             _look_after(state, step)
         if step.follow_ups:

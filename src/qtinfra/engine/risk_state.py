@@ -18,6 +18,7 @@ from qtinfra.risk.ledger import (
     Cell,
     Drift,
     Flow,
+    FlowKey,
     LimitVersion,
     LocateUse,
     Override,
@@ -53,17 +54,20 @@ class AccountPlace:
     """Where the figures of one account are.
 
     `sums` are those in the base currency: the account's own, its client's, its firm's. `cells` are by symbol,
-    `messages` the times of its messages; both None until there is a first one. `acks`: New is said at
-    acceptance, as it always is for an order taken by phone.
+    `messages` the times of its messages, `names` its client ids; each None until there is a first one.
+    `acks`: New is said at acceptance, as it always is for an order taken by phone. `self_match`: venues are
+    told which orders of its firm must not meet.
     """
 
-    __slots__ = ("acks", "cells", "messages", "sums")
+    __slots__ = ("acks", "cells", "messages", "names", "self_match", "sums")
 
-    def __init__(self, acks: bool, sums: tuple[Amounts, Amounts, Amounts]) -> None:
+    def __init__(self, acks: bool, self_match: bool, sums: tuple[Amounts, Amounts, Amounts]) -> None:
         self.acks = acks
+        self.self_match = self_match
         self.sums = sums
         self.cells: dict[str, Cell] | None = None
         self.messages: list[int] | None = None
+        self.names: dict[str, str] | None = None
 
 
 class SymbolPlace:
@@ -82,6 +86,26 @@ class SymbolPlace:
         self.home = home
         self.messages: list[int] | None = None
         self.drift: Drift | None = None
+
+
+class PlainPass(msgspec.Struct, gc=False):
+    """The approval of a plain new order, with what was found on the way: evolve need not look for it again.
+
+    Attributes:
+        of, to: where the figures of the account and of the symbol are.
+        reference: the price that the controls measured the order against, if one did.
+        worth, value: what a unit is valued at, and the whole order, the multiplier in it.
+        book: the market, if it was asked for.
+        flow: what makes another order the same flow, if a limit asked for it.
+    """
+
+    of: AccountPlace
+    to: SymbolPlace
+    reference: Decimal | None
+    worth: Decimal
+    value: Decimal
+    book: ConsolidatedBook | None
+    flow: FlowKey | None
 
 
 class RiskMemo:

@@ -35,8 +35,9 @@ def place_of(state: State, account: str) -> AccountPlace:
     risk = state.risk
     client, firm = risk.members[account]
     own, of_client, of_firm = risk.totals[account], risk.totals[client], risk.totals[firm]
-    acks = state.policies(account).ack is _ACK_ON_ACCEPT
-    found = risk.memo.of_accounts[account] = AccountPlace(acks, (own.home, of_client.home, of_firm.home))
+    policies, sums = state.policies(account), (own.home, of_client.home, of_firm.home)
+    acks = policies.ack is _ACK_ON_ACCEPT
+    found = risk.memo.of_accounts[account] = AccountPlace(acks, bool(policies.self_match), sums)
     return found
 
 
@@ -114,21 +115,21 @@ def accepted_price(state: State, event: OrderAccepted) -> Decimal:
     return price if price is not None else state.risk.marks.get(event.symbol, ZERO)
 
 
-def count_new(state: State, order: Order, of: AccountPlace, to: SymbolPlace) -> None:
-    """Count all of a new order, which has the figures of its own already."""
-    symbol, value = order.symbol, order.open_value
+def count_new(state: State, order: Order, of: AccountPlace, to: SymbolPlace, value: Decimal) -> None:
+    """Count all of a new order, of that value: it has the figures of its own already."""
+    symbol, qty, buying = order.symbol, order.qty, order.side is _BUY
     cell = of.cells.get(symbol) if of.cells is not None else None
     if cell is None:
         cell = _cell(state, order.account, symbol, of)
-    buying = order.side is _BUY
     if buying:
-        cell.buy += order.reserved
+        cell.buy += qty
         outcome = cell.long = cell.long + value
     else:
-        cell.sell += order.reserved
+        cell.sell += qty
         outcome = cell.short = cell.short + value
-    if outcome > cell.gross:  # as nearly always: an outcome that is larger than both were
-        change = outcome - cell.gross
+    gross = cell.gross
+    if outcome > gross:  # as nearly always: an outcome that is larger than both were
+        change = outcome - gross
         cell.gross = outcome
     else:
         change = _regross(cell)

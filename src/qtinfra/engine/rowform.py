@@ -275,7 +275,8 @@ def _restored(short: ShortOrder, sent: list[ShortChild], filled: list[ShortExecu
         short.origin, created_ns, created_ns + short.lasted_ns, ZERO, qty, price, acked=True,
         cum_qty=cum, notional=notional, version=short.version, status=_ORDER_FILLED,
         route_attempts=short.route_attempts,
-        children=[child.child_id for child in children], executions=[item.key for item in executions],
+        children=tuple([child.child_id for child in children]),
+        executions=tuple([item.key for item in executions]),
     )  # fmt: skip
     return Row(order, children, executions, [order.cl_ord_id])
 

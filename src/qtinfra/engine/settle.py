@@ -129,7 +129,7 @@ def close(order: Order, status: OrderStatus) -> None:
     order.closed = status
     order.pending_cancel = None
     order.pending_replace = None
-    order.queued = []
+    order.queued = ()
     order.suspended = False
     order.stopped = False
     order.done_for_day = status is _DONE_FOR_DAY

@@ -31,7 +31,6 @@ class AccountProfile(msgspec.Struct, gc=False):
         at_home: its base currency is the shard's.
         plans: what its plain orders are compared with, by symbol; accounts with equal limits share them.
         scopes: the limits of account, client and firm with their totals.
-        stamps: when the account sent messages, live, once it did.
     """
 
     limits: AccountLimits
@@ -43,7 +42,6 @@ class AccountProfile(msgspec.Struct, gc=False):
     at_home: bool
     plans: dict[str, Plan]
     scopes: tuple[ScopeSheet, ...]
-    stamps: list[int] | None = None
 
 
 class SymbolProfile(msgspec.Struct, frozen=True, gc=False):

@@ -139,10 +139,11 @@ def window_add(stamps: list[int], ts_ns: int, since_ns: int) -> None:
     """
     stamps.append(ts_ns)
     if not len(stamps) & 7:
-        _shorten(stamps, since_ns)
+        window_shorten(stamps, since_ns)
 
 
-def _shorten(stamps: list[int], since_ns: int) -> None:
+def window_shorten(stamps: list[int], since_ns: int) -> None:
+    """Drop what is not younger than `since_ns` when it is half of the window."""
     half = len(stamps) >> 1
     if stamps[half] <= since_ns:
         del stamps[: half + 1]

@@ -119,19 +119,15 @@ class Plan(msgspec.Struct, gc=False):
 
     Attributes:
         free: neither the symbol nor its limits call for a closer look at every order.
-        multiplier: None for one.
         buying, selling: the collars, once they were asked for.
-        stamps: when messages came to the book, live, once any did.
     """
 
     free: bool
     sheet: LimitSheet
-    multiplier: Decimal | None
     short_sale: bool
     fits: Fits
     buying: Bound
     selling: Bound
-    stamps: list[int] | None = None
 
 
 @lru_cache(maxsize=1_024)

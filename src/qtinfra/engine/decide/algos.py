@@ -319,7 +319,7 @@ def _place(
         return True
     refused = order.refused_venues
     if refused and not eligible_venues(state, order.symbol, refused):
-        refused = []
+        refused = ()
     if kind is SliceKind.DARK:
         book = market.book(order.symbol)
         shown = displaying(book)

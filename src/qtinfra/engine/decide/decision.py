@@ -9,6 +9,7 @@ import msgspec
 from qtinfra.core import ids
 from qtinfra.core.events import Answer, AnyEvent
 from qtinfra.core.market import MarketView
+from qtinfra.engine.risk_state import PlainPass
 from qtinfra.engine.state import State
 
 
@@ -18,12 +19,16 @@ class Decision(msgspec.Struct, gc=False):
 
     A decision that depends on what its own events change is a follow-up: it is decided on the evolved
     state, and its events belong to the same record.
+
+    Attributes:
+        passed: of a plain new order, whose OrderAccepted and OrderRouted are the events, nothing else.
     """
 
     state: State
     events: list[AnyEvent] = []
     answers: Sequence[Answer] = ()
     follow_ups: Sequence[FollowUp] = ()
+    passed: PlainPass | None = None
 
     def add(self, event: AnyEvent) -> None:
         self.events.append(event)

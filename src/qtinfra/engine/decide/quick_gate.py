@@ -14,16 +14,17 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.commands import SubmitOrder
-from qtinfra.core.decimals import ONE, ZERO
+from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import RiskRefused
 from qtinfra.core.extended_models import Instrument, KillScope
 from qtinfra.core.market import ConsolidatedBook, MarketView
-from qtinfra.core.models import OrderSide, OrderType
+from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.validation.rules import ID_LIMIT, WORKED_TIF
 from qtinfra.engine.decide.context import in_known_hours
 from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved, view_of
 from qtinfra.engine.lookup import kill_key
-from qtinfra.engine.risk_state import MAX_PROFILES
+from qtinfra.engine.risk_state import MAX_PROFILES, AccountPlace, PlainPass, RiskMemo, RiskState, SymbolPlace
+from qtinfra.engine.risk_sums import place_in, place_of
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 from qtinfra.risk.facts import AccountProfile, SymbolProfile
@@ -39,19 +40,20 @@ MAX_TRADERS = 10_000
 MAX_FITS = 256
 
 _BUY, _SELL = OrderSide.BUY, OrderSide.SELL
+_DAY, _IOC = TimeInForce.DAY, TimeInForce.IOC
 _LIMIT, _MARKET = OrderType.LIMIT, OrderType.MARKET
 _NO_CELL = Cell()
-_NO_CELLS: dict[str, Cell] = {}
 #: The product of two numbers below this is within the range of what an order may be worth.
 _SMALL = Decimal(10) ** 10
 
 
-def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | None:
+def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> PlainPass | None:
     """The approval of a new order that plainly keeps all rules and passes all controls; else None.
 
     It keeps the rules when it is a plain one of numbers that they have passed before.
     """
-    memo, price, qty, name = state.risk.memo, command.price, command.qty, command.cl_ord_id
+    price, qty, name = command.price, command.qty, command.cl_ord_id
+    memo, tif = state.risk.memo, command.tif
     of = memo.accounts.get(command.account)
     plan = of.plans.get(command.symbol) if of is not None else None
     if of is None or plan is None or command.order_type is not (_MARKET if price is None else _LIMIT):
@@ -63,7 +65,7 @@ def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: i
     keeps = (
         (known_price is price or (price is not None and _alike(known_price, price)))
         and (known_qty is qty or _alike(known_qty, qty))
-        and command.tif in WORKED_TIF
+        and (tif is _DAY or tif is _IOC or tif in WORKED_TIF)
         and not command.min_qty
         and command.special is None
         and command.algo is None
@@ -73,7 +75,7 @@ def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: i
         and not (state.halted and command.symbol in state.halted)
         and (not state.calendars or in_known_hours(state, command, of, fits, now_ns))
     )
-    return _passes(state, market, command, now_ns, of, plan) if keeps else None
+    return _passes(state, memo, market, command, now_ns, of, plan) if keeps else None
 
 
 def _alike(known: Decimal | None, number: Decimal) -> bool:
@@ -85,7 +87,7 @@ def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int
     """Run every control on a plain new order: in one pass where it plainly passes, else one by one."""
     passed = plainly_passes(state, market, command, now_ns)
     if passed is not None:
-        return passed
+        return approval(command, passed.reference)
     return gate(
         state,
         market,
@@ -103,14 +105,29 @@ def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int
     )
 
 
-def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | None:
+def approval(command: SubmitOrder, reference: Decimal | None) -> RiskPassed:
+    """What the controls say of an order that they let pass without an override."""
+    return RiskPassed(
+        command.account,
+        command.symbol,
+        command.side,
+        command.order_type,
+        command.tif,
+        command.qty,
+        command.price,
+        command.min_qty,
+        reference,
+    )
+
+
+def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> PlainPass | None:
     """The approval of an order that keeps the rules when no control can refuse; else None."""
     memo = state.risk.memo
     of = memo.accounts.get(command.account)
     if of is None:
         return None
     plan = of.plans.get(command.symbol) or _new_plan(state, command, of)
-    return _passes(state, market, command, now_ns, of, plan) if plan is not None else None
+    return _passes(state, memo, market, command, now_ns, of, plan) if plan is not None else None
 
 
 def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> None:
@@ -132,70 +149,68 @@ def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> None
 
 
 def _passes(
-    state: State, market: MarketView, command: SubmitOrder, now_ns: int, of: AccountProfile, plan: Plan
-) -> RiskPassed | None:
-    price, qty, sheet = command.price, command.qty, plan.sheet
+    state: State,
+    memo: RiskMemo,
+    market: MarketView,
+    command: SubmitOrder,
+    now_ns: int,
+    of: AccountProfile,
+    plan: Plan,
+) -> PlainPass | None:
+    price, qty, sheet, symbol, risk = command.price, command.qty, plan.sheet, command.symbol, state.risk
     if not (of.free and plan.free and qty <= sheet.order_qty):
         return None
-    if not (state.risk.memo.traders.get(command.trader) or _free_trader(state, command.trader)):
+    if not (memo.traders.get(command.trader) or _free_trader(state, command.trader)):
         return None
-    if not _within_windows(state, command, now_ns, of, plan):
+    place = memo.of_accounts.get(command.account) or place_of(state, command.account)
+    to = memo.of_symbols.get(symbol) or place_in(state, symbol)
+    if not _within_messages(risk, command, now_ns, place, to, sheet):
         return None
-    buying, reference, worth = command.side is _BUY, None, price
+    buying, reference, worth, book, flow = command.side is _BUY, None, price, None, None
+    if sheet.duplicates is not None:
+        flow = (command.account, symbol, "BUY" if buying else command.side._value_, qty, price)
+        current, previous = risk.flow.current, risk.flow.previous
+        if flow in current or (previous and flow in previous):
+            since = now_ns - risk.policy.duplicate_window_ns
+            if risk.flow.seen(flow, since) >= sheet.duplicates:
+                return None
     if sheet.collared or price is None:
-        bound, book = plan.buying if buying else plan.selling, market.book(command.symbol)
-        drift = state.risk.drift.get(command.symbol)
+        bound, book = plan.buying if buying else plan.selling, market.book(symbol)
+        drift = to.drift or risk.drift.get(symbol)
         anchor = (drift.lows if buying else drift.highs)[0][1] if drift is not None else None
         if book is None or bound.book is not book or bound.anchor is not anchor:
-            _rebind(state, command.symbol, sheet, bound, book, anchor, buying, now_ns)
+            _rebind(state, symbol, sheet, bound, book, anchor, buying, now_ns)
         reference = bound.reference
         worth = price if price is not None else reference
         if reference is None or worth is None or (worth > bound.price if buying else worth < bound.price):
             return None
     if worth is None:
         return None
-    value = qty * worth if plan.multiplier is None else qty * worth * plan.multiplier
+    value = qty * worth if to.factor is None else qty * worth * to.factor
     if value > sheet.order_value:
         return None
-    cell = state.risk.cells.get(command.account, _NO_CELLS).get(command.symbol, _NO_CELL)
-    if plan.short_sale and not buying and not _owned(command, cell):
+    cells = place.cells
+    cell = (cells.get(symbol) if cells is not None else risk.cell(command.account, symbol)) or _NO_CELL
+    short = plan.short_sale and not buying and not _owned(command, cell)
+    if short or not _within_position(command, sheet, of, cell, value):
         return None
-    if not _within_position(command, sheet, of, cell, value):
-        return None
-    return RiskPassed(
-        command.account,
-        command.symbol,
-        command.side,
-        command.order_type,
-        command.tif,
-        qty,
-        price,
-        command.min_qty,
-        reference,
-    )
+    return PlainPass(place, to, reference, worth, value, book, flow)
 
 
-def _within_windows(state: State, command: SubmitOrder, now_ns: int, of: AccountProfile, plan: Plan) -> bool:
-    """Messages of the account and to the book, and equal orders, within their windows."""
-    risk, sheet = state.risk, plan.sheet
-    policy = risk.policy
-    since = now_ns - policy.message_window_ns
-    stamps, most = of.stamps, sheet.messages
+def _within_messages(
+    risk: RiskState, command: SubmitOrder, now_ns: int, of: AccountPlace, to: SymbolPlace, sheet: LimitSheet
+) -> bool:
+    """Messages of the account and to the book, within their window."""
+    since = now_ns - risk.policy.message_window_ns
+    stamps, most = of.messages, sheet.messages
     if stamps is None:
-        stamps = of.stamps = risk.messages.get(command.account)
+        stamps = of.messages = risk.messages.get(command.account)
     if stamps is not None and len(stamps) >= most and stamps[-most] > since:
         return False
-    stamps, most = plan.stamps, sheet.book_messages
+    stamps, most = to.messages, sheet.book_messages
     if stamps is None:
-        stamps = plan.stamps = risk.book_messages.get(command.symbol)
-    if stamps is not None and len(stamps) >= most and stamps[-most] > since:
-        return False
-    if sheet.duplicates is None:
-        return True
-    flow, key = risk.flow, (command.account, command.symbol, command.side._value_, command.qty, command.price)
-    if key not in flow.current and not (flow.previous and key in flow.previous):
-        return True
-    return flow.seen(key, now_ns - policy.duplicate_window_ns) < sheet.duplicates
+        stamps = to.messages = risk.book_messages.get(command.symbol)
+    return stamps is None or len(stamps) < most or stamps[-most] <= since
 
 
 def _rebind(
@@ -293,11 +308,9 @@ def _new_plan(state: State, command: SubmitOrder, of: AccountProfile) -> Plan | 
 def _plan(state: State, command: SubmitOrder, of: AccountProfile, to: SymbolProfile) -> Plan:
     limits = combined(state.limits, command.account, command.symbol, of.limits, to.limits)
     sheet = sheet_of(limits)
-    multiplier = to.multiplier if to.multiplier != ONE else None
     return Plan(
         to.free and not sheet.closed,
         sheet,
-        multiplier,
         to.short_sale,
         to.fits,
         Bound(),

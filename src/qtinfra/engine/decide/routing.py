@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
+from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import RiskApproved, RiskRefused, RoutePlan
 from qtinfra.core.events import ChildOrder, OrderRouted
@@ -16,6 +18,7 @@ from qtinfra.engine.decide.placing import child_terms
 from qtinfra.engine.decide.risk_gate import reapprove, view_of
 from qtinfra.engine.decide.smart_routing import children_of, smart_route
 from qtinfra.engine.lookup import Top, open_venues, tops_of
+from qtinfra.engine.risk_state import PlainPass
 from qtinfra.engine.state import State
 from qtinfra.router.sor import Offers, VenueTerms, plan_over, plan_route
 
@@ -28,7 +31,7 @@ _IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 MAX_ROUTE_ATTEMPTS = 16
 
 
-def eligible_venues(state: State, symbol: str, refused: list[str]) -> tuple[VenueTerms, ...]:
+def eligible_venues(state: State, symbol: str, refused: Sequence[str]) -> tuple[VenueTerms, ...]:
     """Venues that list the symbol, are connected, not killed, and have not refused this order."""
     venues = open_venues(state, symbol)
     return tuple(venue for venue in venues if venue.mic not in refused) if refused else venues
@@ -38,7 +41,7 @@ def route(
     state: State,
     order_id: str,
     approved: RiskApproved,
-    refused: list[str],
+    refused: Sequence[str],
     now_ns: int,
     market: MarketView,
     out: Decision,
@@ -50,12 +53,33 @@ def route(
     routing = state.routing
     if routing is not None:
         return smart_route(state, routing, order_id, approved, refused, style, now_ns, market, out)
-    symbol, qty = approved.symbol, approved.qty
+    symbol = approved.symbol
     book = market.book(symbol)
     if book is None or refused:
         plan = _plan_anew(state, approved, book, refused)
-        return _add_plan(order_id, plan, now_ns, out)
-    buying, price = approved.side is _BUY, approved.price
+    else:
+        top = top_of(state, book, approved.side is _BUY)
+        lot = state.instruments[symbol].lot_size
+        plan = plan_over(approved, top.quotes, top.bid, top.ask, top.venues, lot, offers=top.offers)
+    return _add_plan(order_id, plan, now_ns, out)
+
+
+def route_whole(
+    state: State,
+    command: SubmitOrder,
+    order_id: str,
+    passed: PlainPass,
+    now_ns: int,
+    market: MarketView,
+    out: Decision,
+) -> bool:
+    """`route` of a plain new order where the best offer takes all of it, as it mostly does, without making a
+    plan; False when a plan is needed.
+    """
+    symbol, qty, price, buying = command.symbol, command.qty, command.price, command.side is _BUY
+    book = passed.book if passed.book is not None else market.book(symbol)
+    if book is None:
+        return False
     top = tops_of(state, buying).get(symbol)
     if top is None or top.book is not book:
         top = top_of(state, book, buying)
@@ -64,12 +88,9 @@ def route(
         offer is None
         or qty > offer[3]
         or (price is not None and (offer[2] > price if buying else offer[2] < price))
-        or approved.tif is _FOK
-        or approved.min_qty
+        or command.tif is _FOK
     ):
-        lot = state.instruments[symbol].lot_size
-        plan = plan_over(approved, top.quotes, top.bid, top.ask, top.venues, lot, offers=top.offers)
-        return _add_plan(order_id, plan, now_ns, out)
+        return False
     child_id = venue_cl_ord_id(state.shard, state.epoch, state.seq + 1 + len(out.events))
     child = ChildOrder(child_id, offer[4], _LIMIT, _IOC, ZERO + qty, offer[2], ZERO)
     out.events.append(OrderRouted(order_id, (child,), "sweep 1", top.bid, top.ask, now_ns))
@@ -90,7 +111,7 @@ def top_of(state: State, book: ConsolidatedBook, buying: bool) -> Top:
 
 
 def _plan_anew(
-    state: State, approved: RiskApproved, book: ConsolidatedBook | None, refused: list[str]
+    state: State, approved: RiskApproved, book: ConsolidatedBook | None, refused: Sequence[str]
 ) -> RoutePlan:
     """The plan without a book, or for an order that has been to venues before."""
     venues = eligible_venues(state, approved.symbol, refused)
@@ -114,7 +135,7 @@ def reroute(
     state: State,
     order: Order,
     qty: Decimal,
-    refused: list[str],
+    refused: Sequence[str],
     now_ns: int,
     market: MarketView,
     out: Decision,

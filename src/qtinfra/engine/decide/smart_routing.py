@@ -5,6 +5,7 @@ It works where a routing policy is in force; `decide.routing` is the way there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 
@@ -50,7 +51,7 @@ def smart_route(
     routing: RoutingState,
     order_id: str,
     approved: RiskApproved,
-    refused: list[str],
+    refused: Sequence[str],
     style: RouteStyle | None,
     now_ns: int,
     market: MarketView,
@@ -118,7 +119,7 @@ def request(
     routing: RoutingState,
     order_id: str,
     approved: RiskApproved,
-    refused: list[str],
+    refused: Sequence[str],
     style: RouteStyle,
     now_ns: int,
     market: MarketView,
@@ -210,7 +211,7 @@ def _asked(state: State, policy: RoutingPolicy, order_id: str) -> tuple[str, ...
 
 
 def _unhindered(
-    state: State, routing: RoutingState, approved: RiskApproved, refused: list[str], px: Decimal | None
+    state: State, routing: RoutingState, approved: RiskApproved, refused: Sequence[str], px: Decimal | None
 ) -> bool:
     """Whether no open venue stands back: none has refused the order, failed, or is near its limits."""
     if refused:
@@ -224,7 +225,7 @@ def _field(
     state: State,
     routing: RoutingState,
     approved: RiskApproved,
-    refused: list[str],
+    refused: Sequence[str],
     px: Decimal | None,
     tick: Decimal,
     now_ns: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtinfra.core import ids
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decisions import Refusal
 from qtinfra.core.events import (
@@ -20,9 +21,10 @@ from qtinfra.engine.decide.algos import submit_algo
 from qtinfra.engine.decide.context import check_in_context
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.held import submit_special
-from qtinfra.engine.decide.quick_gate import gate_new, note_fit, pass_plain
+from qtinfra.engine.decide.quick_gate import approval, gate_new, note_fit, pass_plain
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
-from qtinfra.engine.decide.routing import route
+from qtinfra.engine.decide.routing import route, route_whole
+from qtinfra.engine.risk_state import PlainPass
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 
@@ -32,12 +34,12 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     if known is not None:
         again(state, known, command, out)
         return
-    verdict = pass_plain(state, market, command, now_ns)
-    if verdict is None:
-        verdict = _look_closer(state, command, now_ns, market, out)
-        if verdict is None:
+    passed: PlainPass | RiskPassed | None = pass_plain(state, market, command, now_ns)
+    if passed is None:
+        passed = _look_closer(state, command, now_ns, market, out)
+        if passed is None:
             return
-    order_id = out.order_id()
+    order_id = ids.order_id(state.shard, state.epoch, state.seq + 1 + len(out.events))
     out.events.append(
         OrderAccepted(
             order_id,
@@ -55,11 +57,18 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
             command.origin,
             now_ns,
             None,
-            verdict.reference,
+            passed.reference,
         )
     )
-    if not route(state, order_id, verdict, [], now_ns, market, out):
+    if isinstance(passed, PlainPass):
+        if state.routing is None:
+            out.passed = passed
+            if route_whole(state, command, order_id, passed, now_ns, market, out):
+                return
+        passed = approval(command, passed.reference)
+    if not route(state, order_id, passed, (), now_ns, market, out):
         out.events.clear()
+        out.passed = None
         text = f"no connected venue trades {command.symbol}"
         reject(command, Refusal("no_venue", text, "symbol", "", command.symbol), now_ns, out)
 

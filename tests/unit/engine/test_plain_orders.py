@@ -1,0 +1,166 @@
+"""A plain new order takes the short way through the engine, and ends as it would on the general way."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qtinfra.core import commands as cmd
+from qtinfra.core.decimals import exact
+from qtinfra.core.events import OrderAccepted, OrderRouted
+from qtinfra.core.extended_models import AckPolicy, LimitRule, Policies, SelfMatch
+from qtinfra.core.models import OrderType, Origin, TimeInForce
+from qtinfra.core.reports import VenueNewOrder
+from qtinfra.engine import evolve as evolve_module
+from qtinfra.engine import kernel as kernel_module
+from qtinfra.engine.decide import decide
+from qtinfra.engine.decide import submit as submit_module
+from qtinfra.engine.evolve import evolve_plain
+from qtinfra.engine.kernel import replay
+from qtinfra.engine.state import State, state_hash
+from tests.support.builders import ALPHA, BETA, BUY, SELL, SYMBOL, Desk, account, dec, quote, submit
+
+pytestmark = pytest.mark.unit
+
+_NOW = 1_720_445_400_500_000_000
+
+_POLICIES = st.builds(
+    Policies,
+    ack=st.sampled_from(AckPolicy),
+    self_match=st.sampled_from([SelfMatch.NONE, SelfMatch.NONE, SelfMatch.CANCEL_NEWEST]),
+)
+_SUBMITTED = st.builds(
+    lambda qty, price, side, tif, name, origin: submit(
+        "", qty, price, side=side, tif=tif, name=name, origin=origin, trader="bob"
+    ),
+    st.sampled_from(["50", "50.0", "100", "150", "250", "1E+2"]),
+    st.sampled_from(["48", "49", "50", "50.00", "51", "52", None]),
+    st.sampled_from([BUY, SELL]),
+    st.sampled_from([TimeInForce.DAY, TimeInForce.IOC, TimeInForce.FOK, TimeInForce.GTC]),
+    st.sampled_from([ALPHA, ALPHA, BETA]),
+    st.sampled_from([Origin.CLIENT, Origin.CLIENT, Origin.STAFF]),
+)
+_LIMITS = st.lists(
+    st.sampled_from(
+        [
+            (LimitRule.MAX_MESSAGES, 6),
+            (LimitRule.MAX_BOOK_MESSAGES, 8),
+            (LimitRule.DUPLICATE_FLOW, 2),
+            (LimitRule.PRICE_COLLAR, "0.03"),
+            (LimitRule.PERIOD_COLLAR, "0.1"),
+            (LimitRule.POSITION_LIMIT, 400),
+            (LimitRule.GROSS_EXPOSURE, 30_000),
+        ]
+    ),
+    unique=True,
+)
+
+
+def _desk(policies: Policies | None = None, limits: list[Any] | None = None, multiplier: str = "1") -> Desk:
+    desk = Desk(["XNAS", "BATS"], checked=False)
+    shares = desk.state.instruments[SYMBOL]
+    changed = type(shares)(**{**_fields(shares), "multiplier": dec(multiplier)})
+    desk.run(cmd.SetReference((changed,), (account(ALPHA, policies),)))
+    desk.market.quotes["XNAS"] = quote("XNAS", [("49", 100)], [("51", 100)])
+    desk.market.quotes["BATS"] = quote("BATS", [("48", 100)], [("52", 100)])
+    for rule, value in limits or ():
+        desk.limit(rule, value)
+    return desk
+
+
+def _fields(item: Any) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in item.__struct_fields__}
+
+
+@given(
+    policies=_POLICIES,
+    limits=_LIMITS,
+    multiplier=st.sampled_from(["1", "1", "1.0", "10"]),
+    orders=st.lists(_SUBMITTED, min_size=1, max_size=8),
+)
+@settings(max_examples=120, deadline=None)
+def test_the_short_way_ends_in_what_the_general_way_and_replay_end_in(
+    policies: Policies, limits: list[Any], multiplier: str, orders: list[cmd.SubmitOrder]
+) -> None:
+    short, general = (_desk(policies, limits, multiplier) for _ in range(2))
+    for place, order in enumerate(orders * 2):
+        named = type(order)(**{**_fields(order), "cl_ord_id": f"O{place}"})
+        outcome = short.run(named)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(submit_module, "pass_plain", lambda *_: None)
+            expected = general.run(named)
+        assert repr(outcome.entry) == repr(expected.entry)
+        assert [repr(effect) for effect in outcome.effects] == [repr(effect) for effect in expected.effects]
+        assert state_hash(short.state) == state_hash(general.state)
+    again = State()
+    for entry in short.entries:
+        replay(again, entry)
+    assert state_hash(again) == state_hash(short.state)
+
+
+def _planned(monkeypatch: pytest.MonkeyPatch) -> tuple[Desk, list[bool]]:
+    """A desk that has a plan for the next order, and whether orders were applied in one go."""
+    desk, taken = _desk(), list[bool]()
+
+    def watched(*args: Any) -> Any:
+        order = evolve_plain(*args)
+        taken.append(order is not None)
+        return order
+
+    desk.new("first", 100, 51)
+    desk.new("second", 100, 51)
+    monkeypatch.setattr(kernel_module, "evolve_plain", watched)
+    return desk, taken
+
+
+@pytest.mark.parametrize(("qty", "price"), [(100, 51), (100, 50), (150, 52)])
+def test_a_plain_order_is_applied_in_one_go_wherever_it_is_sent(
+    qty: int, price: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, taken = _planned(monkeypatch)
+    for name in ("of new numbers", "plain"):
+        outcome = desk.new(name, qty, price)
+    assert taken[-1:] == [True]
+    assert [type(event) for event in outcome.events] == [OrderAccepted, OrderRouted]
+    assert desk.state.seq == outcome.depends_on == desk.entries[-1].last_seq
+    sent = [effect for effect in outcome.effects if isinstance(effect, VenueNewOrder)]
+    assert sum(order.qty for order in sent) == qty
+    assert len(sent) == (2 if qty > 100 else 1)
+
+
+def test_an_order_that_no_connected_venue_takes_is_refused_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk, taken = _planned(monkeypatch)
+    for mic in desk.venues:
+        desk.disconnect(mic)
+    desk.new("plans again", 100, 51)
+    desk.new("nowhere", 100, 51)
+    assert desk.order("nowhere").status == "REJECTED"
+    assert taken == []
+
+
+def test_handlers_that_were_replaced_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, taken = _planned(monkeypatch)
+    known, seen = evolve_module._EVOLVE[OrderRouted], list[str]()
+
+    def routed(state: State, event: OrderRouted) -> None:
+        seen.append(event.order_id)
+        known(state, event)
+
+    monkeypatch.setitem(evolve_module._EVOLVE, OrderRouted, routed)
+    desk.new("watched", 100, 51)
+    assert taken == [False]
+    assert seen == [desk.order("watched").order_id]
+
+
+def test_a_decision_says_that_it_passed_the_short_way_only_when_its_two_events_are_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk, _ = _planned(monkeypatch)
+    stop = submit("stop", 100, 51, order_type=OrderType.STOP)
+    with exact():
+        assert decide(desk.state, submit("plain", 100, 51), _NOW, desk.market).passed is not None
+        assert decide(desk.state, submit("first", 100, 51), _NOW, desk.market).passed is None
+        assert decide(desk.state, stop, _NOW, desk.market).passed is None
