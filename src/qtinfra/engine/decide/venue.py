@@ -110,9 +110,14 @@ def _well_formed(report: VenueReport) -> bool:
     qty, px = report.qty, report.px
     if (qty and not in_range(qty)) or (px is not None and not in_range(px)):
         return False
-    if report.cum_qty or report.leaves_qty or report.queue_ahead:
-        numbers = (report.cum_qty, report.leaves_qty, report.queue_ahead)
-        return all(number is None or in_range(number) for number in numbers)
+    return _rest_well_formed(report)
+
+
+def _rest_well_formed(report: VenueReport) -> bool:
+    """`_well_formed` of the numbers that only some reports have."""
+    for number in (report.cum_qty, report.leaves_qty, report.queue_ahead):
+        if number is not None and not in_range(number):
+            return False
     return True
 
 
@@ -134,7 +139,7 @@ def plain_events(
     caller applies each before it asks for the next.
     """
     seen, session_of, children, orders = state.inbound.get, state.sessions.get, state.children, state.orders
-    zero, fill = ZERO, _plain_fills(state, now_ns)
+    fill = _plain_fills(state, now_ns)
     for report in reports if state.routing is None else ():
         mic, seq = report.venue, report.seq
         if seq <= seen(mic, 0) or report.session != session_of(mic, ""):
@@ -144,8 +149,8 @@ def plain_events(
         if child is None or order is None or order.special is not None or order.algo is not None:
             return
         if (
-            report.cum_qty is not zero or report.leaves_qty is not zero or report.queue_ahead is not zero
-        ) and not _well_formed(report):
+            report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None
+        ) and not _rest_well_formed(report):
             return
         kind = report.kind
         if kind is _KIND_FILL:
