@@ -110,7 +110,7 @@ def evolve_each(
             filled(state, event, order, child)
             tables.writing = False
             effects.append(report_fill(event, order))
-        else:
+        elif type(event) is ev.ChildAcked:
             acked(state, event, order, child)
             tables.writing = False
             if event.first:

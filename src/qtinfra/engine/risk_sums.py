@@ -94,7 +94,11 @@ def _shift(state: State, account: str, symbol: str, cell: Cell, long: Decimal, s
 
 def _regross(cell: Cell) -> Decimal:
     """The larger absolute value of the cell's two outcomes, noted; how it has changed."""
-    long, short = abs(cell.long), abs(cell.short)
+    long, short = cell.long, cell.short
+    if long.is_signed():  # as `abs` of both, which makes new ones of those above zero too
+        long = -long
+    if short.is_signed():
+        short = -short
     gross = long if long >= short else short
     change = gross - cell.gross
     cell.gross = gross

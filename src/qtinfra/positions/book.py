@@ -116,7 +116,11 @@ class PositionBook(msgspec.Struct, gc=False):
         if position is None:
             position = symbols[symbol] = Position()
         tail = key.removeprefix(position.head)
-        if position.recent and trade_date == position.trade_date and multiplier == position.multiplier:
+        if (
+            position.recent_count
+            and trade_date == position.trade_date
+            and (multiplier is position.multiplier or multiplier == position.multiplier)
+        ):
             if tail != key:
                 position.recent += encode((tail, signed_qty, px, fee))
             else:

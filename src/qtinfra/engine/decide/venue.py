@@ -27,7 +27,7 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.market import MarketView
-from qtinfra.core.models import Child, ChildStatus, Order, OrderType, TimeInForce
+from qtinfra.core.models import Child, ChildStatus, Order, OrderStatus, OrderType, TimeInForce
 from qtinfra.core.reports import (
     CXL_BROKER_OPTION,
     CXL_OTHER,
@@ -47,6 +47,7 @@ from qtinfra.engine.state import State
 _KIND_ACK = ReportKind.ACK
 _KIND_FILL = ReportKind.FILL
 _KIND_MASS_STATUS_END = ReportKind.MASS_STATUS_END
+_ROUTED = OrderStatus.ROUTED
 _CHILD_SENT = ChildStatus.SENT
 _CHILD_UNKNOWN = ChildStatus.UNKNOWN
 _CHILD_LIVE = ChildStatus.LIVE
@@ -140,14 +141,19 @@ def plain_events(
     """
     seen, session_of, children, orders = state.inbound.get, state.sessions.get, state.children, state.orders
     fill = _plain_fills(state, now_ns)
+    order: Order | None = None
+    child: Child | None = None
+    acknowledged = ""  # what comes next mostly is an execution of the same child
     for report in reports if state.routing is None else ():
         mic, seq = report.venue, report.seq
         if seq <= seen(mic, 0) or report.session != session_of(mic, ""):
             return
-        child = _live(children, report.cl_ord_id)
-        order = _live(orders, child.order_id) if child is not None and child.venue == mic else None
-        if child is None or order is None or order.special is not None or order.algo is not None:
-            return
+        cl_ord_id = report.cl_ord_id
+        if cl_ord_id != acknowledged or child is None or order is None or child.venue != mic:
+            child = _live(children, cl_ord_id)
+            order = _live(orders, child.order_id) if child is not None and child.venue == mic else None
+            if child is None or order is None or order.special is not None or order.algo is not None:
+                return
         if (
             report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None
         ) and not _rest_well_formed(report):
@@ -163,6 +169,7 @@ def plain_events(
             name = report.venue_order_id
             acked = ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
             yield acked, order, child
+            acknowledged = cl_ord_id if order.status is _ROUTED else ""  # such an order is not packed
         else:
             return
 
