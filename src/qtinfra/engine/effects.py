@@ -421,28 +421,33 @@ def _peg_repriced(state: State, event: sp.PegRepriced) -> list[Effect]:
 
 
 def _child_acked(state: State, event: ev.ChildAcked) -> Sequence[Effect]:
-    if not event.first:
-        return ()
-    order = state.orders[event.order_id]
+    return (report_ack(event, state.orders[event.order_id]),) if event.first else ()
+
+
+def report_ack(event: ev.ChildAcked, order: Order) -> ExecutionReport:
+    """What the client is told of an order's first acknowledgement, right after it."""
     if order.status is _ROUTED and not order.cum_qty:
-        return (_news(order, _EXEC_NEW, "0", event.venue),)
-    return (execution_report(order, _EXEC_NEW, venue=event.venue),)
+        return _news(order, _EXEC_NEW, "0", event.venue)
+    return execution_report(order, _EXEC_NEW, venue=event.venue)
 
 
 def _filled(state: State, event: ev.OrderFilled) -> Sequence[Effect]:
-    """`execution_report` of an execution, without keywords: they cost."""
-    order = state.orders[event.order_id]
+    return (report_fill(event, state.orders[event.order_id]),)
+
+
+def report_fill(event: ev.OrderFilled, order: Order) -> ExecutionReport:
+    """What the client is told of an execution, right after it: `execution_report` without keywords."""
     status, cum_qty, last_px = order.status, order.cum_qty, event.px
     if status is _FILLED:
         code, leaves_qty = "2", ZERO
     else:
         code, leaves_qty = fix_status(order), order.leaves_qty
     text = str(last_px)
-    if event.qty == cum_qty and text[-3:-2] == ".":
-        avg_px = _written_price(text)  # the one execution's price, and no digit of it to round
+    if text[-3:-2] == "." and (event.qty == cum_qty or last_px * cum_qty == order.notional):
+        avg_px = _written_price(text)  # all was executed at this price, and no digit of it is to round
     else:
         avg_px = average(order.notional, cum_qty)
-    report = ExecutionReport(
+    return ExecutionReport(
         order.account,
         order.order_id,
         order.cl_ord_id,
@@ -464,7 +469,6 @@ def _filled(state: State, event: ev.OrderFilled) -> Sequence[Effect]:
         order.symbol,
         event.venue,
     )
-    return (report,)
 
 
 def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:

@@ -22,6 +22,7 @@ from qtinfra.core.models import (
     QueuedReplace,
 )
 from qtinfra.core.reports import NO_ORDER, Effect
+from qtinfra.engine.effects import report_ack, report_fill
 from qtinfra.engine.evolve_algos import ALGOS
 from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
@@ -117,30 +118,29 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> Order | 
 def evolve_each(
     state: State,
     usual: Iterator[tuple[ev.ChildAcked | ev.OrderFilled, Order, Child]],
-    seen: Seen,
     effects: list[Effect],
     applied: list[Any],
 ) -> None:
     """`evolve_all`, without routing, for the events of usual reports, each with the order and the child that
-    it names. As one is decided on the state after the one before, it is asked for when that has been applied
-    and joined `applied`.
+    it names, and the client's report of each. As one is decided on the state after the one before, it is
+    asked for when that has been applied and joined `applied`.
 
     Raises:
         InvariantBrokenError, KeyError: as `evolve`; the state's sequence is that of before then.
     """
     tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
     filled, acked, before = _told(ev.OrderFilled), _told(ev.ChildAcked), len(applied)
-    tell_filled, tell_acked = seen[ev.OrderFilled], seen[ev.ChildAcked]
     for event, order, child in usual:
         tables.writing = True
         if type(event) is ev.OrderFilled:
             filled(state, event, order, child)
             tables.writing = False
-            effects += tell_filled(state, event)
-        else:
+            effects.append(report_fill(event, order))
+        elif type(event) is ev.ChildAcked:
             acked(state, event, order, child)
             tables.writing = False
-            effects += tell_acked(state, event)
+            if event.first:
+                effects.append(report_ack(event, order))
         if len(closing) >= full:
             pack_closed(state)
         applied.append(event)

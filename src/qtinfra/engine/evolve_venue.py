@@ -101,13 +101,13 @@ def _filled(state: State, event: ev.OrderFilled, order: Order, child: Child) -> 
     )
     order.executions += (key,)
     _count_execution(order, child, qty)
-    order.notional += value
+    order.notional = order.notional + value if order.notional else value
     if trade_date < state.trade_date:
         order.day_base_cum += qty
     if state.fees is not None:
         fee = charge_fill(state, event)
     account, symbol = event.account, event.symbol
-    state.positions.apply(
+    units = state.positions.apply(
         account,
         symbol,
         key,
@@ -121,7 +121,7 @@ def _filled(state: State, event: ev.OrderFilled, order: Order, child: Child) -> 
         post_change(state, order, value, fee)
     if state.pnl is not None:
         follow(state, account, symbol)
-    settle_fill(state, order, event, value)
+    settle_fill(state, order, child, event, value, units)
 
 
 def _count_execution(order: Order, child: Child, qty: Decimal) -> None:
@@ -129,8 +129,9 @@ def _count_execution(order: Order, child: Child, qty: Decimal) -> None:
     that was executed late or beyond its quantity.
     """
     executed = order.cum_qty
-    order.cum_qty = total = executed + qty
+    total = order.qty if not executed and qty == order.qty else executed + qty
     child.cum = total if child.cum is executed else child.cum + qty  # one sum for an order's only child
+    order.cum_qty = total
     if not order.acked:
         order.acked = True
     if child.status is not _CHILD_LIVE and child.status in (_CHILD_SENT, _CHILD_UNKNOWN):

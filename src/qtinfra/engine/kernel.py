@@ -184,7 +184,7 @@ class Kernel:
             try:
                 if reports[0].kind in USUAL_KINDS:
                     plain = _decided(plain_events(self.state, reports, now_ns))
-                    evolve_each(self.state, plain, EFFECTS, effects, events)
+                    evolve_each(self.state, plain, effects, events)
                     reports, mark = reports[len(events) - mark :], len(events)
                 if reports:
                     self._perform(RecordVenueReport(reports[0]), now_ns, market, events, effects)

@@ -95,7 +95,11 @@ def _shift(state: State, account: str, symbol: str, cell: Cell, long: Decimal, s
 
 def _regross(cell: Cell) -> Decimal:
     """The larger absolute value of the cell's two outcomes, noted; how it has changed."""
-    long, short = abs(cell.long), abs(cell.short)
+    long, short = cell.long, cell.short
+    if long.is_signed():  # as `abs` of both, which makes new ones of those above zero too
+        long = -long
+    if short.is_signed():
+        short = -short
     gross = long if long >= short else short
     change = gross - cell.gross
     cell.gross = gross
@@ -229,62 +233,72 @@ def count_fill(state: State, order: Order, event: OrderFilled, value: Decimal) -
     Args:
         value: quantity times price of the execution, per multiplier.
     """
-    count_execution(state, order, event, value, order.reserved)
+    units = state.positions.accounts[event.account][event.symbol].qty
+    count_execution(state, order, event, value, units, order.reserved)
 
 
 def count_execution(
-    state: State, order: Order, event: OrderFilled, value: Decimal, reserved: Decimal
+    state: State, order: Order, event: OrderFilled, value: Decimal, units: Decimal, reserved: Decimal
 ) -> None:
     """Count an execution as one change: the position, what was traded, and what the order has left open, at
     the price at which it is counted.
 
     Args:
         value: quantity times price of the execution, per multiplier.
+        units: what the position holds now, bought positive.
         reserved: units that are left open.
     """
     account, symbol = event.account, event.symbol
-    memo = state.risk.memo
+    risk = state.risk
+    memo = risk.memo
     of = memo.of_accounts.get(account) or place_of(state, account)
     to = memo.of_symbols.get(symbol) or place_in(state, symbol)
     cell = of.cells.get(symbol) if of.cells is not None else None
     if cell is None:
         cell = _cell(state, account, symbol, of)
-    closed = ZERO
-    if reserved is not order.reserved:
-        closed = _leave(order, cell, reserved, to.factor)
-    moved, traded = _moved(state, event, cell), value
+    mark = risk.marks.get(symbol, event.px)
+    if mark is cell.mark:
+        cell.position, moved = units, event.qty * mark
+    else:
+        moved = _revalue(event, cell, units, mark)
+    traded = value
     if to.factor is not None:
         moved, traded = moved * to.factor, traded * to.factor
     if event.trade_date < state.trade_date:
         traded = ZERO
-    own, buying = moved - closed, event.side is _BUY
-    if buying:
+    own = moved
+    if reserved is not order.reserved:
+        own = moved - _leave(order, cell, reserved, to.factor)
+    scopes = of.sums if to.home else _foreign(state, account, to.instrument)
+    if event.side is _BUY:
         cell.long = cell.long + own or ZERO
         cell.short = cell.short - moved or ZERO
+        change = _regross(cell)
+        for sums in scopes:
+            sums.gross += change
+            sums.traded += traded
+            sums.long += own
+            sums.short -= moved
     else:
         cell.short = cell.short + own or ZERO
         cell.long = cell.long - moved or ZERO
-    change = _regross(cell)
-    for sums in of.sums if to.home else _foreign(state, account, to.instrument):
-        sums.gross += change
-        sums.traded += traded
-        if buying:
-            sums.long += own
-            sums.short -= moved
-        else:
+        change = _regross(cell)
+        for sums in scopes:
+            sums.gross += change
+            sums.traded += traded
             sums.short += own
             sums.long -= moved
 
 
-def _moved(state: State, event: OrderFilled, cell: Cell) -> Decimal:
+def _revalue(event: OrderFilled, cell: Cell, units: Decimal, mark: Decimal) -> Decimal:
     """Note units and mark of the position after the execution; how its value, per multiplier, has moved to
     the order's side.
     """
-    symbol = event.symbol
-    units = state.positions.accounts[event.account][symbol].qty
-    mark = state.risk.marks.get(symbol, event.px)
     before, cell.position = cell.position, units
     if mark == cell.mark:
+        return event.qty * mark
+    if cell.mark is ZERO and not before:  # a cell's first execution
+        cell.mark = mark
         return event.qty * mark
     moved = units * mark - before * cell.mark
     cell.mark = mark

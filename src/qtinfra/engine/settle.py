@@ -45,11 +45,7 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
     if status is not order.status:
         invariant(may_become(order.status, status), "status follows the table", order.status, status)
         order.status = status
-    held, children = ZERO, state.children
-    for child_id in order.children:
-        leaves = children[child_id].leaves
-        if leaves:
-            held += leaves
+    held = _held(state, order)
     open_now, cum_qty, qty = order.closed is None, order.cum_qty, order.qty
     leaves = qty - cum_qty if open_now and cum_qty < qty else ZERO
     reserved = held if held > leaves else leaves
@@ -70,11 +66,15 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
         borrow(state, order)
 
 
-def settle_fill(state: State, order: Order, event: OrderFilled, value: Decimal) -> None:
+def settle_fill(
+    state: State, order: Order, child: Child, event: OrderFilled, value: Decimal, units: Decimal
+) -> None:
     """`settle` and `count_fill` after an execution; for a plain order that venues work in one pass.
 
     Args:
+        child: of the order, the one that was executed.
         value: quantity times price of the execution, per multiplier.
+        units: what the position holds now, bought positive.
     """
     status = order.status
     if (status is not _ROUTED and status is not _PARTIALLY_FILLED) or order.special is not None:
@@ -83,21 +83,30 @@ def settle_fill(state: State, order: Order, event: OrderFilled, value: Decimal) 
         return
     order.version += 1
     order.updated_ns = event.ts_ns
-    held = leaves = ZERO
-    for child_id in order.children:
-        if state.children[child_id].leaves:
-            held += state.children[child_id].leaves
-    if order.cum_qty < order.qty:
+    held = child.leaves if len(order.children) == 1 else _held(state, order)
+    cum_qty, qty = order.cum_qty, order.qty
+    if cum_qty is not qty and cum_qty < qty:
         order.status = _PARTIALLY_FILLED
-        leaves = order.qty - order.cum_qty
+        leaves = qty - cum_qty
     else:
         order.status = _FILLED
+        leaves = ZERO
     reserved = held if held and held > leaves else leaves
     order.unallocated = reserved - held if held else reserved
     if not reserved:  # nothing is to come any more: the order waits to be packed
         del state.open_orders[order.order_id]
         state.closing[order.order_id] = True
-    count_execution(state, order, event, value, reserved)
+    count_execution(state, order, event, value, units, reserved)
+
+
+def _held(state: State, order: Order) -> Decimal:
+    """What venues hold of the order."""
+    held, children = ZERO, state.children
+    for child_id in order.children:
+        leaves = children[child_id].leaves
+        if leaves:
+            held += leaves
+    return held
 
 
 def _track(state: State, order: Order) -> None:

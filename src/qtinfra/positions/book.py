@@ -90,7 +90,7 @@ class PositionBook(msgspec.Struct, gc=False):
         fee: Decimal,
         trade_date: str,
         multiplier: Decimal,
-    ) -> None:
+    ) -> Decimal:
         """Book one execution.
 
         Args:
@@ -100,6 +100,9 @@ class PositionBook(msgspec.Struct, gc=False):
             fee: in the same currency, positive when paid, negative for a rebate.
             trade_date: ISO 8601.
             multiplier: currency value of a price move of 1 per unit (1 for shares).
+
+        Returns:
+            The net quantity after it, negative when short.
 
         Raises:
             ValueError: the quantity is zero.
@@ -113,7 +116,11 @@ class PositionBook(msgspec.Struct, gc=False):
         if position is None:
             position = symbols[symbol] = Position()
         tail = key.removeprefix(position.head)
-        if position.recent and trade_date == position.trade_date and multiplier == position.multiplier:
+        if (
+            position.recent_count
+            and trade_date == position.trade_date
+            and (multiplier is position.multiplier or multiplier == position.multiplier)
+        ):
             if tail != key:
                 position.recent += encode((tail, signed_qty, px, fee))
             else:
@@ -127,6 +134,7 @@ class PositionBook(msgspec.Struct, gc=False):
         if count == RECENT:
             put_away(position)
         add_trade(position, signed_qty, px, fee, multiplier)
+        return position.qty
 
     def load(
         self,

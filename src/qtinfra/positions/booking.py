@@ -42,20 +42,23 @@ def add_trade(position: Position, qty: Decimal, px: Decimal, fee: Decimal, multi
     """
     unit_cost = px if multiplier is ONE else px * multiplier
     value, held = qty * unit_cost, position.qty
-    position.qty = rest = held + qty
     if fee:
         position.fees += fee
-    buys = qty > ZERO
-    if buys:
+    sells = qty.is_signed()
+    if sells:
+        position.sold_value -= value
+    else:
         position.bought_qty += qty
         position.bought_value += value
-    else:
-        position.sold_value -= value
-    if not held or (held > ZERO) is buys:
+    if not held:  # nor any cost
+        position.qty, position.cost = qty, value
+        return
+    position.qty = rest = held + qty
+    if held.is_signed() is sells:
         position.cost += value
     elif not rest:
         position.cost = ZERO
-    elif (rest > ZERO) is buys:
+    elif rest.is_signed() is sells:
         position.cost = rest * unit_cost
     else:
         position.cost -= _quantize(_divide(_multiply(position.cost, -qty), held), _QUANTUM)

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -169,7 +170,7 @@ def _said(numbered: list[Any], desk: Desk) -> tuple[VenueReport, ...]:
             ref_exec_id=f"E{place - 1}",
             qty=Decimal(qty),
             px=None if px is None else Decimal(px),
-            cum_qty=Decimal("1E-12") if unusual == "cum" else Decimal(0),
+            cum_qty=Decimal("1E-12") if unusual == "cum" else None if place % 2 else Decimal(0),
             queue_ahead=Decimal(300) if unusual == "ahead" else Decimal(0),
             liquidity=Liquidity.ADDED if place % 2 else Liquidity.REMOVED,
             venue_order_id=f"V{place}",
@@ -198,6 +199,24 @@ def test_usual_reports_end_in_what_they_end_in_when_each_is_performed_alone(
     assert [repr(event) for event in outcome.events] == [repr(event) for event in expected.events]
     assert [repr(effect) for effect in outcome.effects] == [repr(effect) for effect in expected.effects]
     assert state_hash(short.state) == state_hash(general.state)
+
+
+@pytest.mark.parametrize("parts", [["100", "100"], ["40", "60", "40"], ["40", "70"]])
+def test_what_follows_an_acknowledged_child_finds_it_as_it_stands_then(parts: list[str]) -> None:
+    numbered = [(ReportKind.ACK, "X", "0", None, ""), *(_executed(qty) for qty in parts)]
+    short, general = _with_two_orders(checked=False), _with_two_orders(checked=False)
+    for desk in (short, general):  # an order is packed as soon as it has ended
+        desk.state.packing.keep, desk.state.packing.block = 0, 1
+    begun = VenueReport(ReportKind.ACK, "XNAS", "nobody", 1, "S1")
+    reports = [msgspec.structs.replace(said, seq=said.seq + 1) for said in _said(numbered, short)]
+    outcome = short.run(cmd.RecordVenueReports((begun, *reports)))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kernel_module, "plain_events", lambda *_: iter(()))
+        expected = general.run(cmd.RecordVenueReports((begun, *reports)))
+    assert [repr(event) for event in outcome.events] == [repr(event) for event in expected.events]
+    assert [repr(effect) for effect in outcome.effects] == [repr(effect) for effect in expected.effects]
+    assert state_hash(short.state) == state_hash(general.state)
+    assert short.state.packing.rows == general.state.packing.rows
 
 
 def test_the_usual_reports_of_a_plain_order_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:

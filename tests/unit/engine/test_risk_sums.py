@@ -77,7 +77,10 @@ class Floor:
             desk.cancel(name, order.cl_ord_id)
 
 
-def _one_after_the_other(state: State, order: Any, event: Any, value: Decimal) -> None:
+def _one_after_the_other(
+    state: State, order: Any, child: Any, event: Any, value: Decimal, units: Decimal
+) -> None:
+    del child, units
     settle(state, order, event.ts_ns)
     count_fill(state, order, event, value)
 

@@ -27,7 +27,7 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.market import MarketView
-from qtinfra.core.models import Child, ChildStatus, Order, OrderType, TimeInForce
+from qtinfra.core.models import Child, ChildStatus, Order, OrderStatus, OrderType, TimeInForce
 from qtinfra.core.reports import (
     CXL_BROKER_OPTION,
     CXL_OTHER,
@@ -47,6 +47,7 @@ from qtinfra.engine.state import State
 _KIND_ACK = ReportKind.ACK
 _KIND_FILL = ReportKind.FILL
 _KIND_MASS_STATUS_END = ReportKind.MASS_STATUS_END
+_ROUTED = OrderStatus.ROUTED
 _CHILD_SENT = ChildStatus.SENT
 _CHILD_UNKNOWN = ChildStatus.UNKNOWN
 _CHILD_LIVE = ChildStatus.LIVE
@@ -110,9 +111,14 @@ def _well_formed(report: VenueReport) -> bool:
     qty, px = report.qty, report.px
     if (qty and not in_range(qty)) or (px is not None and not in_range(px)):
         return False
-    if report.cum_qty or report.leaves_qty or report.queue_ahead:
-        numbers = (report.cum_qty, report.leaves_qty, report.queue_ahead)
-        return all(number is None or in_range(number) for number in numbers)
+    return _rest_well_formed(report)
+
+
+def _rest_well_formed(report: VenueReport) -> bool:
+    """`_well_formed` of the numbers that only some reports have."""
+    for number in (report.cum_qty, report.leaves_qty, report.queue_ahead):
+        if number is not None and not in_range(number):
+            return False
     return True
 
 
@@ -134,18 +140,23 @@ def plain_events(
     caller applies each before it asks for the next.
     """
     seen, session_of, children, orders = state.inbound.get, state.sessions.get, state.children, state.orders
-    zero, fill = ZERO, _plain_fills(state, now_ns)
+    fill = _plain_fills(state, now_ns)
+    order: Order | None = None
+    child: Child | None = None
+    acknowledged = ""  # what comes next mostly is an execution of the same child
     for report in reports if state.routing is None else ():
         mic, seq = report.venue, report.seq
         if seq <= seen(mic, 0) or report.session != session_of(mic, ""):
             return
-        child = _live(children, report.cl_ord_id)
-        order = _live(orders, child.order_id) if child is not None and child.venue == mic else None
-        if child is None or order is None or order.special is not None or order.algo is not None:
-            return
+        cl_ord_id = report.cl_ord_id
+        if cl_ord_id != acknowledged or child is None or order is None or child.venue != mic:
+            child = _live(children, cl_ord_id)
+            order = _live(orders, child.order_id) if child is not None and child.venue == mic else None
+            if child is None or order is None or order.special is not None or order.algo is not None:
+                return
         if (
-            report.cum_qty is not zero or report.leaves_qty is not zero or report.queue_ahead is not zero
-        ) and not _well_formed(report):
+            report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None
+        ) and not _rest_well_formed(report):
             return
         kind = report.kind
         if kind is _KIND_FILL:
@@ -158,6 +169,7 @@ def plain_events(
             name = report.venue_order_id
             acked = ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
             yield acked, order, child
+            acknowledged = cl_ord_id if order.status is _ROUTED else ""  # such an order is not packed
         else:
             return
 
