@@ -62,7 +62,7 @@ def evolve(state: State, event: Any) -> None:
         pack_closed(state)
 
 
-def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect]) -> None:
+def evolve_all(state: State, events: Sequence[Any], seen: Seen, effects: list[Effect]) -> None:
     """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says. The
     sequence advances when all have been applied.
 
@@ -159,7 +159,7 @@ def _new_order(
         event.tif,
         qty,
         price,
-        event.min_qty,
+        event.min_qty or ZERO,
         event.capacity,
         event.trader,
         event.origin,
@@ -219,7 +219,7 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
             planned.tif,
             qty,
             planned.price,
-            planned.min_qty,
+            planned.min_qty or ZERO,
             child_id,
             qty,
         )

@@ -98,7 +98,7 @@ def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int
         qty=command.qty,
         adds=command.qty,
         price=command.price,
-        min_qty=command.min_qty,
+        min_qty=command.min_qty or ZERO,
         now_ns=now_ns,
     )
 
@@ -170,7 +170,7 @@ def _passes(
         command.tif,
         qty,
         price,
-        command.min_qty,
+        ZERO,
         reference,
     )
 

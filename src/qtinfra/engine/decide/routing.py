@@ -71,7 +71,7 @@ def route(
         plan = plan_over(approved, top.quotes, top.bid, top.ask, top.venues, lot, offers=top.offers)
         return _add_plan(order_id, plan, now_ns, out)
     child_id = venue_cl_ord_id(state.shard, state.epoch, state.seq + 1 + len(out.events))
-    child = ChildOrder(child_id, offer[4], _LIMIT, _IOC, ZERO + qty, offer[2], ZERO)
+    child = ChildOrder(child_id, offer[4], _LIMIT, _IOC, ZERO + qty, offer[2], None)
     out.events.append(OrderRouted(order_id, (child,), "sweep 1", top.bid, top.ask, now_ns))
     return True
 
