@@ -44,30 +44,13 @@ _STAFF = Origin.STAFF
 Seen = Mapping[type, Callable[[State, Any], Sequence[Effect]]]
 
 
-def evolve(state: State, event: Any) -> None:
-    """Apply one event and advance the sequence by one.
-
-    Raises:
-        InvariantBrokenError: the event does not fit the state.
-        KeyError: no such kind of event, or it names something that does not exist.
-    """
-    tables = state.tables
-    tables.writing = True
-    _EVOLVE[type(event)](state, event)
-    if state.routing is not None:
-        note_routing(state, state.routing, event)
-    tables.writing = False
-    state.seq += 1
-    if len(state.closing) >= state.packing.keep + state.packing.block:
-        pack_closed(state)
-
-
 def evolve_all(state: State, events: Sequence[Any], seen: Seen, effects: list[Effect]) -> None:
-    """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says. The
-    sequence advances when all have been applied.
+    """Apply event by event, and after each what it makes leave: `effects` grows by what `seen` says, which
+    for a replay is nothing. The sequence advances when all have been applied.
 
     Raises:
-        InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
+        InvariantBrokenError: an event does not fit the state; the events before have been applied.
+        KeyError: likewise, when there is no such kind of event, or it names something that does not exist.
     """
     if not events:
         return
@@ -100,7 +83,7 @@ def evolve_each(
     and joined `applied`.
 
     Raises:
-        InvariantBrokenError, KeyError: as `evolve`; the state's sequence is that of before then.
+        InvariantBrokenError, KeyError: as `evolve_all`; the state's sequence is that of before then.
     """
     tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
     filled, acked, before = _told(ev.OrderFilled), _told(ev.ChildAcked), len(applied)
