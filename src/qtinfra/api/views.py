@@ -223,7 +223,7 @@ def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequen
         command.cl_ord_id,
         command.account,
         command.tif,
-        command.min_qty,
+        command.min_qty or ZERO,
         command.capacity,
         command.trader,
         ZERO,

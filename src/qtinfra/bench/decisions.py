@@ -18,7 +18,7 @@ from qtinfra.bench.mix import (
     wire_messages,
 )
 from qtinfra.core.commands import Inbound, SubmitOrder
-from qtinfra.core.decimals import exact
+from qtinfra.core.decimals import ZERO, exact
 from qtinfra.core.decisions import Refusal, RiskApproved, RiskRefused
 from qtinfra.core.exceptions import OrderValidationError
 from qtinfra.core.extended_models import Account, Instrument
@@ -214,7 +214,7 @@ def route_cases(mix: Mix, count: int) -> list[_RouteCase]:
             order.tif,
             order.qty,
             order.price,
-            order.min_qty,
+            order.min_qty or ZERO,
         )
         cases.append((approved, market.book(order.symbol), eligible_venues(state, order.symbol, [])))
     return cases

@@ -34,7 +34,7 @@ class Command(msgspec.Struct, frozen=True, tag=True, array_like=True, gc=False):
 
 
 class SubmitOrder(Command, frozen=True, gc=False):
-    """A new order. `cl_ord_id` is unique per account for ever.
+    """A new order. `cl_ord_id` is unique per account for ever. `min_qty`: least execution, None is 0.
 
     `poss_resend` (FIX 97) is kept for the record and decides nothing: a repeated order is known by its id and
     content, whether its sender flags it or not.
@@ -48,7 +48,7 @@ class SubmitOrder(Command, frozen=True, gc=False):
     tif: TimeInForce
     qty: Decimal
     price: Decimal | None = None
-    min_qty: Decimal = ZERO
+    min_qty: Decimal | None = None
     capacity: Capacity = Capacity.AGENCY
     trader: str = ""
     origin: Origin = Origin.CLIENT

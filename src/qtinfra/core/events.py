@@ -12,7 +12,6 @@ import msgspec
 from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.algo_events import AnyFurtherEvent
 from qtinfra.core.commands import AnyCommand
-from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import (
     Account,
     Instrument,
@@ -154,7 +153,7 @@ class BreakRaised(Event, frozen=True, gc=False):
 
 
 class OrderAccepted(Event, frozen=True, gc=False):
-    """Rules and risk passed; the order exists.
+    """Rules and risk passed; the order exists. A `min_qty` of None is 0, here and wherever orders have one.
 
     `reference` is the price that the controls measured it against, and the value of an order without a limit.
     """
@@ -168,7 +167,7 @@ class OrderAccepted(Event, frozen=True, gc=False):
     tif: TimeInForce
     qty: Decimal
     price: Decimal | None
-    min_qty: Decimal
+    min_qty: Decimal | None
     capacity: Capacity
     trader: str
     origin: Origin
@@ -190,7 +189,7 @@ class OrderRejected(Event, frozen=True, gc=False):
     tif: TimeInForce
     qty: Decimal
     price: Decimal | None
-    min_qty: Decimal
+    min_qty: Decimal | None
     capacity: Capacity
     trader: str
     origin: Origin
@@ -223,7 +222,7 @@ class ChildOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tif: TimeInForce
     qty: Decimal
     price: Decimal | None
-    min_qty: Decimal
+    min_qty: Decimal | None
 
 
 class OrderRouted(Event, frozen=True, gc=False):
@@ -395,7 +394,8 @@ class ChildRejected(VenueEvent, frozen=True, gc=False):
 class OrderFilled(VenueEvent, frozen=True, gc=False):
     """One execution, booked. `fee` is the venue's, `commission` ours; `late`: order or child had ended.
 
-    `queue_ahead`: on a passive fill, what stood before us; the first records have 0 instead of None.
+    `queue_ahead`: on a passive fill, what stood before us; the first records have 0 instead of None. A
+    `commission` of None is 0.
     """
 
     child_id: str
@@ -413,7 +413,7 @@ class OrderFilled(VenueEvent, frozen=True, gc=False):
     queue_ahead: Decimal | None
     late: bool
     ts_ns: int
-    commission: Decimal = ZERO
+    commission: Decimal | None = None
 
 
 class ExecutionBusted(VenueEvent, frozen=True, gc=False):

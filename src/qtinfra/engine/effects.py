@@ -240,7 +240,7 @@ def _sent(order: Order, child: ev.ChildOrder) -> VenueNewOrder:
         child.tif,
         child.qty,
         child.price,
-        child.min_qty,
+        child.min_qty or ZERO,
         order.account,
     )
 
@@ -387,7 +387,7 @@ def special_order(
         child.tif,
         child.qty,
         child.price,
-        child.min_qty,
+        child.min_qty or ZERO,
         order.account,
         display_qty=terms.display_qty or ZERO if whole else ZERO,
         stop_px=terms.stop_px if whole else None,

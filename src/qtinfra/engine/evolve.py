@@ -47,30 +47,13 @@ _STAFF = Origin.STAFF
 Seen = Mapping[type, Callable[[State, Any], Sequence[Effect]]]
 
 
-def evolve(state: State, event: Any) -> None:
-    """Apply one event and advance the sequence by one.
+def evolve_all(state: State, events: Sequence[Any], seen: Seen, effects: list[Effect]) -> None:
+    """Apply event by event, and after each what it makes leave: `effects` grows by what `seen` says, which
+    for a replay is nothing. The sequence advances when all have been applied.
 
     Raises:
-        InvariantBrokenError: the event does not fit the state.
-        KeyError: no such kind of event, or it names something that does not exist.
-    """
-    tables = state.tables
-    tables.writing = True
-    _EVOLVE[type(event)](state, event)
-    if state.routing is not None:
-        note_routing(state, state.routing, event)
-    tables.writing = False
-    state.seq += 1
-    if len(state.closing) >= state.packing.keep + state.packing.block:
-        pack_closed(state)
-
-
-def evolve_all(state: State, events: list[Any], seen: Seen, effects: list[Effect]) -> None:
-    """`evolve` event by event, and after each what it makes leave: `effects` grows by what `seen` says. The
-    sequence advances when all have been applied.
-
-    Raises:
-        InvariantBrokenError, KeyError: as `evolve`; the events before have been applied.
+        InvariantBrokenError: an event does not fit the state; the events before have been applied.
+        KeyError: likewise, when there is no such kind of event, or it names something that does not exist.
     """
     if not events:
         return
@@ -126,7 +109,7 @@ def evolve_each(
     asked for when that has been applied and joined `applied`.
 
     Raises:
-        InvariantBrokenError, KeyError: as `evolve`; the state's sequence is that of before then.
+        InvariantBrokenError, KeyError: as `evolve_all`; the state's sequence is that of before then.
     """
     tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
     filled, acked, before = _told(ev.OrderFilled), _told(ev.ChildAcked), len(applied)
@@ -202,7 +185,7 @@ def _accept(
     qty, price, ts_ns = event.qty, event.price, event.ts_ns
     order = Order(
         order_id, account, name, event.symbol, event.side, event.order_type, event.tif, qty, price,
-        event.min_qty, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty, price,
+        event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty, price,
         qty, worth, value, of.acks or event.origin is _STAFF,
     )  # fmt: skip
     state.orders[order_id] = order
@@ -221,7 +204,8 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
     qty, price, ts_ns = event.qty, event.price, event.ts_ns
     order = Order(
         event.order_id, event.account, event.cl_ord_id, event.symbol, event.side, event.order_type, event.tif,
-        qty, price, event.min_qty, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty, price,
+        qty, price, event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty,
+        price,
     )  # fmt: skip
     order.special, order.algo = event.special, event.algo
     close(order, OrderStatus.REJECTED)
@@ -249,7 +233,7 @@ def _route(state: State, event: ev.OrderRouted, order: Order) -> None:
             planned.tif,
             qty,
             planned.price,
-            planned.min_qty,
+            planned.min_qty or ZERO,
             child_id,
             qty,
         )

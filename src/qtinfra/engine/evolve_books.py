@@ -89,14 +89,15 @@ def payment_text(payment: be.CashPaid | be.CashExchanged) -> str:
 
 def charge_fill(state: State, event: OrderFilled) -> Decimal:
     """Book the commission of an execution; all that it costs, in the instrument's currency."""
+    booked = event.commission or ZERO
     if state.fees is not None:
         order = state.orders[event.order_id]
         owed = state.fees.book(
             priced(state, order, event.key, event.qty, event.px, event.liquidity, event.trade_date)
         )
         due = owed.total if isinstance(owed, Charge) else ZERO
-        invariant(due == event.commission, "the commission is what was decided", due, event.commission)
-    return event.fee + event.commission
+        invariant(due == booked, "the commission is what was decided", due, booked)
+    return event.fee + booked
 
 
 def post_change(state: State, order: Order, value: Decimal, fee: Decimal) -> None:

@@ -72,7 +72,8 @@ def _routed(state: State, routing: RoutingState, event: ev.OrderRouted) -> None:
         record = routing.record(mic)
         activity = Activity.DARK
         if mic not in routing.policy.dark:
-            leg = RouteLeg(mic, planned.order_type, planned.tif, planned.qty, planned.price, planned.min_qty)
+            least = planned.min_qty or ZERO
+            leg = RouteLeg(mic, planned.order_type, planned.tif, planned.qty, planned.price, least)
             activity = activity_of(leg, side, event.best_bid, event.best_ask)
         tally = record.tallies.get(activity)
         expected = chance(tally, activity).full_ppm

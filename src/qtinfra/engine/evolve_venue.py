@@ -97,7 +97,7 @@ def _filled(state: State, event: ev.OrderFilled, order: Order, child: Child) -> 
         fee,
         _EXECUTION_LIVE,
         event.late,
-        event.commission,
+        event.commission or ZERO,
     )
     order.executions += (key,)
     _count_execution(order, child, qty)

@@ -25,7 +25,7 @@ from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
 from qtinfra.engine.decide.venue import USUAL_KINDS, plain_events
 from qtinfra.engine.effects import EFFECTS, effects_of_answer, effects_of_plain
-from qtinfra.engine.evolve import evolve, evolve_all, evolve_each, evolve_plain
+from qtinfra.engine.evolve import Seen, evolve_all, evolve_each, evolve_plain
 from qtinfra.engine.lookup import use_routing, use_strategies
 from qtinfra.engine.state import State
 from qtinfra.router.strategies import RoutingRegistry
@@ -34,6 +34,9 @@ T = TypeVar("T")
 
 #: Follow-ups of one command; more would be a loop in our own rules.
 MAX_STEPS = 64
+
+#: For a replay: what events make leave has left long ago.
+_NOTHING_LEAVES: Seen = {}
 
 
 class KernelStoppedError(Exception):
@@ -318,8 +321,7 @@ def apply_record(state: State, entry: Entry | Happened) -> None:
     """As `replay`, for a caller with many records: it enters `core.decimals.exact()` once for all of them."""
     if entry.seq != state.seq + 1:
         raise ValueError(f"record {entry.seq} does not follow sequence {state.seq}")
-    for event in entry.events:
-        evolve(state, event)
+    evolve_all(state, entry.events, _NOTHING_LEAVES, [])
 
 
 def decide_again(kernel: Kernel, entry: Entry) -> Entry | None:

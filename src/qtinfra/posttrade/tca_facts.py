@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from qtinfra.core.algo_events import AlgoFinished, AlgoPlanned, SliceSent
-from qtinfra.core.decimals import ONE
+from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.events import (
     ChildAcked,
     ChildEnded,
@@ -334,7 +334,7 @@ def _filled(facts: Facts, event: OrderFilled, entry: Entry) -> None:
         px=event.px,
         liquidity=event.liquidity._value_,
         fee=event.fee,
-        commission=event.commission,
+        commission=event.commission or ZERO,
     )
 
 

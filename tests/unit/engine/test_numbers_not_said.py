@@ -1,4 +1,4 @@
-"""Numbers that a venue's report leaves out: None, and 0 in the records of before, mean the same."""
+"""Numbers that reports and records leave out: None, and 0 in the records of before, mean the same."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,10 +7,12 @@ import msgspec
 import pytest
 
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.events import OrderFilled
-from qtinfra.core.reports import ReportKind, VenueReport
-from qtinfra.engine.state import state_hash
-from tests.support.builders import Desk, kinds
+from qtinfra.core.events import Entry, OrderAccepted, OrderFilled, OrderRejected, OrderRouted
+from qtinfra.core.reports import ReportKind, VenueNewOrder, VenueReport
+from qtinfra.engine.kernel import replay
+from qtinfra.engine.state import State, state_hash
+from qtinfra.journal.codec import encode_entry
+from tests.support.builders import IOC, Desk, kinds, quote
 
 pytestmark = pytest.mark.unit
 
@@ -71,3 +73,70 @@ def test_one_of_them_out_of_range_makes_the_report_malformed(name: str, number: 
     desk.fill(desk.child(), 30, **said)
     assert desk.order().cum_qty == 0
     assert desk.alert_kinds() == ["malformed_report"]
+
+
+# --- what our own records leave out -----------------------------------------------------------------------
+
+
+def traded(min_qty: Decimal | None, quote_first: bool) -> Desk:
+    """Orders that were accepted, refused and executed, with or without a book to route by."""
+    desk = Desk()
+    if quote_first:
+        desk.market.quotes["XNAS"] = quote("XNAS", bids=[(49, 100)], asks=[(50, 100)])
+    desk.new("X", 100, min_qty=min_qty, tif=IOC)
+    desk.ack(desk.child())
+    desk.fill(desk.child(), 100)
+    desk.new("Y", 100, price=-1, min_qty=min_qty)
+    return desk
+
+
+def in_old_form(event: Any) -> Any:
+    """The event as the records of before have it: every number written, nothing left out."""
+    if isinstance(event, OrderAccepted | OrderRejected):
+        return msgspec.structs.replace(event, min_qty=event.min_qty or Decimal(0))
+    if isinstance(event, OrderRouted):
+        children = tuple(
+            msgspec.structs.replace(child, min_qty=child.min_qty or Decimal(0)) for child in event.children
+        )
+        return msgspec.structs.replace(event, children=children)
+    if isinstance(event, OrderFilled):
+        return msgspec.structs.replace(event, commission=event.commission or Decimal(0))
+    return event
+
+
+def in_old_records(desk: Desk) -> list[Entry]:
+    return [
+        msgspec.structs.replace(entry, events=tuple(in_old_form(event) for event in entry.events))
+        for entry in desk.entries
+    ]
+
+
+@pytest.mark.parametrize("quote_first", [True, False], ids=["quoted", "no book"])
+def test_an_order_without_a_minimum_is_recorded_without_one(quote_first: bool) -> None:
+    events = [event for entry in traded(None, quote_first).entries for event in entry.events]
+    orders = [event for event in events if isinstance(event, OrderAccepted | OrderRejected)]
+    assert [(type(event).__name__, event.min_qty) for event in orders] == [
+        ("OrderAccepted", None),
+        ("OrderRejected", None),
+    ]
+    (routed,) = [event for event in events if isinstance(event, OrderRouted)]
+    assert [child.min_qty for child in routed.children] == [None]
+    (filled,) = [event for event in events if isinstance(event, OrderFilled)]
+    assert filled.commission is None
+
+
+@pytest.mark.parametrize("min_qty", [None, Decimal(0), Decimal(10)])
+def test_records_with_every_number_written_lead_to_the_same_state(min_qty: Decimal | None) -> None:
+    desk, before = traded(min_qty, quote_first=False), State()
+    for entry in in_old_records(desk):
+        replay(before, msgspec.msgpack.decode(encode_entry(entry), type=Entry))
+    assert state_hash(before) == state_hash(desk.state)
+    child = desk.child()
+    assert desk.order().min_qty == child.min_qty == (min_qty or 0)
+    assert [order.min_qty for order in desk.sent if isinstance(order, VenueNewOrder)] == [min_qty or 0]
+
+
+def test_the_same_order_with_and_without_a_zero_is_a_repetition() -> None:
+    desk = traded(None, quote_first=False)
+    assert desk.new("X", 100, min_qty=ZERO, tif=IOC).entry is None
+    assert kinds(desk.new("X", 100, min_qty=Decimal(1), tif=IOC)) == ["DuplicateRefused"]

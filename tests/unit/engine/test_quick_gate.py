@@ -99,7 +99,7 @@ def _by_controls(desk: Desk, order: cmd.SubmitOrder, now_ns: int) -> RiskPassed 
         qty=order.qty,
         adds=order.qty,
         price=order.price,
-        min_qty=order.min_qty,
+        min_qty=order.min_qty or dec(0),
         now_ns=now_ns,
     )
 

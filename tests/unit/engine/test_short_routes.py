@@ -100,7 +100,7 @@ def as_routed(
     routed = out.events[-1]
     assert isinstance(routed, OrderRouted)
     legs = [
-        (leg.venue, leg.order_type, leg.tif, str(leg.qty), str(leg.price), str(leg.min_qty))
+        (leg.venue, leg.order_type, leg.tif, str(leg.qty), str(leg.price), str(leg.min_qty or 0))
         for leg in routed.children
     ]
     assert len({leg.child_id for leg in routed.children}) == len(legs)

@@ -154,5 +154,5 @@ def _check_kind(order: SubmitOrder) -> Refusal | None:
     min_qty = order.min_qty
     if min_qty and (not in_range(min_qty) or min_qty < ZERO or min_qty > order.qty):
         text = "min_quantity must lie between 0 and quantity"
-        return Refusal("min_qty", text, "min_quantity", plain(order.qty), str(order.min_qty)[:60])
+        return Refusal("min_qty", text, "min_quantity", plain(order.qty), str(min_qty)[:60])
     return None

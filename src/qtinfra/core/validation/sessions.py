@@ -180,12 +180,13 @@ def check_price_presence(order: SubmitOrder) -> Refusal | None:
 
 def check_min_quantity(order: SubmitOrder) -> Refusal | None:
     """A minimum quantity lies between 0 and the quantity, and has no meaning in an auction."""
-    if not ZERO <= order.min_qty <= order.qty:
+    min_qty = order.min_qty or ZERO
+    if not ZERO <= min_qty <= order.qty:
         text = "min_quantity must lie between 0 and quantity"
-        return Refusal("min_qty", text, "min_quantity", plain(order.qty), plain(order.min_qty))
-    if order.min_qty and order.tif in _AUCTIONS:
+        return Refusal("min_qty", text, "min_quantity", plain(order.qty), plain(min_qty))
+    if min_qty and order.tif in _AUCTIONS:
         text = f"min_quantity does not apply to {order.tif} orders"
-        return Refusal("min_qty", text, "min_quantity", "0", plain(order.min_qty))
+        return Refusal("min_qty", text, "min_quantity", "0", plain(min_qty))
     return None
 
 
@@ -273,7 +274,7 @@ def collect_errors(order: SubmitOrder, context: OrderContext) -> list[Refusal]:
     wants to see the whole list.
     """
     errors = _present(check_client_id(order.cl_ord_id), check_terms(order.qty, order.price, order.order_type))
-    if not order.min_qty.is_finite():
+    if order.min_qty is not None and not order.min_qty.is_finite():
         text = "min_quantity must be a finite number"
         errors.append(Refusal("number_out_of_range", text, "min_quantity", "finite", str(order.min_qty)))
     if errors:

@@ -414,22 +414,19 @@ def fast_new_order(
     if colons != keys and colons != keys + _colons_in((own_id, own_account, trader, text)):
         return None
     price: Decimal | None = None
-    min_qty: Decimal | None = ZERO
+    min_qty: Decimal | None = None
     qty = _numbers.get(bytes(raw_qty)) or _number_of(raw_qty)
     if raw_price is not UNSET:
         price = _numbers.get(bytes(raw_price)) or _number_of(raw_price)
         if not price:
             return None
     if raw_min is not UNSET:
-        min_qty = _number_of(raw_min)
+        least = _number_of(raw_min)
+        if least is None:
+            return None
+        min_qty = least or None
     account, cl_ord_id = own_account or account, own_id or cl_ord_id
-    if (
-        not qty
-        or min_qty is None
-        or account is None
-        or cl_ord_id is None
-        or not (symbol in _symbols or _is_symbol(symbol))
-    ):
+    if not qty or account is None or cl_ord_id is None or not (symbol in _symbols or _is_symbol(symbol)):
         return None
     if tif is _GTD or (kind is not _LIMIT and kind is not _MARKET):
         return None
@@ -465,7 +462,7 @@ def order_of(values: Mapping[str, object]) -> SubmitOrder:
         tif=tif,
         qty=cast(Decimal, values["quantity"]),
         price=cast(Decimal | None, values.get("price")),
-        min_qty=cast(Decimal, values.get("min_quantity", ZERO)),
+        min_qty=cast(Decimal | None, values.get("min_quantity")) or None,
         capacity=cast(Capacity, values.get("capacity", Capacity.AGENCY)),
         trader=cast(str, values.get("trader", "")),
         special=new_terms(values, kind, tif),

@@ -75,7 +75,7 @@ def submit_algo(
         qty=command.qty,
         adds=command.qty,
         price=command.price,
-        min_qty=command.min_qty,
+        min_qty=command.min_qty or ZERO,
         now_ns=now_ns,
         special=special,
     )
@@ -124,7 +124,7 @@ def _order_to_be(command: SubmitOrder, now_ns: int) -> Order:
         command.tif,
         command.qty,
         command.price,
-        command.min_qty,
+        command.min_qty or ZERO,
         command.capacity,
         command.trader,
         command.origin,

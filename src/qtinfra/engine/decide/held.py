@@ -13,7 +13,7 @@ from decimal import Decimal
 import msgspec
 
 from qtinfra.core.commands import MarketMoved, SubmitOrder
-from qtinfra.core.decimals import canonical
+from qtinfra.core.decimals import ZERO, canonical
 from qtinfra.core.decisions import Refusal, RiskApproved, RiskRefused
 from qtinfra.core.events import CommandRefused, OrderAccepted, OrderCancelled
 from qtinfra.core.extended_models import Account, Instrument
@@ -114,7 +114,7 @@ def check(
         qty=command.qty,
         adds=command.qty if adds is None else adds,
         price=None if waits else command.price,
-        min_qty=command.min_qty,
+        min_qty=command.min_qty or ZERO,
         now_ns=now_ns,
         special=command.special,
         worth=command.price,

@@ -203,7 +203,9 @@ def send_whole(
     now_ns: int,
 ) -> None:
     """One child with all of an approved quantity, at the venue that must have it."""
-    child = ChildOrder(out.venue_id(0), mic, kind, tif, approved.qty, approved.price, approved.min_qty)
+    child = ChildOrder(
+        out.venue_id(0), mic, kind, tif, approved.qty, approved.price, approved.min_qty or None
+    )
     out.add(OrderRouted(order_id, (child,), reason, None, None, now_ns))
 
 

@@ -100,7 +100,7 @@ def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int
         qty=command.qty,
         adds=command.qty,
         price=command.price,
-        min_qty=command.min_qty,
+        min_qty=command.min_qty or ZERO,
         now_ns=now_ns,
     )
 
@@ -115,7 +115,7 @@ def approval(command: SubmitOrder, reference: Decimal | None) -> RiskPassed:
         command.tif,
         command.qty,
         command.price,
-        command.min_qty,
+        command.min_qty or ZERO,
         reference,
     )
 

@@ -92,7 +92,7 @@ def route_whole(
     ):
         return False
     child_id = venue_cl_ord_id(state.shard, state.epoch, state.seq + 1 + len(out.events))
-    child = ChildOrder(child_id, offer[4], _LIMIT, _IOC, ZERO + qty, offer[2], ZERO)
+    child = ChildOrder(child_id, offer[4], _LIMIT, _IOC, ZERO + qty, offer[2], None)
     out.events.append(OrderRouted(order_id, (child,), "sweep 1", top.bid, top.ask, now_ns))
     return True
 

@@ -90,7 +90,9 @@ def children_of(plan: RoutePlan, out: Decision) -> tuple[ev.ChildOrder, ...]:
         if children:
             child_id = of_leg(first, len(children))
         children.append(
-            ev.ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty)
+            ev.ChildOrder(
+                child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty or None
+            )
         )
     return tuple(children)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qtinfra.core import ids
 from qtinfra.core.commands import SubmitOrder
+from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import Refusal
 from qtinfra.core.events import (
     CommandRefused,
@@ -155,7 +156,7 @@ def same_content(state: State, order: Order, command: SubmitOrder) -> bool:
         and order.tif is command.tif
         and order.submitted_qty == command.qty
         and order.submitted_price == command.price
-        and order.min_qty == command.min_qty
+        and order.min_qty == (command.min_qty or ZERO)
         and order.capacity is command.capacity
         and order.trader == command.trader
         and (

@@ -212,7 +212,7 @@ def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Chi
             report.queue_ahead,
             False,
             now_ns,
-            ZERO if free else books.commission(state, order, report, key, trade_date, px),
+            None if free else books.commission(state, order, report, key, trade_date, px),
         )
 
     return fill
@@ -376,7 +376,7 @@ def _execution(
         report.queue_ahead,
         late,
         now_ns,
-        ZERO if state.fees is None else books.commission(state, order, report, key, trade_date, px),
+        None if state.fees is None else books.commission(state, order, report, key, trade_date, px),
     )
 
 

@@ -63,7 +63,7 @@ def as_order(model: OrderCreateRequest) -> tuple[SubmitOrder, str]:
         model.time_in_force,
         model.quantity,
         model.price,
-        model.min_quantity,
+        model.min_quantity or None,
         model.capacity,
         model.trader,
         special=special_of(model),

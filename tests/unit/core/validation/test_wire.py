@@ -55,10 +55,19 @@ def test_an_order_without_optional_fields_gets_the_documented_defaults() -> None
         TimeInForce.DAY,
         Decimal(5),
         None,
-        Decimal(0),
+        None,
         Capacity.AGENCY,
         "",
     )
+
+
+@pytest.mark.parametrize("zero", ["0", "0.00"])
+def test_a_minimum_of_zero_is_the_order_without_one(zero: str) -> None:
+    bare, said = json.dumps(MINIMAL).encode(), json.dumps(MINIMAL | {"min_quantity": zero}).encode()
+    for read in (fast_new_order, thorough_new_order):
+        found = read(said, "ACC-1", "gw-1")
+        assert found is not None
+        assert found == read(bare, "ACC-1", "gw-1")
 
 
 def test_what_the_message_says_counts_before_what_the_gateway_gives() -> None:
