@@ -43,6 +43,12 @@ FAULTS = (
 )
 _ANSWERED = (Problem, QtInfraError, *FAULTS)
 _CLOSE: Header = (b"connection", b"close")
+_HEAD_END = b"\r\n\r\n"
+#: How many heads of requests a connection remembers, and the bytes of the longest.
+KEPT_HEADS = 8
+MAX_KEPT_HEAD = 2_048
+#: Headers that are new with each request: a head with one of them does not come again.
+_ONCE_ONLY = (b"idempotency-key", b"x-correlation-id")
 
 
 def connections(app: FastAPI) -> type[asyncio.Protocol]:
@@ -62,6 +68,34 @@ def lines(headers: Iterable[Header]) -> bytes:
 _SECURITY = lines(SECURITY_HEADERS)
 
 
+class _Head:
+    """What a request begins with, up to its body, and what it means.
+
+    Attributes:
+        raw, headers: the headers, names in lower case, and the same by name; None when a name stands twice.
+        length: of the body, in bytes; None without a content-length.
+    """
+
+    __slots__ = ("begin", "headers", "length", "method", "raw", "route")
+
+    def __init__(self, method: str, found: tuple[str, Begin], raw: list[Header]) -> None:
+        self.method = method
+        self.route, self.begin = found
+        self.raw = raw
+        by_name = dict(raw)
+        self.headers = by_name if len(by_name) == len(raw) else None
+        length = by_name.get(b"content-length", b"")
+        self.length = int(length) if length.isdigit() else None
+
+    @property
+    def comes_again(self) -> bool:
+        """Whether the next request may begin with the same bytes, and its length is known by them."""
+        headers = self.headers
+        if headers is None or self.length is None or b"transfer-encoding" in headers:
+            return False
+        return not any(name in headers for name in _ONCE_ONLY)
+
+
 class Connection(HttpToolsProtocol):
     """A connection. `connections` gives it its gateway."""
 
@@ -78,6 +112,9 @@ class Connection(HttpToolsProtocol):
         self._plain = not (self.root_path or self.access_log or self.limit_concurrency is not None)
         self._found: tuple[str, Begin] | None = None
         self._parts: list[bytes] = []
+        self._heads: dict[bytes, _Head] = {}
+        self._read = b""
+        self._between = True  # the parser has not begun with a request
         self._idle_since_s: float | None = None
         self._default: tuple[list[Header] | None, bytes] = (None, b"")
 
@@ -85,15 +122,36 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come. A request whose body they do not complete takes the ordinary way."""
+        if self._between and self._free and self._again(data):
+            return
+        self._read = data if self._between else b""
         super().data_received(data)
+        self._read = b""
         if self._found is not None:
             self._found = None
             if not self.transport.is_closing():
                 self._ordinary()
                 super().on_body(b"".join(self._parts))
 
+    def _again(self, data: bytes) -> bool:
+        """Begin a whole request whose head was parsed before; false leaves the bytes to the parser, which is
+        between two requests and stays there otherwise.
+        """
+        end = data.find(_HEAD_END) + 4
+        head = self._heads.get(data[:end])
+        if head is None or len(data) - end != head.length or self.transport.is_closing():
+            return False
+        self._unset_keepalive_if_required()
+        self._begin(head, data[end:], keep_alive=True)
+        return True
+
+    def _begin(self, head: _Head, body: bytes, keep_alive: bool) -> None:
+        self.cycle = under_way = _UnderWay(self, head.method, head.route, keep_alive)  # type: ignore[assignment]
+        under_way.begin(head, body)
+
     def on_message_begin(self) -> None:
         """A request begins; its scope is made when it takes the ordinary way."""
+        self._between = False
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -118,26 +176,39 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request has arrived whole."""
+        self._between = True
         found = self._found
         if found is None:
             super().on_message_complete()
             return
         self._found = None
         keep_alive: bool = self.parser.should_keep_alive()
-        method: str = self.parser.get_method().decode()
-        under_way = _UnderWay(self, method, found[0], keep_alive)
-        self.cycle = under_way  # type: ignore[assignment]
+        head = _Head(self.parser.get_method().decode(), found, self.headers)
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        under_way.begin(found[1], self.headers, body)
+        if keep_alive and head.comes_again:
+            self._remember(head)
+        self._begin(head, body, keep_alive)
+
+    def _remember(self, head: _Head) -> None:
+        """Remember a head, if it came in one piece with its body and nothing else before or behind."""
+        end = self._read.find(_HEAD_END) + 4
+        if 4 <= end <= MAX_KEPT_HEAD and len(self._read) - end == head.length:
+            if len(self._heads) >= KEPT_HEADS:
+                self._heads.clear()
+            self._heads[self._read[:end]] = head
+
+    @property
+    def _free(self) -> bool:
+        """Whether nothing of the connection is under way, and what is answered can be written."""
+        cycle: Any = self.cycle  # None before the first request
+        return (cycle is None or cycle.response_complete) and not self.flow.write_paused
 
     def _short(self) -> tuple[str, Begin] | None:
         """What to do with the request on the short way; None when it does not take that."""
         parser = self.parser
-        cycle: Any = self.cycle  # None before the first request
         if (
             not self._plain
-            or (cycle is not None and not cycle.response_complete)
-            or self.flow.write_paused
+            or not self._free
             or self.expect_100_continue
             or parser.should_upgrade()
             or parser.get_http_version() != "1.1"
@@ -260,17 +331,16 @@ class _UnderWay:
         self._correlation_id = ""
         self._waits: Waits
 
-    def begin(self, begin: Begin, headers: list[Header], body: bytes) -> None:
+    def begin(self, head: _Head, body: bytes) -> None:
         """Have the operation begun."""
-        gateway, by_name = self._connection.gateway, dict(headers)
+        gateway, raw, headers = self._connection.gateway, head.raw, head.headers
         try:
-            if b"x-correlation-id" in by_name:
-                self._correlation_id = gateway.correlation_id(headers)
-            else:
+            if headers is not None and b"x-correlation-id" not in headers:
                 self._correlation_id = gateway.new_correlation_id()
-            if len(by_name) != len(headers):
-                by_name = named_once(headers)
-            begun = begin(Arrived(headers, by_name, body, self._correlation_id))
+            else:
+                self._correlation_id = gateway.correlation_id(raw)
+                headers = named_once(raw)
+            begun = head.begin(Arrived(raw, headers, body, self._correlation_id))
         except _ANSWERED as error:
             self._refuse(error)
             return

@@ -27,6 +27,7 @@ LONGEST_NS = 60 * _SECOND
 #: Shortest sleep: the loop's own timer may be early by less than this.
 SHORTEST_NS = 1_000_000
 
+_GTD = TimeInForce.GTD
 #: Events after which any order may end at another time than before.
 _CHANGES = (CalendarSet, DayOpened, TermsReplaced, OrderAdjusted)
 #: Events that may open a filled order again; while it was filled, nobody waited for its end.
@@ -72,8 +73,8 @@ class ExpiryTimer:
         """Bring the timer in line with events: a new order may end before all others."""
         state = self._state()
         for event in events:
-            if isinstance(event, OrderAccepted):
-                if state.calendars or event.tif is TimeInForce.GTD:
+            if type(event) is OrderAccepted:
+                if event.tif is _GTD or state.calendars:
                     self._consider(state, event.order_id)
             elif isinstance(event, _REOPENS):
                 self._consider(state, event.order_id)

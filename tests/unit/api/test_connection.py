@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from qtinfra.api.connection import Connection, connections
+from qtinfra.api.connection import KEPT_HEADS, MAX_KEPT_HEAD, Connection, connections
 from qtinfra.api.errors import Problem, refusal
 from qtinfra.api.gateway import Gateway
 from qtinfra.api.main import create_app
@@ -261,6 +261,118 @@ def test_requests_are_answered_in_their_order_however_they_arrive(
         assert len(alone) == len(kinds) == place.state.total_requests
         assert place.wire.reading
         assert not place.wire.closed
+        await place.end()
+
+    run(work)
+
+
+class Counted:
+    """A parser that counts how often it is given something."""
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+        self.fed = 0
+
+    def feed_data(self, data: bytes) -> None:
+        self.fed += 1
+        self._parser.feed_data(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+
+def count(place: Place) -> Counted:
+    counted = Counted(place.connection.parser)
+    place.connection.parser = counted
+    return counted
+
+
+@pytest.mark.parametrize(
+    ("more", "fed"),
+    [((), 1), (("x-correlation-id: own-7",), 3), (("idempotency-key: a",), 3), (("a: b",) * 2, 3)],
+)
+def test_a_head_that_comes_again_is_parsed_once(more: tuple[str, ...], fed: int) -> None:
+    async def work() -> None:
+        place = Place()
+        parser = count(place)
+        for body in ("ab", "cd", "ef"):
+            place.connection.data_received(request("/wait", body, *more))
+            await place.turn()
+        assert [body for *_, body in answers(place.wire.sent)] == [b"waited ab", b"waited cd", b"waited ef"]
+        assert parser.fed == fed
+        assert place.state.total_requests == 3
+        await place.end()
+
+    run(work)
+
+
+def test_a_known_head_with_a_body_of_another_length_is_parsed() -> None:
+    async def work() -> None:
+        place = Place()
+        sent = request("/now", "ab")
+        parser = count(place)
+        for part in (sent, sent[:-1], sent[-1:], sent + sent, sent):
+            place.connection.data_received(part)
+            await place.turn()
+        assert [body for *_, body in answers(place.wire.sent)] == [b"now ab"] * 5
+        assert parser.fed == 4
+        await place.end()
+
+    run(work)
+
+
+def test_a_known_head_inside_a_body_is_no_request() -> None:
+    async def work() -> None:
+        place = Place()
+        inner = request("/now", "ab")
+        outer = request("/now", "-" * 9 + inner.decode())
+        place.connection.data_received(inner)
+        place.connection.data_received(outer[: -len(inner)])
+        place.connection.data_received(inner)
+        place.connection.data_received(inner)
+        await place.turn()
+        found = [body for *_, body in answers(place.wire.sent)]
+        assert found == [b"now ab", b"now " + b"-" * 9 + inner, b"now ab"]
+        await place.end()
+
+    run(work)
+
+
+def test_few_heads_are_remembered_and_no_long_ones() -> None:
+    async def work() -> None:
+        place = Place()
+        for size in range(3 * KEPT_HEADS):
+            place.connection.data_received(request("/now", "x" * size))
+        assert 1 <= len(place.connection._heads) <= KEPT_HEADS
+        before = dict(place.connection._heads)
+        place.connection.data_received(request("/now", "y" * 7, f"long: {'z' * MAX_KEPT_HEAD}"))
+        assert place.connection._heads == before
+        assert len(answers(place.wire.sent)) == 3 * KEPT_HEADS + 1
+        await place.end()
+
+    run(work)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_requests_with_bodies_like_requests_are_told_apart(data: st.DataObject) -> None:
+    inner = request("/now", "ab").decode()
+    bodies = data.draw(st.lists(st.sampled_from(["ab", "cd", "", "\r\n\r\n", inner, inner[9:]]), max_size=7))
+    stream = b"".join(request("/now", body) for body in bodies)
+    ends = [len(b"".join(request("/now", body) for body in bodies[:n])) for n in range(len(bodies) + 1)]
+    near = st.builds(lambda end, off: end + off, st.sampled_from(ends), st.integers(-6, 6))
+    cuts = data.draw(st.lists(near, max_size=8))
+
+    async def work() -> None:
+        place = Place()
+        edges = sorted({0, len(stream), *ends, *(min(max(cut, 0), len(stream)) for cut in cuts)})
+        for end in data.draw(st.lists(st.sampled_from(ends), max_size=4)):
+            edges = [edge for edge in edges if edge != end or edge in (0, len(stream))]
+        for start, stop in pairwise(edges):
+            place.connection.data_received(stream[start:stop])
+            await place.turn(2)
+        await place.turn()
+        assert [body for *_, body in answers(place.wire.sent)] == [b"now " + b.encode() for b in bodies]
         await place.end()
 
     run(work)

@@ -31,8 +31,9 @@ class _Log:
             self.spent -= self.entries.popleft()[1]
 
     def add(self, at_ns: int, cost: int) -> None:
-        before = self.entries.pop()[1] if self.entries and self.entries[-1][0] == at_ns else 0
-        self.entries.append((at_ns, before + cost))
+        entries = self.entries
+        before = entries.pop()[1] if entries and entries[-1][0] == at_ns else 0
+        entries.append((at_ns, before + cost))
         self.spent += cost
 
     def frees(self, amount: int) -> int:
@@ -88,8 +89,11 @@ class RateLimiter:
         Raises:
             OrderValidationError: code `rate_cost`; the cost is above the limit and can never pass.
         """
-        self._check_cost(cost)
-        now_ns = now_ns if self._latest_ns is None else max(now_ns, self._latest_ns)
+        if not 0 <= cost <= self.limit:
+            self._refuse_cost(cost)
+        latest_ns = self._latest_ns
+        if latest_ns is not None and now_ns < latest_ns:
+            now_ns = latest_ns
         self._latest_ns = now_ns
         if cost == 0:
             return None
@@ -99,7 +103,9 @@ class RateLimiter:
             if full_ns is not None:
                 return full_ns / _SECOND_NS
             log = self._logs[subject] = _Log()
-        log.forget(now_ns - self.window_ns)
+        until_ns = now_ns - self.window_ns
+        if log.entries and log.entries[0][0] <= until_ns:
+            log.forget(until_ns)
         over = log.spent + cost - self.limit
         if over > 0:
             return (log.frees(over) + self.window_ns - now_ns) / _SECOND_NS
@@ -107,15 +113,14 @@ class RateLimiter:
         self._logs.move_to_end(subject)
         return None
 
-    def _check_cost(self, cost: int) -> None:
+    def _refuse_cost(self, cost: int) -> None:
         if cost < 0:
             raise ValueError(f"cost must be 0 or more, is {cost}")
-        if cost > self.limit:
-            raise OrderValidationError(
-                f"a request of {cost} can never pass a limit of {self.limit}",
-                code="rate_cost",
-                context={"field": "cost", "rule": "rate_cost", "limit": self.limit, "value": cost},
-            )
+        raise OrderValidationError(
+            f"a request of {cost} can never pass a limit of {self.limit}",
+            code="rate_cost",
+            context={"field": "cost", "rule": "rate_cost", "limit": self.limit, "value": cost},
+        )
 
     def _make_room(self, now_ns: int) -> int | None:
         """Forget one subject if there are too many; otherwise the nanoseconds until that is possible."""
