@@ -6,6 +6,7 @@ through its written form. The copies remember nothing; given the same command, t
 record the same, say the same and come to the same state.
 """
 
+import random
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -51,7 +52,6 @@ SYMBOLS = ("ACME", "ZETA", "EURO")
 NAMES = (ALPHA, BETA, "gamma")
 DAY_NS = 86_400_000_000_000
 _EFFECTS = msgspec.msgpack.Encoder()
-whims = st.integers(0, 10_007)
 
 
 class Market:
@@ -132,6 +132,11 @@ class World:
             trader=("", "bob", "eve")[whim // 11 % 3],
         )
         self.run(order)
+
+    def order(self, symbol: str, qty: int, price: str, name: str) -> None:
+        """A plain buy of the first account."""
+        kind, tif = OrderType.LIMIT, TimeInForce.DAY
+        self.run(cmd.SubmitOrder(ALPHA, name, symbol, OrderSide.BUY, kind, tif, dec(qty), dec(price)))
 
     def submit_special(self, whim: int) -> None:
         self.count += 1
@@ -426,24 +431,61 @@ DAYS_TURN = (World.turn_day, World.split, World.collar, World.calendar, World.wa
 LATE = (World.ask, World.change_execution, World.come_late, World.cancel, World.amend, World.end_there)
 ALL = tuple(dict.fromkeys((*CONTROLS, *ROUTING, *DAYS_TURN, *LATE, World.submit_special)))
 Acts = tuple[Callable[[World, int], None], ...]
+GROUPS: dict[str, Acts] = {
+    "controls": CONTROLS,
+    "routing": ROUTING,
+    "days": DAYS_TURN,
+    "late": LATE,
+    "all": ALL,
+}
 
 
-def acts(others: Acts) -> st.SearchStrategy[list[tuple[Callable[[World, int], None], int]]]:
-    """Mostly orders and what venues say of them, and now and then something else."""
-    usual = st.tuples(st.sampled_from(ORDERS), whims)
-    other = st.tuples(st.sampled_from(others), whims)
-    return st.lists(st.one_of(usual, usual, other), min_size=10, max_size=50)
+@pytest.mark.parametrize("group", GROUPS)
+@settings(max_examples=100, deadline=None, derandomize=True, phases=(Phase.generate,))
+@given(seed=st.integers(0, 1 << 32))
+def test_a_copy_that_remembers_nothing_decides_the_same(group: str, seed: int) -> None:
+    """Mostly orders and what venues say of them, and now and then something else. The seed alone decides:
+    acts that hypothesis draws one by one are few and alike, and what is remembered shows in long histories.
+    """
+    chance = random.Random(seed)
+    world = World(*chance.choice(((0, 1), (1, 2), (2_048, 64))))
+    if group == "routing":
+        world.routing(4 * chance.randrange(200))
+    for _ in range(chance.randrange(10, 50)):
+        act = chance.choice(ORDERS if chance.random() < 0.6 else GROUPS[group])
+        act(world, chance.randrange(10_008))
 
 
-@pytest.mark.parametrize(
-    "others", [CONTROLS, ROUTING, DAYS_TURN, LATE, ALL], ids=["controls", "routing", "days", "late", "all"]
-)
-@settings(max_examples=60, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate))
-@given(data=st.data())
-def test_a_copy_that_remembers_nothing_decides_the_same(others: Acts, data: st.DataObject) -> None:
-    """Failures are not made smaller: each step runs on three kernels, and the seed says it again."""
-    world = World(*data.draw(st.sampled_from(((0, 1), (1, 2), (2_048, 64)))))
-    if others is ROUTING:
-        world.routing(4 * data.draw(whims))
-    for act, whim in data.draw(acts(others)):
-        act(world, whim)
+def test_a_split_of_today_begins_the_period_of_prices_anew() -> None:
+    world = World(2_048, 64)
+    world.collar(3)
+    for name in ("before", "after", "again"):
+        world.order("ACME", 10, "50.00", name)
+        if name == "before":
+            world.split(0)
+    assert world.state.risk.drift["ACME"].lows
+
+
+def test_the_larger_lot_of_a_new_day_binds_in_a_book_that_has_not_moved() -> None:
+    world = World(2_048, 64)
+    routed = []
+    for day in range(3):
+        world.order("ACME", 100, "50.01", f"day{day}")
+        order = world.state.find_order(ALPHA, f"day{day}")
+        assert order is not None
+        routed.append([int(world.state.children[child_id].qty) for child_id in order.children])
+        world.turn_day(0)
+    assert routed == [[35, 65], [35, 65], [30, 70]]
+
+
+def test_an_answer_that_comes_late_counts_from_the_next_order_on() -> None:
+    world = World(2_048, 64)
+    world.routing(0)
+    world.order("ACME", 10, "49.99", "first")
+    world.wait(2)
+    world.acknowledge(0)
+    world.order("ACME", 10, "49.99", "second")
+    first, second = (world.state.find_order(ALPHA, name) for name in ("first", "second"))
+    assert first is not None and second is not None
+    venues = [world.state.children[order.children[0]].venue for order in (first, second)]
+    assert venues[0] != venues[1], "one that answers slowly costs more"
