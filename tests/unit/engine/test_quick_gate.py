@@ -360,8 +360,10 @@ def test_what_was_traded_today_uses_credit_on_the_short_way_too() -> None:
     desk = _limited()
     desk.ack(desk.child("first"))
     desk.fill(desk.child("first"), 100)
+    desk.working("sold", 100, 50, side=SELL)
+    desk.fill(desk.child("sold"), 100)
     desk.limit(LimitRule.MAX_ORDER_VALUE, 5_000)
-    for bound, passes in ((15_000, True), (10_000, True), ("9999.99", False)):
+    for bound, passes in ((20_000, True), (15_000, True), ("14999.99", False)):
         desk.limit(LimitRule.CREDIT_THRESHOLD, bound)
         assert _agree(desk, submit("next", 100, 50)) is passes
 
