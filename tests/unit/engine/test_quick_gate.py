@@ -372,6 +372,7 @@ def test_numbers_of_an_instrument_without_odd_lots_are_looked_at_each_time() -> 
     desk = _limited()
     desk.run(cmd.SetReference((instrument(odd_lots=False),)))
     desk.new("whole", 100, 50)
+    desk.new("again", 100, 50)
     with exact():
         assert pass_plain(desk.state, desk.market, submit("next", 100, 50), _NOW) is None
 

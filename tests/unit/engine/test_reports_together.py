@@ -187,8 +187,12 @@ def _said(numbered: list[Any], desk: Desk) -> tuple[VenueReport, ...]:
 @example(numbered=[_executed("40", unusual="exec"), _executed("40", unusual="exec")], usual=True)
 @example(numbered=[_executed("40", px="1E-12"), _executed("40", px="1E+19")], usual=True)
 @example(numbered=[_executed("40"), _executed("40", unusual="again")], usual=True)
-@example(numbered=[(ReportKind.ACK, "X", "1E+19", None, "")], usual=False)
-@example(numbered=[(ReportKind.ACK, "X", "0", "1E+19", "")], usual=False)
+@example(
+    numbered=[(ReportKind.ACK, "X", "0", None, ""), (ReportKind.ACK, "Y", "1E+19", None, "")], usual=False
+)
+@example(
+    numbered=[(ReportKind.ACK, "X", "0", None, ""), (ReportKind.ACK, "Y", "0", "1E+19", "")], usual=False
+)
 @example(numbered=[_executed("40", unusual="cum"), _executed("40", unusual="ahead")], usual=True)
 def test_usual_reports_end_in_what_they_end_in_when_each_is_performed_alone(
     numbered: list[Any], usual: bool
