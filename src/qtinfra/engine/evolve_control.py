@@ -81,6 +81,7 @@ def _day_closed(state: State, event: ev.DayClosed) -> None:
 
 
 def _day_opened(state: State, event: ev.DayOpened) -> None:
+    forget(state)
     state.trade_date = event.trade_date
     for symbol, instrument in state.instruments.items():
         if instrument.changes:

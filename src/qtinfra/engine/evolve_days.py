@@ -147,6 +147,7 @@ def _shares_split(state: State, event: be.SharesSplit) -> None:
     if symbol in risk.closes:
         risk.closes[symbol] = canonical(quotient(risk.closes[symbol] * event.ratio_den, event.ratio_num))
     risk.drift.pop(symbol, None)
+    risk.memo.clear()
     for by_symbol in state.books.marks.values():
         by_symbol.pop(symbol, None)
 

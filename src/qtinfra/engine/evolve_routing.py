@@ -140,6 +140,7 @@ def _answered(state: State, routing: RoutingState, child_id: str, ts_ns: int, wo
         sent.answered = True
         delays, bucket = routing.record(sent.venue).delays, bucket_of(ts_ns - sent.sent_ns)
         delays[bucket] = delays.get(bucket, 0) + 1
+        routing.memo.forget(sent.venue)
     breaker = routing.breakers.get(sent.venue) if worked and routing.breakers else None
     if breaker is not None:
         if routing.policy.breaker is not None:

@@ -57,7 +57,9 @@ def test_a_disconnected_or_killed_venue_is_not_open_and_comes_back(kernel: Kerne
     assert mics(kernel) == MICS
     run(kernel, SetVenueStatus("XAAA", VenueStatus.DISCONNECTED))
     assert mics(kernel) == ("XBBB",)
-    run(kernel, SetVenueStatus("XAAA", VenueStatus.CONNECTED), EngageKillSwitch(KillScope.VENUE, "XBBB"))
+    run(kernel, SetVenueStatus("XAAA", VenueStatus.CONNECTED))
+    assert mics(kernel) == MICS
+    run(kernel, EngageKillSwitch(KillScope.VENUE, "XBBB"))
     assert mics(kernel) == ("XAAA",)
     run(kernel, ReleaseKillSwitch(KillScope.VENUE, "XBBB"))
     assert mics(kernel) == MICS

@@ -12,7 +12,7 @@ import pytest
 from qtinfra.core import commands as cmd
 from qtinfra.core.events import DuplicateAnswered, DuplicateRefused
 from qtinfra.core.extended_models import ExecutionState
-from qtinfra.core.models import ChildStatus, OrderStatus
+from qtinfra.core.models import ChildStatus, OrderStatus, Origin, PendingCancel, PendingReplace
 from qtinfra.core.reports import ExecType, ReportKind
 from qtinfra.engine.archive import Archive, Packing
 from qtinfra.engine.audit import audit
@@ -98,6 +98,23 @@ def test_an_order_that_may_still_change_by_itself_stays_live(happens: Callable[[
     desk = packing_desk()
     happens(desk)
     assert len(live(desk)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("unknown_children", 1),
+        ("pending_cancel", PendingCancel("C", "X", Origin.CLIENT, 1)),
+        ("pending_replace", PendingReplace("R", "X", Origin.CLIENT, dec(100), None, 1)),
+    ],
+)
+def test_an_order_of_which_anything_pends_stays_live(name: str, value: object) -> None:
+    """The short form of a packed order has no place for it."""
+    desk = packing_desk(keep=1)
+    filled(desk)
+    assert may_pack(desk.state, desk.order())
+    setattr(desk.order(), name, value)
+    assert not may_pack(desk.state, desk.order())
 
 
 def test_an_order_is_not_packed_while_a_venue_may_still_execute_a_child() -> None:

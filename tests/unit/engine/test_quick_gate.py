@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
+from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.decimals import exact
 from qtinfra.core.decisions import RiskRefused
 from qtinfra.core.extended_models import (
@@ -221,6 +222,7 @@ def test_what_passes_the_short_way_keeps_every_rule(steps: list[tuple[cmd.Submit
         {"qty": Decimal("100.0")},
         {"price": Decimal("50." + "0" * 61)},
         {"special": SpecialTerms()},
+        {"algo": AlgoTerms("TWAP", 0, 1)},
     ],
 )
 def test_one_field_that_a_rule_might_refuse_is_enough_for_a_closer_look(changes: dict[str, Any]) -> None:
@@ -354,6 +356,27 @@ def test_totals_that_no_order_can_take_to_the_limit_are_told_from_those_that_one
     for bound, passes in ((at, True), (over, False), ("1000000", True), ("5000", False)):
         desk.limit(rule, bound)
         assert _agree(desk, submit("next", 100, 50)) is passes
+
+
+def test_what_was_traded_today_uses_credit_on_the_short_way_too() -> None:
+    desk = _limited()
+    desk.ack(desk.child("first"))
+    desk.fill(desk.child("first"), 100)
+    desk.working("sold", 100, 50, side=SELL)
+    desk.fill(desk.child("sold"), 100)
+    desk.limit(LimitRule.MAX_ORDER_VALUE, 5_000)
+    for bound, passes in ((20_000, True), (15_000, True), ("14999.99", False)):
+        desk.limit(LimitRule.CREDIT_THRESHOLD, bound)
+        assert _agree(desk, submit("next", 100, 50)) is passes
+
+
+def test_numbers_of_an_instrument_without_odd_lots_are_looked_at_each_time() -> None:
+    desk = _limited()
+    desk.run(cmd.SetReference((instrument(odd_lots=False),)))
+    desk.new("whole", 100, 50)
+    desk.new("again", 100, 50)
+    with exact():
+        assert pass_plain(desk.state, desk.market, submit("next", 100, 50), _NOW) is None
 
 
 def test_collars_pass_at_the_bound_on_the_short_way_and_not_a_cent_beyond() -> None:

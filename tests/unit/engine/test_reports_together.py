@@ -9,10 +9,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
+from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.events import ChildAcked, CommandQuarantined, OrderFilled
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.models import OrderStatus
 from qtinfra.core.reports import ReportKind, VenueReport
+from qtinfra.core.routing import RoutingPolicy
 from qtinfra.engine import evolve as evolve_module
 from qtinfra.engine import kernel as kernel_module
 from qtinfra.engine.decide import venue as venue_module
@@ -185,6 +187,13 @@ def _said(numbered: list[Any], desk: Desk) -> tuple[VenueReport, ...]:
 @example(numbered=[_executed("60"), _executed("60"), _executed("40")], usual=True)
 @example(numbered=[_executed("40", unusual="exec"), _executed("40", unusual="exec")], usual=True)
 @example(numbered=[_executed("40", px="1E-12"), _executed("40", px="1E+19")], usual=True)
+@example(numbered=[_executed("40"), _executed("40", unusual="again")], usual=True)
+@example(
+    numbered=[(ReportKind.ACK, "X", "0", None, ""), (ReportKind.ACK, "Y", "1E+19", None, "")], usual=False
+)
+@example(
+    numbered=[(ReportKind.ACK, "X", "0", None, ""), (ReportKind.ACK, "Y", "0", "1E+19", "")], usual=False
+)
 @example(numbered=[_executed("40", unusual="cum"), _executed("40", unusual="ahead")], usual=True)
 def test_usual_reports_end_in_what_they_end_in_when_each_is_performed_alone(
     numbered: list[Any], usual: bool
@@ -251,6 +260,22 @@ def test_an_execution_beyond_what_its_child_holds_or_of_an_ended_order_is_not_us
     desk.child("X").leaves = dec(100)
     desk.order("X").closed = OrderStatus.CANCELLED
     assert usual() == 0
+
+
+def test_an_execution_of_a_slice_that_an_algo_has_sent_is_not_usual() -> None:
+    desk = _with_two_orders(checked=False)
+    reports = _reports(desk)
+    desk.run(cmd.RecordVenueReports(reports[:1]))
+    desk.order("X").algo = AlgoTerms("TWAP", 0, 1)
+    assert list(venue_module.plain_events(desk.state, reports[2:3], 1)) == []
+
+
+def test_while_orders_are_routed_by_scores_no_report_is_usual() -> None:
+    desk = _with_two_orders(checked=False)
+    reports = _reports(desk)
+    desk.run(cmd.RecordVenueReports(reports[:1]))
+    desk.run(cmd.SetRoutingPolicy(RoutingPolicy()))
+    assert list(venue_module.plain_events(desk.state, reports[2:3], 1)) == []
 
 
 def _item(seq: int, venue: str = "XNAS", token: object = None) -> tuple[cmd.Inbound, object]:

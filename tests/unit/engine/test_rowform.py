@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.extended_models import Liquidity
-from qtinfra.core.models import Amend
+from qtinfra.core.models import Amend, OrderStatus, Origin, QueuedReplace
+from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.archive import Packing
 from qtinfra.engine.kernel import Kernel, replay
 from qtinfra.engine.rowform import Block, Leaving, Row, write_block
@@ -128,6 +130,11 @@ def test_whatever_else_is_true_of_an_order_is_kept_to_the_last_digit() -> None:
         ("refused_venues", ["XNYS"]),
         ("price", None),
         ("submitted_price", None),
+        ("closed", OrderStatus.FILLED),
+        ("open_px", Decimal("50.10")),
+        ("special", SpecialTerms()),
+        ("algo", AlgoTerms("TWAP", 0, 1)),
+        ("queued", [QueuedReplace("R", "X", Decimal(50), None, Origin.CLIENT)]),
     ],
 )
 def test_an_order_with_a_history_is_written_in_full(name: str, value: object) -> None:
@@ -135,6 +142,18 @@ def test_an_order_with_a_history_is_written_in_full(name: str, value: object) ->
     setattr(row.order, name, value)
     assert not is_short(row)
     assert _ENCODE(restored(row)) == _ENCODE([row])
+
+
+def test_every_field_is_tried_above_or_fixed_or_can_only_be_so_of_an_order_that_is_not_packed() -> None:
+    """One that is None or empty in a plain order has to be among those that are set by name."""
+    by_name = {"amends", "refused_venues", "closed", "open_px", "special", "algo", "queued"}
+    pending = {"pending_cancel", "pending_replace"}  # `packing.may_pack` leaves such an order where it is
+    asked = {"requests", "replace_price"}  # a request that had a price is among the requests
+    row = filled_rows()[0]
+    for part in (row.order, row.children[0], row.executions[0]):
+        kind = type(part).__name__
+        untried = {name for name in part.__struct_fields__ if not others(getattr(part, name))}
+        assert untried - _TIES[kind] <= by_name | pending | asked
 
 
 def test_an_order_that_other_client_ids_name_too_is_written_in_full() -> None:

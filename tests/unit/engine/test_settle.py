@@ -9,7 +9,7 @@ from qtinfra.core.decimals import ZERO
 from qtinfra.core.models import TRANSITIONS, ChildStatus, OrderStatus, may_become
 from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.settle import end_children, release, settle
-from tests.support.builders import ALPHA, Desk, dec
+from tests.support.builders import ALPHA, DAYS, GTC, Desk, dec
 
 pytestmark = pytest.mark.unit
 
@@ -101,3 +101,15 @@ def test_a_cancel_waits_for_one_venue_less_when_its_child_stops_working() -> Non
     release(order, child, ChildStatus.CANCELLED)
     release(order, child, ChildStatus.CANCELLED)
     assert (pending.waiting, child.cancel_id) == (2, "")
+
+
+def test_an_execution_of_yesterday_that_is_told_today_uses_none_of_today_s_credit() -> None:
+    desk = Desk()
+    desk.working("X", tif=GTC)
+    desk.close_day()
+    desk.next_day()
+    traded = desk.state.risk.totals[ALPHA].home
+    desk.fill(desk.child(), 40, trade_date=DAYS[0])
+    assert traded.traded == 0
+    desk.fill(desk.child(), 60)
+    assert traded.traded == 60 * 50
