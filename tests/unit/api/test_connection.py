@@ -283,7 +283,7 @@ class Counted:
 
 def count(place: Place) -> Counted:
     counted = Counted(place.connection.parser)
-    place.connection.parser = counted
+    place.connection.parser = counted  # type: ignore[assignment]
     return counted
 
 
