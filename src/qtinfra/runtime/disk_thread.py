@@ -24,7 +24,7 @@ _Queue = SimpleQueue[_Work | None]
 
 
 class DiskThread(Executor):
-    """An executor of one thread, for callers on a running loop: by `submit`, or by its `run_in_executor`.
+    """An executor of one thread, for `run_in_executor` of the running loop only.
 
     The thread begins with the first work and ends with `shutdown`, or when nobody holds this any more. It
     does not keep the process alive.

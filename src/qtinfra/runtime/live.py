@@ -353,11 +353,12 @@ class LiveShard:
 
     def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[None]:
         """Begin to make it durable; wakes the loop when that has ended."""
+        loop = asyncio.get_running_loop()
         if not frame.entries:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            done: asyncio.Future[None] = loop.create_future()
             done.set_result(None)
             return done
-        sync = self._disk.submit(self._loop.append, frame)
+        sync = loop.run_in_executor(self._disk, self._loop.append, frame)
         sync.add_done_callback(lambda _: self._rouse())
         return sync
 
@@ -446,7 +447,9 @@ class LiveShard:
         """Encode in a thread of its own, save between two appends. A failure costs the snapshot only."""
         try:
             snapshot = await asyncio.to_thread(replica.take, *replica.begin())
-            await self._disk.submit(self._loop.journal.save_snapshot, snapshot)
+            await asyncio.get_running_loop().run_in_executor(
+                self._disk, self._loop.journal.save_snapshot, snapshot
+            )
         except (JournalError, OSError, RuntimeError) as error:  # RuntimeError: no memory for a thread
             self._on_alert(Alert("snapshot_failed", str(self.state.shard), str(error)))
         except MemoryError as error:
