@@ -183,6 +183,7 @@ def _said(numbered: list[Any], desk: Desk) -> tuple[VenueReport, ...]:
 
 @given(numbered=st.lists(_SAID, max_size=8), usual=st.booleans())
 @example(numbered=[_executed("4E+1")], usual=True)
+@example(numbered=[_executed("40"), (ReportKind.FILL, "Y", "40", "50", "")], usual=True)
 @example(numbered=[_executed("140")], usual=True)
 @example(numbered=[_executed("60"), _executed("60"), _executed("40")], usual=True)
 @example(numbered=[_executed("40", unusual="exec"), _executed("40", unusual="exec")], usual=True)

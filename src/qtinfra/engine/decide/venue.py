@@ -154,6 +154,7 @@ def plain_events(
             order = _live(orders, child.order_id) if child is not None and child.venue == mic else None
             if child is None or order is None or order.special is not None or order.algo is not None:
                 return
+        acknowledged = ""
         if (
             report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None
         ) and not _rest_well_formed(report):
@@ -169,7 +170,8 @@ def plain_events(
             name = report.venue_order_id
             acked = ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
             yield acked, order, child
-            acknowledged = cl_ord_id if order.status is _ROUTED else ""  # such an order is not packed
+            if order.status is _ROUTED:  # such an order is not packed
+                acknowledged = cl_ord_id
         else:
             return
 
