@@ -688,6 +688,17 @@ def test_nothing_goes_the_short_way_while_the_symbol_or_the_venue_does_not_trade
         pair.assert_equal()
 
 
+def test_nothing_goes_the_short_way_while_a_stop_waits_for_the_trade_that_sets_it_off() -> None:
+    pair = Pair()
+    pair.others(BookOrder(0, False, 500, 1000))
+    pair.send(order("stop", "10", None, order_type=OrderType.STOP, stop_px=D("10.00")))
+    assert not trades_whole(pair, order("a", "100", "10.00"))
+    said = pair.send(order("a", "100", "10.00"))
+    assert [report.cl_ord_id for report in said if report.kind is ReportKind.FILL] == ["a", "stop"]
+    pair.assert_equal()
+    assert trades_whole(pair, order("b", "1", "10.00")), "the stop is gone"
+
+
 class Listening(MatchingVenue):
     """A venue that does more with a message than others."""
 
