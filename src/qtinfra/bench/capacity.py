@@ -7,7 +7,8 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -128,9 +129,9 @@ def take_through(mix: Mix, orders: int, slices: int = 100) -> MemoryReport:
         base_mb, watch = peak_rss_mb(), PauseWatch()
         gc.callbacks.append(watch)
         for size in _shares(orders, slices):
+            offered = [*islice(flow, size)]
             cpu, wall = time.process_time(), time.perf_counter()
-            for _ in range(size):
-                engine.order(next(flow))
+            _take(engine, offered)
             laps.add(size, time.perf_counter() - wall, time.process_time() - cpu)
         gc.callbacks.remove(watch)
     slice_us = [wall_s * 1e6 for wall_s in laps.wall]
@@ -223,17 +224,17 @@ def bench_flatness(scale: float, progress: Progress) -> BenchResult:
     step, rounds = sized(_STEP, scale, 100), sized(_ROUNDS, scale, 3)
     flow = taking_orders(large_mix, large_orders + step * (rounds + 1))
     large = Engine(large_mix)
-    for _ in range(large_orders):
-        large.order(next(flow))
+    _take(large, islice(flow, large_orders))
     progress("flatness: in turns")
     ours, theirs, unpacked = Laps(), Laps(), Laps()
     with frozen_heap():
         for number in range(rounds):
             for laps, keep in ((theirs, _SMALL_KEEP), (unpacked, None)):
                 small = _small_engine(small_mix, keep)
-                more = taking_orders(small_mix, step, seed=number, name="more")
-                laps.run(lambda small=small, more=more: _take(small, more, step))  # type: ignore[misc]
-            ours.run(lambda: _take(large, flow, step))
+                more = [*taking_orders(small_mix, step, seed=number, name="more")]
+                laps.run(lambda small=small, more=more: _take(small, more))  # type: ignore[misc]
+            more = [*islice(flow, step)]
+            ours.run(lambda more=more: _take(large, more))  # type: ignore[misc]
     ratio = median(ours.cpu) / median(theirs.cpu)
     speed, base = ours.speed(), theirs.speed()
     ordered = sorted(wall * 1e6 for wall in ours.wall)
@@ -265,11 +266,14 @@ def bench_flatness(scale: float, progress: Progress) -> BenchResult:
 
 def _small_engine(mix: Mix, keep: int | None) -> Engine:
     engine = Engine(mix, keep)
-    _take(engine, taking_orders(mix, _SMALL_ORDERS), _SMALL_ORDERS)
+    _take(engine, taking_orders(mix, _SMALL_ORDERS))
     return engine
 
 
-def _take(engine: Engine, flow: Iterator[SubmitOrder], count: int) -> int:
-    for _ in range(count):
-        engine.order(next(flow))
+def _take(engine: Engine, orders: Iterable[SubmitOrder]) -> int:
+    """Take orders through an engine; how many."""
+    count = 0
+    for order in orders:
+        engine.order(order)
+        count += 1
     return count

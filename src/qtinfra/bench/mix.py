@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cached_property
 from random import Random
 
 import msgspec
@@ -89,18 +90,18 @@ class StandingMarket:
         return self.books.get(symbol)
 
 
-class Mix(msgspec.Struct, frozen=True):
+class Mix(msgspec.Struct, frozen=True, dict=True):
     """The cast of a benchmark. The last two accounts and the last symbol are there to be refused."""
 
     accounts: tuple[str, ...]
     symbols: tuple[str, ...]
     mids: dict[str, Decimal]
 
-    @property
+    @cached_property
     def trading(self) -> tuple[str, ...]:
         return self.accounts[:-2]
 
-    @property
+    @cached_property
     def traded(self) -> tuple[str, ...]:
         return self.symbols[:-1]
 
