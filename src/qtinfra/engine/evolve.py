@@ -15,6 +15,7 @@ from qtinfra.core.models import (
     Amend,
     Child,
     Order,
+    OrderSide,
     OrderStatus,
     Origin,
     PendingCancel,
@@ -42,6 +43,7 @@ from qtinfra.risk.ledger import FlowKey
 
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 _STAFF = Origin.STAFF
+_NO_CHILDREN: tuple[str, ...] = ()
 
 #: What an event of a kind makes leave, with the state after it.
 Seen = Mapping[type, Callable[[State, Any], Sequence[Effect]]]
@@ -86,15 +88,11 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> Order | 
     """
     if _EVOLVE[ev.OrderAccepted] is not _order_accepted or _EVOLVE[ev.OrderRouted] is not _order_routed:
         return None
-    tables, packing = state.tables, state.packing
     accepted, routed = events
-    tables.writing = True
-    order = _accept(state, accepted, passed.of, passed.to, passed.worth, passed.value, passed.flow)
-    _route(state, routed, order)
-    tables.writing = False
+    order = _accept(
+        state, accepted, passed.of, passed.to, passed.worth, passed.value, passed.flow, routed
+    )
     state.seq += 2
-    if len(state.closing) >= packing.keep + packing.block:
-        pack_closed(state)
     return order
 
 
@@ -179,14 +177,25 @@ def _accept(
     worth: Decimal,
     value: Decimal,
     flow: FlowKey | None = None,
+    routed: ev.OrderRouted | None = None,
 ) -> Order:
-    """The order, as far as it is like any other; `worth` is what a unit is valued at, `value` all of it."""
-    order_id, account, name = event.order_id, event.account, event.cl_ord_id
-    qty, price, ts_ns = event.qty, event.price, event.ts_ns
+    """The order, as far as it is like any other. A new order ends nothing: nothing is to be packed after it.
+
+    Args:
+        worth, value: what a unit is valued at, and all of it.
+        routed: where it goes right away, if the event is at hand.
+    """
+    order_id, account, name, symbol = event.order_id, event.account, event.cl_ord_id, event.symbol
+    side, qty, price, ts_ns = event.side, event.qty, event.price, event.ts_ns
+    if routed is None:
+        version, status, updated_ns, children, left, attempts = 1, _VALIDATED, ts_ns, _NO_CHILDREN, qty, 0
+    else:  # as `_route` would leave it
+        version, status, updated_ns, attempts = 2, _ROUTED, routed.ts_ns, 1
+        children, left = _place(state, routed, order_id, symbol, side, qty)
     order = Order(
-        order_id, account, name, event.symbol, event.side, event.order_type, event.tif, qty, price,
-        event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty, price,
-        qty, worth, value, of.acks or event.origin is _STAFF,
+        order_id, account, name, symbol, side, event.order_type, event.tif, qty, price,
+        event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, updated_ns, left, qty, price,
+        qty, worth, value, of.acks or event.origin is _STAFF, version, status, children, attempts,
     )  # fmt: skip
     state.orders[order_id] = order
     if name:
@@ -220,15 +229,34 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
 
 
 def _route(state: State, event: ev.OrderRouted, order: Order) -> None:
-    left, children = order.unallocated, state.children
+    side, left = order.side, order.unallocated
+    placed, order.unallocated = _place(state, event, order.order_id, order.symbol, side, left)
+    order.children += placed
+    order.route_attempts += 1
+    if order.version == 1 and order.status is _VALIDATED and order.special is None and placed:
+        order.version, order.updated_ns = 2, event.ts_ns  # as open as it was accepted: nothing else changes
+        order.status = _ROUTED
+        return
+    settle(state, order, event.ts_ns)
+
+
+def _place(
+    state: State, event: ev.OrderRouted, order_id: str, symbol: str, side: OrderSide, left: Decimal
+) -> tuple[tuple[str, ...], Decimal]:
+    """Make the children of an order; their ids, and what no venue holds of the `left` that there was to place.
+
+    Raises:
+        InvariantBrokenError: they are to execute more than that.
+    """
+    placed, children = _NO_CHILDREN, state.children
     for planned in event.children:
         child_id, qty = planned.child_id, planned.qty
         children[child_id] = Child(
             child_id,
-            order.order_id,
+            order_id,
             planned.venue,
-            order.symbol,
-            order.side,
+            symbol,
+            side,
             planned.order_type,
             planned.tif,
             qty,
@@ -237,17 +265,11 @@ def _route(state: State, event: ev.OrderRouted, order: Order) -> None:
             child_id,
             qty,
         )
-        order.children += (child_id,)
-        left -= qty
+        placed += (child_id,)
+        left = ZERO if qty is left else left - qty or ZERO
     if left:
-        invariant(left > ZERO, "no more is routed than is left", order.order_id)
-    order.unallocated = left
-    order.route_attempts += 1
-    if order.version == 1 and order.status is _VALIDATED and order.special is None and event.children:
-        order.version, order.updated_ns = 2, event.ts_ns  # as open as it was accepted: nothing else changes
-        order.status = _ROUTED
-        return
-    settle(state, order, event.ts_ns)
+        invariant(left > ZERO, "no more is routed than is left", order_id)
+    return placed, left
 
 
 def _cancel_requested(state: State, event: ev.CancelRequested) -> None:

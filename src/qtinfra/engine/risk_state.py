@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from functools import cached_property
 
 import msgspec
 
@@ -164,7 +163,17 @@ class RiskMemo:
         self.windows = None
 
 
-class RiskState(msgspec.Struct, dict=True):
+class _Kept:
+    """What is kept beside the fields: `memo` has limits and permissions gathered from the state. It is derived,
+    not encoded, and dropped when one of them changes.
+    """
+
+    __slots__ = ("memo",)
+
+    memo: RiskMemo
+
+
+class RiskState(msgspec.Struct, _Kept):
     """Counters and permissions of the controls.
 
     Attributes:
@@ -203,10 +212,8 @@ class RiskState(msgspec.Struct, dict=True):
     closes: dict[str, Decimal] = {}
     falls: dict[str, int] = {}
 
-    @cached_property
-    def memo(self) -> RiskMemo:
-        """Limits and permissions gathered from the state: derived, not encoded, dropped when one changes."""
-        return RiskMemo()
+    def __post_init__(self) -> None:
+        self.memo = RiskMemo()
 
     def cell(self, account: str, symbol: str) -> Cell | None:
         """The account's position and open orders in a symbol, if it ever had any."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -54,8 +54,19 @@ class OrderList(msgspec.Struct, gc=False):
     orders: list[str]
 
 
+class _Kept:
+    """What a state keeps beside its fields: neither encoded nor hashed.
+
+    `tables` has the live orders and what goes with them, and the archive of the packed ones behind them.
+    """
+
+    __slots__ = ("tables",)
+
+    tables: Tables
+
+
 @quick_writes
-class State(msgspec.Struct, dict=True):
+class State(msgspec.Struct, _Kept, dict=True):
     """One shard's state after event `seq`.
 
     Besides its fields, which are all that is encoded and hashed, it may carry what `engine.lookup` derives.
@@ -116,12 +127,7 @@ class State(msgspec.Struct, dict=True):
         archive = before.archive.copy() if isinstance(before, Table) else Archive(self.packing)
         self.keep_in(archive)
 
-    @cached_property
-    def tables(self) -> Tables:
-        """The live orders and what goes with them, and the archive of the packed ones behind them."""
-        return self.keep_in(Archive(self.packing))
-
-    def keep_in(self, archive: Archive) -> Tables:
+    def keep_in(self, archive: Archive) -> None:
         """Put an archive behind the tables; its packing is the state's from now on."""
         self.packing = archive.packing
         tables = Tables(
@@ -135,8 +141,7 @@ class State(msgspec.Struct, dict=True):
         )
         self.orders, self.children = tables.orders, tables.children
         self.venue_ids, self.executions = tables.venue_ids, tables.executions
-        self.__dict__["tables"] = tables
-        return tables
+        self.tables = tables
 
     def find_order(self, account: str, cl_ord_id: str) -> Order | None:
         """The order that any of its client ids names: the first, a replace's, a cancel's."""
