@@ -173,16 +173,19 @@ def _welcome(order: Order) -> ExecutionReport:
     )  # fmt: skip
 
 
-def effects_of_plain(state: State, order: Order, events: list[Any], self_match: bool) -> Sequence[Effect]:
+def add_plain(
+    state: State, order: Order, routed: ev.OrderRouted, self_match: bool, effects: list[Effect]
+) -> None:
     """What the OrderAccepted and the OrderRouted of a plain new order make leave, after both were applied.
 
     Args:
         self_match: its account has venues told which orders must not meet.
     """
-    routed = events[1]
+    effects.append(_welcome(order))
     if self_match or len(routed.children) > 1:
-        return (_welcome(order), *_routed(state, routed))
-    return (_welcome(order), _sent(order, routed.children[0]))
+        effects += _routed(state, routed)
+    else:
+        effects.append(_sent(order, routed.children[0]))
 
 
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:

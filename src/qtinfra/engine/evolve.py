@@ -34,12 +34,11 @@ from qtinfra.engine.evolve_routing import ROUTING, note_routing
 from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, fill_up, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
-from qtinfra.engine.risk_state import AccountPlace, PlainPass, SymbolPlace
+from qtinfra.engine.risk_state import PlainPass
 from qtinfra.engine.risk_sums import accepted_price, count_new, place_in, place_of
 from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, name_request, settle
 from qtinfra.engine.state import State
-from qtinfra.risk.ledger import FlowKey
 
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 _STAFF = Origin.STAFF
@@ -89,9 +88,7 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> Order | 
     if _EVOLVE[ev.OrderAccepted] is not _order_accepted or _EVOLVE[ev.OrderRouted] is not _order_routed:
         return None
     accepted, routed = events
-    order = _accept(
-        state, accepted, passed.of, passed.to, passed.worth, passed.value, passed.flow, routed
-    )
+    order = _accept(state, accepted, passed, routed)
     state.seq += 2
     return order
 
@@ -161,7 +158,7 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
     if worth is None:
         worth = accepted_price(state, event)
     value = qty * worth if to.factor is None else qty * worth * to.factor
-    order = _accept(state, event, of, to, worth, value)
+    order = _accept(state, event, PlainPass(of, to, event.reference, worth, value, None, None))
     order.algo = event.algo
     if special is not None:
         order.special = special
@@ -170,21 +167,12 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
 
 
 def _accept(
-    state: State,
-    event: ev.OrderAccepted,
-    of: AccountPlace,
-    to: SymbolPlace,
-    worth: Decimal,
-    value: Decimal,
-    flow: FlowKey | None = None,
-    routed: ev.OrderRouted | None = None,
+    state: State, event: ev.OrderAccepted, passed: PlainPass, routed: ev.OrderRouted | None = None
 ) -> Order:
-    """The order, as far as it is like any other. A new order ends nothing: nothing is to be packed after it.
-
-    Args:
-        worth, value: what a unit is valued at, and all of it.
-        routed: where it goes right away, if the event is at hand.
+    """The order, as far as it is like any other, and routed if that is at hand. Nothing is to be packed after
+    it: it ends nothing.
     """
+    of, to, value = passed.of, passed.to, passed.value
     order_id, account, name, symbol = event.order_id, event.account, event.cl_ord_id, event.symbol
     side, qty, price, ts_ns = event.side, event.qty, event.price, event.ts_ns
     if routed is None:
@@ -194,8 +182,9 @@ def _accept(
         children, left = _place(state, routed, order_id, symbol, side, qty)
     order = Order(
         order_id, account, name, symbol, side, event.order_type, event.tif, qty, price,
-        event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, updated_ns, left, qty, price,
-        qty, worth, value, of.acks or event.origin is _STAFF, version, status, children, attempts,
+        event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, updated_ns, left, qty,
+        price, qty, passed.worth, value, of.acks or event.origin is _STAFF, version, status, children,
+        attempts,
     )  # fmt: skip
     state.orders[order_id] = order
     if name:
@@ -205,7 +194,7 @@ def _accept(
         names.setdefault(name, order_id)
     state.open_orders[order_id] = True
     count_new(state, order, of, to, value)
-    count_flow(state, event, of, to, flow)
+    count_flow(state, event, of, to, passed.flow)
     return order
 
 
@@ -243,7 +232,7 @@ def _route(state: State, event: ev.OrderRouted, order: Order) -> None:
 def _place(
     state: State, event: ev.OrderRouted, order_id: str, symbol: str, side: OrderSide, left: Decimal
 ) -> tuple[tuple[str, ...], Decimal]:
-    """Make the children of an order; their ids, and what no venue holds of the `left` that there was to place.
+    """Make the children of an order; their ids, and what no venue holds of the `left` that was to be placed.
 
     Raises:
         InvariantBrokenError: they are to execute more than that.

@@ -14,7 +14,7 @@ from qtinfra.core import special_events as sp
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.models import Order, OrderSide, Origin
 from qtinfra.core.special import SpecialTerms
-from qtinfra.engine.risk_state import AccountPlace, RiskState, SymbolPlace
+from qtinfra.engine.risk_state import AccountPlace, RiskState, SymbolPlace, Windows
 from qtinfra.engine.risk_sums import borrow, count_position, count_trade, rebuild, recount
 from qtinfra.engine.state import State
 from qtinfra.risk.ledger import (
@@ -49,21 +49,26 @@ def count_flow(
         key: its flow, where that is at hand.
     """
     risk, ts_ns, reference = state.risk, event.ts_ns, event.reference
-    messages, flow, drifts = risk.memo.windows or _windows(state)
-    policy = risk.policy
-    if messages:
-        account_stamps = of.messages or _account_messages(risk, event.account, of)
-        for stamps in (account_stamps, to.messages or _book_messages(risk, event.symbol, to)):
-            stamps.append(ts_ns)
-            if not len(stamps) & 7:
-                window_shorten(stamps, ts_ns - policy.message_window_ns)
-    if flow:
+    messages, duplicates, period = risk.memo.windows or _windows(state)
+    if messages is not None:
+        stamps = of.messages or _account_messages(risk, event.account, of)
+        stamps.append(ts_ns)
+        if not len(stamps) & 7:
+            window_shorten(stamps, ts_ns - messages)
+        stamps = to.messages or _book_messages(risk, event.symbol, to)
+        stamps.append(ts_ns)
+        if not len(stamps) & 7:
+            window_shorten(stamps, ts_ns - messages)
+    if duplicates is not None:
         if key is None:
             key = (event.account, event.symbol, event.side._value_, event.qty, event.price)
-        risk.flow.add(key, ts_ns, policy.duplicate_window_ns)
-    if drifts and reference is not None:
+        risk.flow.add(key, ts_ns, duplicates)
+    if period is not None and reference is not None:
         drift = to.drift or _drift(risk, event.symbol, to)
-        drift.add(ts_ns, reference, policy.drift_window_ns)
+        if reference is drift.only:
+            drift.last_ns = ts_ns
+        else:
+            drift.add(ts_ns, reference, period)
 
 
 def count_special(state: State, order: Order, event: ev.OrderAccepted, special: SpecialTerms) -> None:
@@ -76,12 +81,15 @@ def count_special(state: State, order: Order, event: ev.OrderAccepted, special: 
         risk.algos.setdefault(special.algo, AlgoRun()).executions += 1
 
 
-def _windows(state: State) -> tuple[bool, bool, bool]:
-    """The windows that a limit reads: messages, equal orders, drift. Each is kept from its first limit on."""
-    limits = state.limits
-    messages = bool(limits.get("max_messages") or limits.get("max_book_messages"))
-    found = messages, bool(limits.get("duplicate_flow")), bool(limits.get("period_collar"))
-    state.risk.memo.windows = found
+def _windows(state: State) -> Windows:
+    """The windows that a limit reads. Each is kept from its first limit on."""
+    limits, policy = state.limits, state.risk.policy
+    messages = limits.get("max_messages") or limits.get("max_book_messages")
+    found = state.risk.memo.windows = (
+        policy.message_window_ns if messages else None,
+        policy.duplicate_window_ns if limits.get("duplicate_flow") else None,
+        policy.drift_window_ns if limits.get("period_collar") else None,
+    )
     return found
 
 
@@ -103,9 +111,10 @@ def _drift(risk: RiskState, symbol: str, to: SymbolPlace) -> Drift:
 def _amend_requested(state: State, event: ev.ReplaceRequested | ev.CancelRequested) -> None:
     """A client's replace or cancel that venues hear is a message; a kill's or a halt's cancel is not."""
     risk = state.risk
-    if event.cl_ord_id and event.origin is _CLIENT and (risk.memo.windows or _windows(state))[0]:
+    window_ns = (risk.memo.windows or _windows(state))[0]
+    if event.cl_ord_id and event.origin is _CLIENT and window_ns is not None:
         order = state.orders[event.order_id]
-        since = event.ts_ns - risk.policy.message_window_ns
+        since = event.ts_ns - window_ns
         window_add(risk.messages.setdefault(order.account, []), event.ts_ns, since)
         window_add(risk.book_messages.setdefault(order.symbol, []), event.ts_ns, since)
 

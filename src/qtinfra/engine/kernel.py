@@ -24,7 +24,7 @@ from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
 from qtinfra.engine.decide.venue import USUAL_KINDS, plain_events
-from qtinfra.engine.effects import EFFECTS, effects_of_answer, effects_of_plain
+from qtinfra.engine.effects import EFFECTS, add_plain, effects_of_answer
 from qtinfra.engine.evolve import Seen, evolve_all, evolve_each, evolve_plain
 from qtinfra.engine.lookup import use_routing, use_strategies
 from qtinfra.engine.state import State
@@ -73,7 +73,11 @@ class Outcome(msgspec.Struct, gc=False):
     effects: list[Effect]
     answers: Sequence[Answer]
     depends_on: int
-    events: list[AnyEvent]
+
+    @property
+    def events(self) -> Sequence[AnyEvent]:
+        """The events of the record; none without one."""
+        return self.entry.events if self.entry is not None else ()
 
 
 class Kernel:
@@ -131,7 +135,8 @@ class Kernel:
             elif type(command) is RecordVenueReport:
                 self._take_reports((command.report,), now_ns, recording, events, effects)
             else:
-                answers = self._perform(command, now_ns, recording, events, effects)
+                step = self._perform(command, now_ns, recording, effects)
+                events, answers = step.events, step.answers
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - the record that stops the shard is made below
@@ -142,7 +147,7 @@ class Kernel:
         for answer in answers:
             effects += effects_of_answer(state, answer)
         if not events:
-            return Outcome(None, effects, answers, state.seq, events)
+            return Outcome(None, effects, answers, state.seq)
         used = recording.used
         entry = Entry(
             state.shard,
@@ -158,7 +163,7 @@ class Kernel:
         )
         if fault is not None:
             raise KernelStoppedError(entry, fault) from fault
-        return Outcome(entry, effects, answers, state.seq, events)
+        return Outcome(entry, effects, answers, state.seq)
 
     def _in_context(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
         before = getcontext()
@@ -190,7 +195,7 @@ class Kernel:
                     evolve_each(self.state, plain, effects, events)
                     reports, mark = reports[len(events) - mark :], len(events)
                 if reports:
-                    self._perform(RecordVenueReport(reports[0]), now_ns, market, events, effects)
+                    events += self._perform(RecordVenueReport(reports[0]), now_ns, market, effects).events
                     reports = reports[1:]
             except MemoryError:
                 raise
@@ -199,18 +204,13 @@ class Kernel:
                 raise _ReportNotAppliedError(failed, error) from error
 
     def _perform(
-        self,
-        command: AnyCommand,
-        now_ns: int,
-        market: RecordingMarket,
-        events: list[AnyEvent],
-        effects: list[Effect],
-    ) -> Sequence[Answer]:
+        self, command: AnyCommand, now_ns: int, market: RecordingMarket, effects: list[Effect]
+    ) -> Decision:
         """Decide and apply a command, or one of several reports of a command, to its last follow-up.
 
-        Its events join `events` when all of them have been applied. An exception means that one could not
-        be: the record that stops the shard keeps what was done before this command, or report, and
-        quarantines it; later reports of the record were never taken.
+        The decision has the events of all of it. An exception means that one of them could not be applied:
+        the record that stops the shard keeps what was done before this command, or report, and quarantines
+        it; later reports of the record were never taken.
         """
         state = self.state
         step = Decision(state)
@@ -225,13 +225,12 @@ class Kernel:
         if order is None or passed is None:
             evolve_all(state, step.events, EFFECTS, effects)
         else:
-            effects += effects_of_plain(state, order, step.events, passed.of.self_match)
+            add_plain(state, order, step.events[1], passed.of.self_match, effects)
         if state.specials or state.algos.parents or state.routing is not None:
             _look_after(state, step)
         if step.follow_ups:
             self._follow_up(command, now_ns, market, step, effects)
-        events += step.events
-        return step.answers
+        return step
 
     def _follow_up(
         self,

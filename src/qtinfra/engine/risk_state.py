@@ -45,6 +45,9 @@ class BookView(msgspec.Struct, gc=False):
 #: An account's limits by value, the capital, and the limit on messages.
 LimitKind = tuple[Values, Decimal, int | None]
 
+#: Lengths (ns) of the windows of messages, equal orders and drift; None for one that no limit reads.
+Windows = tuple[int | None, int | None, int | None]
+
 #: Profiles kept in memory; when there are more they are all made anew.
 MAX_PROFILES = 200_000
 
@@ -110,10 +113,10 @@ class PlainPass(msgspec.Struct, gc=False):
 class RiskMemo:
     """What the gate has gathered, by account, by symbol and by both; `rates` are into the base currency.
 
-    `of_accounts` and `of_symbols` say where evolve finds their figures, `windows` which windows a limit
-    reads: messages, equal orders, drift. `kinds` has the plans by symbol of each different set of limits that
-    accounts have, `made` counts them; `scopes` has what the accounts of one client or firm share; `traders`
-    says which traders nothing holds back. `books` has the last book seen of a symbol.
+    `of_accounts` and `of_symbols` say where evolve finds their figures. `windows` has the lengths (ns) of
+    those that a limit reads. `kinds` has the plans by symbol of each different set of limits that accounts
+    have, `made` counts them; `scopes` has what the accounts of one client or firm share; `traders` says which
+    traders nothing holds back. `books` has the last book seen of a symbol.
     """
 
     __slots__ = (
@@ -140,7 +143,7 @@ class RiskMemo:
         self.controls: dict[tuple[bool, ...], tuple[Control, ...]] = {}
         self.of_accounts: dict[str, AccountPlace] = {}
         self.of_symbols: dict[str, SymbolPlace] = {}
-        self.windows: tuple[bool, bool, bool] | None = None
+        self.windows: Windows | None = None
         self.kinds: dict[LimitKind, dict[str, Plan]] = {}
         self.made = 0
         self.scopes: dict[tuple[object, ...], ScopeSheet] = {}
@@ -164,8 +167,8 @@ class RiskMemo:
 
 
 class _Kept:
-    """What is kept beside the fields: `memo` has limits and permissions gathered from the state. It is derived,
-    not encoded, and dropped when one of them changes.
+    """What is kept beside the fields, not encoded: `memo` has limits and permissions gathered from the state,
+    dropped when one of them changes.
     """
 
     __slots__ = ("memo",)

@@ -55,11 +55,13 @@ def _places(state: State, account: str, symbol: str) -> tuple[AccountPlace, Symb
     return of, memo.of_symbols.get(symbol) or place_in(state, symbol)
 
 
-def _foreign(state: State, account: str, instrument: Instrument) -> tuple[Amounts, ...]:
+def _foreign(state: State, account: str, instrument: Instrument) -> tuple[Amounts, Amounts, Amounts]:
     """The sums of account, client and firm in a currency that is not the base one."""
     totals, currency = state.risk.totals, instrument.currency.value
-    keys = (account, *state.risk.members[account])
-    return tuple(totals[key].foreign.setdefault(currency, Amounts()) for key in keys)
+    own, client, firm = (
+        totals[key].foreign.setdefault(currency, Amounts()) for key in (account, *state.risk.members[account])
+    )
+    return own, client, firm
 
 
 def _cell(state: State, account: str, symbol: str, of: AccountPlace) -> Cell:
@@ -126,23 +128,22 @@ def count_new(state: State, order: Order, of: AccountPlace, to: SymbolPlace, val
     if cell is None:
         cell = _cell(state, order.account, symbol, of)
     if buying:
-        cell.buy += qty
+        cell.buy = cell.buy + qty
         outcome = cell.long = cell.long + value
     else:
-        cell.sell += qty
+        cell.sell = cell.sell + qty
         outcome = cell.short = cell.short + value
-    gross = cell.gross
-    if outcome > gross:  # as nearly always: an outcome that is larger than both were
-        change = outcome - gross
+    if outcome > cell.gross:  # as nearly always: an outcome that is larger than both were
+        change = outcome - cell.gross
         cell.gross = outcome
     else:
         change = _regross(cell)
-    for sums in of.sums if to.home else _foreign(state, order.account, to.instrument):
-        sums.gross += change
-        if buying:
-            sums.long += value
-        else:
-            sums.short += value
+    own, client, firm = of.sums if to.home else _foreign(state, order.account, to.instrument)
+    own.gross, client.gross, firm.gross = own.gross + change, client.gross + change, firm.gross + change
+    if buying:
+        own.long, client.long, firm.long = own.long + value, client.long + value, firm.long + value
+    else:
+        own.short, client.short, firm.short = own.short + value, client.short + value, firm.short + value
 
 
 def open_price(order: Order) -> Decimal | None:

@@ -203,30 +203,43 @@ class Drift(msgspec.Struct, gc=False):
 
     Items of one slot of time are joined, so that the queues stay bounded: an extreme then counts up
     to a slot longer than the window, never shorter.
+
+    Attributes:
+        only: the one price in the queues, where there is but one; then `last_ns` is when it last came, and
+            counts instead of the time in the queues.
     """
 
     lows: list[tuple[int, Decimal]] = []
     highs: list[tuple[int, Decimal]] = []
+    only: Decimal | None = None
+    last_ns: int = 0
 
     def low(self, since_ns: int) -> Decimal | None:
-        return _first(self.lows, since_ns)
+        return self._first(self.lows, since_ns)
 
     def high(self, since_ns: int) -> Decimal | None:
-        return _first(self.highs, since_ns)
+        return self._first(self.highs, since_ns)
+
+    def _first(self, queue: list[tuple[int, Decimal]], since_ns: int) -> Decimal | None:
+        if self.only is not None:
+            return self.only if self.last_ns > since_ns else None
+        return next((price for stamp, price in queue if stamp > since_ns), None)
 
     def add(self, ts_ns: int, price: Decimal, window_ns: int) -> None:
+        only, last_ns, self.last_ns = self.only, self.last_ns, ts_ns
         lows, highs = self.lows, self.highs
-        if len(lows) == 1 and len(highs) == 1:
-            low, high = lows[0][1], highs[0][1]
-            if low is price is high or low == price == high:
-                lows[0] = highs[0] = (ts_ns, price)
+        if only is not None:
+            if not price.compare_total(only):  # the same as it is written: this one may come again
+                self.only = price
                 return
-        while self.lows and self.lows[-1][1] >= price:
-            self.lows.pop()
-        while self.highs and self.highs[-1][1] <= price:
-            self.highs.pop()
-        for queue in (self.lows, self.highs):
+            lows[0] = highs[0] = (last_ns, only)
+        while lows and lows[-1][1] >= price:
+            lows.pop()
+        while highs and highs[-1][1] <= price:
+            highs.pop()
+        for queue in (lows, highs):
             _push(queue, ts_ns, price, window_ns)
+        self.only = price if len(lows) == len(highs) == 1 else None
 
 
 def _push(queue: list[tuple[int, Decimal]], ts_ns: int, price: Decimal, window_ns: int) -> None:
@@ -236,10 +249,3 @@ def _push(queue: list[tuple[int, Decimal]], ts_ns: int, price: Decimal, window_n
     if len(queue) > 1 and queue[-1][0] // slot == queue[-2][0] // slot:
         queue[-2:] = [(queue[-1][0], queue[-2][1])]
     queue.append((ts_ns, price))
-
-
-def _first(queue: list[tuple[int, Decimal]], since_ns: int) -> Decimal | None:
-    for stamp, price in queue:
-        if stamp > since_ns:
-            return price
-    return None
