@@ -95,25 +95,39 @@ class RecordedMarket:
 
 
 class RecordingMarket:
-    """Passes books through from another view and keeps those that were asked for, by symbol, in `used`."""
+    """Passes books through from another view and keeps those that were asked for.
 
-    __slots__ = ("source", "used")
+    Attributes:
+        kept: in the order in which they were asked for; mostly one.
+        others: all but the first, by symbol.
+    """
+
+    __slots__ = ("kept", "others", "source")
 
     def __init__(self, source: MarketView) -> None:
         self.source = source
-        self.used: dict[str, ConsolidatedBook] = {}
+        self.kept: tuple[ConsolidatedBook, ...] = ()
+        self.others: dict[str, ConsolidatedBook] = {}
 
     def book(self, symbol: str) -> ConsolidatedBook | None:
-        known = self.used.get(symbol)
-        if known is None:
-            known = self.source.book(symbol)
+        kept = self.kept
+        if kept:
+            known = kept[0] if kept[0].symbol == symbol else self.others.get(symbol)
             if known is not None:
-                self.used[symbol] = known
-        return known
+                return known
+        found = self.source.book(symbol)
+        if found is not None:
+            if kept:
+                self.others[symbol] = found
+            self.kept = (*kept, found) if kept else (found,)
+        return found
 
     def peek(self, symbol: str) -> ConsolidatedBook | None:
         """The book without keeping it: who then decides something asks for it by `book` as well."""
-        known = self.used.get(symbol)
+        kept = self.kept
+        if kept and kept[0].symbol == symbol:
+            return kept[0]
+        known = self.others.get(symbol)
         return known if known is not None else self.source.book(symbol)
 
 

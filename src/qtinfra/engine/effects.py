@@ -181,11 +181,24 @@ def add_plain(
     Args:
         self_match: its account has venues told which orders must not meet.
     """
-    effects.append(_welcome(order))
+    symbol, account, qty = order.symbol, order.account, order.qty
+    acked = order.acked
+    effects.append(
+        ExecutionReport(  # as `_welcome`
+            account, order.order_id, order.cl_ord_id, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW,
+            "0" if acked else "A", _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "", symbol,
+        )
+    )  # fmt: skip
     if self_match or len(routed.children) > 1:
         effects += _routed(state, routed)
-    else:
-        effects.append(_sent(order, routed.children[0]))
+        return
+    child = routed.children[0]
+    effects.append(
+        VenueNewOrder(  # as `_sent`
+            child.venue, child.child_id, symbol, order.side, child.order_type, child.tif, child.qty,
+            child.price, child.min_qty or ZERO, account,
+        )
+    )  # fmt: skip
 
 
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:

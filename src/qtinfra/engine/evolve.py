@@ -23,7 +23,7 @@ from qtinfra.core.models import (
     QueuedReplace,
 )
 from qtinfra.core.reports import NO_ORDER, Effect
-from qtinfra.engine.effects import report_ack, report_fill
+from qtinfra.engine.effects import add_plain, report_ack, report_fill
 from qtinfra.engine.evolve_algos import ALGOS
 from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
@@ -75,22 +75,23 @@ def evolve_all(state: State, events: Sequence[Any], seen: Seen, effects: list[Ef
     state.seq += len(events)
 
 
-def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> Order | None:
-    """`evolve` for the two events of a plain new order, OrderAccepted and OrderRouted, with what was found
-    when it was decided.
+def evolve_plain(state: State, events: list[Any], passed: PlainPass, effects: list[Effect]) -> bool:
+    """`evolve_all` for the two events of a plain new order, OrderAccepted and OrderRouted, with what was
+    found when it was decided.
 
     Returns:
-        The order; None, and nothing has been applied, when such events are not handled in the usual way.
+        Whether it was done; if not, nothing was: such events are not handled in the usual way.
 
     Raises:
-        InvariantBrokenError: as `evolve`; the state's sequence is that of before then.
+        InvariantBrokenError: as `evolve_all`; the state's sequence is that of before then.
     """
-    if _EVOLVE[ev.OrderAccepted] is not _order_accepted or _EVOLVE[ev.OrderRouted] is not _order_routed:
-        return None
+    if not _EVOLVE.usual:
+        return False
     accepted, routed = events
     order = _accept(state, accepted, passed, routed)
     state.seq += 2
-    return order
+    add_plain(state, order, routed, passed.of.self_match, effects)
+    return True
 
 
 def evolve_each(
@@ -173,20 +174,22 @@ def _accept(
     it: it ends nothing.
     """
     of, to, value = passed.of, passed.to, passed.value
-    order_id, account, name, symbol = event.order_id, event.account, event.cl_ord_id, event.symbol
-    side, qty, price, ts_ns = event.side, event.qty, event.price, event.ts_ns
+    order_id, name, symbol = event.order_id, event.cl_ord_id, event.symbol
+    account, side, qty = event.account, event.side, event.qty
+    price, ts_ns = event.price, event.ts_ns
     if routed is None:
-        version, status, updated_ns, children, left, attempts = 1, _VALIDATED, ts_ns, _NO_CHILDREN, qty, 0
+        version, status, updated_ns = 1, _VALIDATED, ts_ns
+        children, left, attempts = _NO_CHILDREN, qty, 0
     else:  # as `_route` would leave it
-        version, status, updated_ns, attempts = 2, _ROUTED, routed.ts_ns, 1
+        version, status, updated_ns = 2, _ROUTED, routed.ts_ns
         children, left = _place(state, routed, order_id, symbol, side, qty)
-    order = Order(
+        attempts = 1
+    order = state.orders[order_id] = Order(
         order_id, account, name, symbol, side, event.order_type, event.tif, qty, price,
         event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, updated_ns, left, qty,
         price, qty, passed.worth, value, of.acks or event.origin is _STAFF, version, status, children,
         attempts,
     )  # fmt: skip
-    state.orders[order_id] = order
     if name:
         names = of.names
         if names is None:
@@ -453,7 +456,25 @@ def _order_reinstated(state: State, event: ev.OrderReinstated) -> None:
     settle(state, order, event.ts_ns)
 
 
-_EVOLVE: dict[type, Callable[[State, Any], None]] = {
+class _Handlers(dict[type, Callable[[State, Any], None]]):
+    """What applies events, by kind. `usual`: new orders are applied as above; planted faults change that."""
+
+    __slots__ = ("usual",)
+
+    def __init__(self, handlers: dict[type, Callable[[State, Any], None]]) -> None:
+        super().__init__(handlers)
+        self._look()
+
+    def __setitem__(self, kind: type, handler: Callable[[State, Any], None]) -> None:
+        super().__setitem__(kind, handler)
+        self._look()
+
+    def _look(self) -> None:
+        accepts, routes = self[ev.OrderAccepted], self[ev.OrderRouted]
+        self.usual = accepts is _order_accepted and routes is _order_routed
+
+
+_CLIENTS: dict[type, Callable[[State, Any], None]] = {
     ev.OrderAccepted: _order_accepted,
     ev.OrderRejected: _order_rejected,
     ev.OrderRouted: _order_routed,
@@ -477,4 +498,4 @@ _EVOLVE: dict[type, Callable[[State, Any], None]] = {
     **DAYS,
     **ALGOS,
 }
-_EVOLVE.update({**with_risk(_EVOLVE), **ROUTING})
+_EVOLVE = _Handlers({**with_risk(_CLIENTS), **ROUTING})

@@ -24,7 +24,7 @@ from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
 from qtinfra.engine.decide.venue import USUAL_KINDS, plain_events
-from qtinfra.engine.effects import EFFECTS, add_plain, effects_of_answer
+from qtinfra.engine.effects import EFFECTS, effects_of_answer
 from qtinfra.engine.evolve import Seen, evolve_all, evolve_each, evolve_plain
 from qtinfra.engine.lookup import use_routing, use_strategies
 from qtinfra.engine.state import State
@@ -115,19 +115,26 @@ class Kernel:
             KernelStoppedError: an event could not be applied; stop the shard.
             MemoryError: likewise, and nothing of the command is to be journaled: it may be tried again.
         """
-        if getcontext() is not self.context:
-            return self._in_context(inbound, now_ns, market)
+        before = getcontext()
+        if before is self.context:
+            return self.execute_exactly(inbound, now_ns, market)
+        setcontext(self.context)
+        try:
+            return self.execute_exactly(inbound, now_ns, market)
+        finally:
+            setcontext(before)
+
+    def execute_exactly(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
+        """As `execute`, for a caller that has entered `context`."""
         state, command = self.state, inbound.command
         recording = self._market
-        if recording.source is not market:
+        if recording.source is not market or recording.others:
             recording = self._market = RecordingMarket(market)
-        if recording.used:
-            recording.used = {}
-        first = state.seq + 1
+        recording.kept = ()
+        seq = state.seq + 1
         events: list[AnyEvent] = []
         effects: list[Effect] = []
         answers: Sequence[Answer] = ()
-        failed: AnyCommand = command
         fault: Exception | None = None
         try:
             if type(command) is RecordVenueReports:
@@ -139,39 +146,32 @@ class Kernel:
                 events, answers = step.events, step.answers
         except MemoryError:
             raise
+        except _ReportNotAppliedError as error:
+            fault = error.fault
+            events += self._quarantine(error.command, "evolve", fault).events
         except Exception as error:  # noqa: BLE001 - the record that stops the shard is made below
             fault = error
-            if isinstance(error, _ReportNotAppliedError):
-                failed, fault = error.command, error.fault
-            events += self._quarantine(failed, "evolve", fault).events
-        for answer in answers:
-            effects += effects_of_answer(state, answer)
+            events += self._quarantine(command, "evolve", fault).events
+        if answers:
+            for answer in answers:
+                effects += effects_of_answer(state, answer)
         if not events:
             return Outcome(None, effects, answers, state.seq)
-        used = recording.used
         entry = Entry(
             state.shard,
             state.epoch,
-            first,
+            seq,
             now_ns,
             inbound.received_ns,
             inbound.actor,
             inbound.correlation_id,
             command,
-            tuple(used.values()) if used else (),
+            recording.kept,
             tuple(events),
         )
         if fault is not None:
             raise KernelStoppedError(entry, fault) from fault
         return Outcome(entry, effects, answers, state.seq)
-
-    def _in_context(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
-        before = getcontext()
-        setcontext(self.context)
-        try:
-            return self.execute(inbound, now_ns, market)
-        finally:
-            setcontext(before)
 
     def _take_reports(
         self,
@@ -221,11 +221,8 @@ class Kernel:
         except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
             step = self._quarantine(command, "decide", error)
         passed = step.passed
-        order = evolve_plain(state, step.events, passed) if passed is not None else None
-        if order is None or passed is None:
+        if passed is None or not evolve_plain(state, step.events, passed, effects):
             evolve_all(state, step.events, EFFECTS, effects)
-        else:
-            add_plain(state, order, step.events[1], passed.of.self_match, effects)
         if state.specials or state.algos.parents or state.routing is not None:
             _look_after(state, step)
         if step.follow_ups:

@@ -123,18 +123,19 @@ def accepted_price(state: State, event: OrderAccepted) -> Decimal:
 
 def count_new(state: State, order: Order, of: AccountPlace, to: SymbolPlace, value: Decimal) -> None:
     """Count all of a new order, of that value: it has the figures of its own already."""
-    symbol, qty, buying = order.symbol, order.qty, order.side is _BUY
+    symbol, buying = order.symbol, order.side is _BUY
     cell = of.cells.get(symbol) if of.cells is not None else None
     if cell is None:
         cell = _cell(state, order.account, symbol, of)
+    gross = cell.gross
     if buying:
-        cell.buy = cell.buy + qty
-        outcome = cell.long = cell.long + value
+        before, cell.buy = cell.long, cell.buy + order.qty if cell.buy else order.qty
+        outcome = cell.long = before + value
     else:
-        cell.sell = cell.sell + qty
-        outcome = cell.short = cell.short + value
-    if outcome > cell.gross:  # as nearly always: an outcome that is larger than both were
-        change = outcome - cell.gross
+        before, cell.sell = cell.short, cell.sell + order.qty if cell.sell else order.qty
+        outcome = cell.short = before + value
+    if outcome > gross:  # as nearly always, and mostly by the value: the larger outcome has grown
+        change = value if before is gross else outcome - gross
         cell.gross = outcome
     else:
         change = _regross(cell)

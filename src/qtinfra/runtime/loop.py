@@ -76,7 +76,7 @@ class ShardLoop(Generic[T]):
         return frame
 
     def _compute(self, batch: list[Item[T]], frame: Frame[T]) -> None:
-        execute, read_clock, market = self.kernel.execute, self.clock.now_ns, self.market
+        execute, read_clock, market = self.kernel.execute_exactly, self.clock.now_ns, self.market
         results, entries, last_ns = frame.results, frame.entries, self._last_ns
         before = len(results)
         try:

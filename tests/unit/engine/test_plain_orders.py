@@ -104,9 +104,8 @@ def _planned(monkeypatch: pytest.MonkeyPatch) -> tuple[Desk, list[bool]]:
     desk, taken = _desk(), list[bool]()
 
     def watched(*args: Any) -> Any:
-        order = evolve_plain(*args)
-        taken.append(order is not None)
-        return order
+        taken.append(evolve_plain(*args))
+        return taken[-1]
 
     desk.new("first", 100, 51)
     desk.new("second", 100, 51)
