@@ -173,32 +173,9 @@ def _welcome(order: Order) -> ExecutionReport:
     )  # fmt: skip
 
 
-def add_plain(
-    state: State, order: Order, routed: ev.OrderRouted, self_match: bool, effects: list[Effect]
-) -> None:
-    """What the OrderAccepted and the OrderRouted of a plain new order make leave, after both were applied.
-
-    Args:
-        self_match: its account has venues told which orders must not meet.
-    """
-    symbol, account, qty = order.symbol, order.account, order.qty
-    acked = order.acked
-    effects.append(
-        ExecutionReport(  # as `_welcome`
-            account, order.order_id, order.cl_ord_id, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW,
-            "0" if acked else "A", _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "", symbol,
-        )
-    )  # fmt: skip
-    if self_match or len(routed.children) > 1:
-        effects += _routed(state, routed)
-        return
-    child = routed.children[0]
-    effects.append(
-        VenueNewOrder(  # as `_sent`
-            child.venue, child.child_id, symbol, order.side, child.order_type, child.tif, child.qty,
-            child.price, child.min_qty or ZERO, account,
-        )
-    )  # fmt: skip
+def effects_of_new(state: State, order: Order, routed: ev.OrderRouted) -> Sequence[Effect]:
+    """What a new order's acceptance and its routing make leave, after both were applied."""
+    return (_welcome(order), *_routed(state, routed))
 
 
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:

@@ -15,15 +15,14 @@ from qtinfra.core.models import (
     Amend,
     Child,
     Order,
-    OrderSide,
     OrderStatus,
     Origin,
     PendingCancel,
     PendingReplace,
     QueuedReplace,
 )
-from qtinfra.core.reports import NO_ORDER, Effect
-from qtinfra.engine.effects import add_plain, report_ack, report_fill
+from qtinfra.core.reports import NO_ORDER, Effect, ExecType, ExecutionReport, VenueNewOrder
+from qtinfra.engine.effects import effects_of_new, report_ack, report_fill
 from qtinfra.engine.evolve_algos import ALGOS
 from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
@@ -42,7 +41,7 @@ from qtinfra.engine.state import State
 
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 _STAFF = Origin.STAFF
-_NO_CHILDREN: tuple[str, ...] = ()
+_EXEC_NEW, _EXEC_PENDING_NEW = ExecType.NEW, ExecType.PENDING_NEW
 
 #: What an event of a kind makes leave, with the state after it.
 Seen = Mapping[type, Callable[[State, Any], Sequence[Effect]]]
@@ -77,7 +76,7 @@ def evolve_all(state: State, events: Sequence[Any], seen: Seen, effects: list[Ef
 
 def evolve_plain(state: State, events: list[Any], passed: PlainPass, effects: list[Effect]) -> bool:
     """`evolve_all` for the two events of a plain new order, OrderAccepted and OrderRouted, with what was
-    found when it was decided.
+    found when it was decided. Nothing is to be packed after them: they end nothing.
 
     Returns:
         Whether it was done; if not, nothing was: such events are not handled in the usual way.
@@ -85,13 +84,61 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass, effects: li
     Raises:
         InvariantBrokenError: as `evolve_all`; the state's sequence is that of before then.
     """
+    accepted, routed = events
     if not _EVOLVE.usual:
         return False
-    accepted, routed = events
-    order = _accept(state, accepted, passed, routed)
+    if len(routed.children) > 1 or passed.of.self_match:
+        order = _accept(state, accepted, passed)
+        _route(state, routed, order)
+        effects += effects_of_new(state, order, routed)
+    else:
+        _take_whole(state, accepted, routed, passed, effects)
     state.seq += 2
-    add_plain(state, order, routed, passed.of.self_match, effects)
     return True
+
+
+def _take_whole(
+    state: State, event: ev.OrderAccepted, routed: ev.OrderRouted, passed: PlainPass, effects: list[Effect]
+) -> None:
+    """`_accept` and `_route` in one go, with their effects, for an order that one venue gets."""
+    planned, of, value = routed.children[0], passed.of, passed.value
+    order_id, account, symbol = event.order_id, event.account, event.symbol
+    name, side, price = event.cl_ord_id, event.side, event.price
+    qty, placed, child_id = event.qty, planned.qty, planned.child_id
+    ts_ns, min_qty, acked = event.ts_ns, planned.min_qty or ZERO, of.acks or event.origin is _STAFF
+    left = ZERO
+    if placed != qty:
+        left = qty - placed
+        invariant(left > ZERO, "no more is routed than is left", order_id)
+    order = state.orders[order_id] = Order(
+        order_id, account, name, symbol, side, event.order_type, event.tif, qty, price,
+        event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, routed.ts_ns, left,
+        qty, price, qty, passed.worth, value, acked, 2, _ROUTED, (child_id,), 1,
+    )  # fmt: skip
+    state.children[child_id] = Child(
+        child_id, order_id, planned.venue, symbol, side, planned.order_type, planned.tif, placed,
+        planned.price, min_qty, child_id, placed,
+    )  # fmt: skip
+    if name:
+        names = of.names
+        if names is None:
+            names = of.names = _names(state, account)
+        names.setdefault(name, order_id)
+    state.open_orders[order_id] = True
+    count_new(state, order, of, passed.to, value)
+    count_flow(state, event, of, passed.to, passed.flow)
+    effects.append(
+        ExecutionReport(
+            account, order_id, name, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
+            _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "", symbol,
+        )
+    )  # fmt: skip
+    effects.append(
+        VenueNewOrder(
+            planned.venue, child_id, symbol, side, planned.order_type, planned.tif, placed, planned.price,
+            min_qty, account,
+        )
+    )  # fmt: skip
 
 
 def evolve_each(
@@ -167,37 +214,23 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
         count_special(state, order, event, special)
 
 
-def _accept(
-    state: State, event: ev.OrderAccepted, passed: PlainPass, routed: ev.OrderRouted | None = None
-) -> Order:
-    """The order, as far as it is like any other, and routed if that is at hand. Nothing is to be packed after
-    it: it ends nothing.
-    """
-    of, to, value = passed.of, passed.to, passed.value
-    order_id, name, symbol = event.order_id, event.cl_ord_id, event.symbol
-    account, side, qty = event.account, event.side, event.qty
-    price, ts_ns = event.price, event.ts_ns
-    if routed is None:
-        version, status, updated_ns = 1, _VALIDATED, ts_ns
-        children, left, attempts = _NO_CHILDREN, qty, 0
-    else:  # as `_route` would leave it
-        version, status, updated_ns = 2, _ROUTED, routed.ts_ns
-        children, left = _place(state, routed, order_id, symbol, side, qty)
-        attempts = 1
+def _accept(state: State, event: ev.OrderAccepted, passed: PlainPass) -> Order:
+    """The order, as far as it is like any other."""
+    of, value, order_id = passed.of, passed.value, event.order_id
+    qty, price, ts_ns = event.qty, event.price, event.ts_ns
     order = state.orders[order_id] = Order(
-        order_id, account, name, symbol, side, event.order_type, event.tif, qty, price,
-        event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, updated_ns, left, qty,
-        price, qty, passed.worth, value, of.acks or event.origin is _STAFF, version, status, children,
-        attempts,
+        order_id, event.account, event.cl_ord_id, event.symbol, event.side, event.order_type, event.tif, qty,
+        price, event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty,
+        price, qty, passed.worth, value, of.acks or event.origin is _STAFF,
     )  # fmt: skip
-    if name:
+    if order.cl_ord_id:
         names = of.names
         if names is None:
-            names = of.names = _names(state, account)
-        names.setdefault(name, order_id)
+            names = of.names = _names(state, event.account)
+        names.setdefault(order.cl_ord_id, order_id)
     state.open_orders[order_id] = True
-    count_new(state, order, of, to, value)
-    count_flow(state, event, of, to, passed.flow)
+    count_new(state, order, of, passed.to, value)
+    count_flow(state, event, of, passed.to, passed.flow)
     return order
 
 
@@ -221,34 +254,15 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
 
 
 def _route(state: State, event: ev.OrderRouted, order: Order) -> None:
-    side, left = order.side, order.unallocated
-    placed, order.unallocated = _place(state, event, order.order_id, order.symbol, side, left)
-    order.children += placed
-    order.route_attempts += 1
-    if order.version == 1 and order.status is _VALIDATED and order.special is None and placed:
-        order.version, order.updated_ns = 2, event.ts_ns  # as open as it was accepted: nothing else changes
-        order.status = _ROUTED
-        return
-    settle(state, order, event.ts_ns)
-
-
-def _place(
-    state: State, event: ev.OrderRouted, order_id: str, symbol: str, side: OrderSide, left: Decimal
-) -> tuple[tuple[str, ...], Decimal]:
-    """Make the children of an order; their ids, and what no venue holds of the `left` that was to be placed.
-
-    Raises:
-        InvariantBrokenError: they are to execute more than that.
-    """
-    placed, children = _NO_CHILDREN, state.children
+    left, children = order.unallocated, state.children
     for planned in event.children:
         child_id, qty = planned.child_id, planned.qty
         children[child_id] = Child(
             child_id,
-            order_id,
+            order.order_id,
             planned.venue,
-            symbol,
-            side,
+            order.symbol,
+            order.side,
             planned.order_type,
             planned.tif,
             qty,
@@ -257,11 +271,17 @@ def _place(
             child_id,
             qty,
         )
-        placed += (child_id,)
-        left = ZERO if qty is left else left - qty or ZERO
+        order.children += (child_id,)
+        left = left - qty or ZERO
     if left:
-        invariant(left > ZERO, "no more is routed than is left", order_id)
-    return placed, left
+        invariant(left > ZERO, "no more is routed than is left", order.order_id)
+    order.unallocated = left
+    order.route_attempts += 1
+    if order.version == 1 and order.status is _VALIDATED and order.special is None and event.children:
+        order.version, order.updated_ns = 2, event.ts_ns  # as open as it was accepted: nothing else changes
+        order.status = _ROUTED
+        return
+    settle(state, order, event.ts_ns)
 
 
 def _cancel_requested(state: State, event: ev.CancelRequested) -> None:
