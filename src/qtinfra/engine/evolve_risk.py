@@ -62,7 +62,12 @@ def count_flow(
     if duplicates is not None:
         if key is None:
             key = (event.account, event.symbol, event.side._value_, event.qty, event.price)
-        risk.flow.add(key, ts_ns, duplicates)
+        flow = risk.flow
+        current = flow.current
+        if key not in current and ts_ns - flow.begun_ns < duplicates:
+            current[key] = ts_ns
+        else:
+            flow.add(key, ts_ns, duplicates)
     if period is not None and reference is not None:
         drift = to.drift or _drift(risk, event.symbol, to)
         if reference is drift.only:

@@ -126,8 +126,7 @@ class Kernel:
 
     def execute_exactly(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
         """As `execute`, for a caller that has entered `context`."""
-        state, command = self.state, inbound.command
-        recording = self._market
+        state, command, recording = self.state, inbound.command, self._market
         if recording.source is not market or recording.others:
             recording = self._market = RecordingMarket(market)
         recording.kept = ()

@@ -123,19 +123,21 @@ def accepted_price(state: State, event: OrderAccepted) -> Decimal:
 
 def count_new(state: State, order: Order, of: AccountPlace, to: SymbolPlace, value: Decimal) -> None:
     """Count all of a new order, of that value: it has the figures of its own already."""
-    symbol, buying = order.symbol, order.side is _BUY
-    cell = of.cells.get(symbol) if of.cells is not None else None
+    symbol, qty, cells = order.symbol, order.qty, of.cells
+    cell = cells.get(symbol) if cells is not None else None
     if cell is None:
         cell = _cell(state, order.account, symbol, of)
-    gross = cell.gross
+    gross, buying = cell.gross, order.side is _BUY
     if buying:
-        before, cell.buy = cell.long, cell.buy + order.qty if cell.buy else order.qty
+        before = cell.long
         outcome = cell.long = before + value
+        cell.buy = cell.buy + qty if cell.buy else qty
     else:
-        before, cell.sell = cell.short, cell.sell + order.qty if cell.sell else order.qty
+        before = cell.short
         outcome = cell.short = before + value
+        cell.sell = cell.sell + qty if cell.sell else qty
     if outcome > gross:  # as nearly always, and mostly by the value: the larger outcome has grown
-        change = value if before is gross else outcome - gross
+        change = value if before == gross else outcome - gross
         cell.gross = outcome
     else:
         change = _regross(cell)

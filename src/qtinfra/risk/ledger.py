@@ -173,23 +173,18 @@ class Flow(msgspec.Struct, gc=False):
         return count
 
     def add(self, key: FlowKey, ts_ns: int, window_ns: int) -> None:
-        """Note an order."""
-        current = self.current
-        if ts_ns - self.begun_ns >= window_ns:
-            current = self._turn(ts_ns, window_ns)
-        known = len(current)
-        stamps = current.setdefault(key, ts_ns)
-        if len(current) == known:  # it was there
-            if isinstance(stamps, int):
-                current[key] = [stamps, ts_ns]
-            else:
-                stamps.append(ts_ns)
-
-    def _turn(self, ts_ns: int, window_ns: int) -> dict[FlowKey, Stamps]:
-        """Begin a generation; the one before it stays while it may be asked for."""
-        self.previous = self.current if ts_ns - self.begun_ns < 2 * window_ns else {}
-        self.current, self.begun_ns = {}, ts_ns
-        return self.current
+        age = ts_ns - self.begun_ns
+        if age >= window_ns:
+            self.previous = self.current if age < 2 * window_ns else {}
+            self.current = {}
+            self.begun_ns = ts_ns
+        stamps = self.current.setdefault(key, [])
+        if isinstance(stamps, int):
+            self.current[key] = [stamps, ts_ns]
+        elif stamps:
+            stamps.append(ts_ns)
+        else:
+            self.current[key] = ts_ns
 
 
 def _younger(stamps: Stamps, since_ns: int) -> int:

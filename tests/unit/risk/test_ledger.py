@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,6 +76,29 @@ def test_a_drift_window_has_the_extremes_of_the_period_or_of_at_most_a_slot_more
         low, high = drift.low(now - WINDOW), drift.high(now - WINDOW)
         assert low is not None and min(longer) <= low <= min(inside)
         assert high is not None and max(inside) <= high <= max(longer)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1_500), st.sampled_from(["50", "50.0", "51"])), min_size=1, max_size=40)
+)
+def test_a_drift_window_is_written_alike_whether_a_price_is_the_same_object_or_an_equal_one(
+    steps: list[tuple[int, str]],
+) -> None:
+    kept, made = Drift(), Drift()
+    known = {text: Decimal(text) for _, text in steps}
+    now = 10_000
+    for gap, text in steps:
+        now += gap
+        kept.add(now, known[text], WINDOW)
+        made.add(now, Decimal(text), WINDOW)
+        again = msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Drift)
+        assert msgspec.msgpack.encode(kept) == msgspec.msgpack.encode(made)
+        assert (kept.only is None) == (len({price for _, price in (*kept.lows, *kept.highs)}) > 1)
+        assert (
+            again.low(now - WINDOW)
+            == kept.low(now - WINDOW)
+            == min(price for stamp, price in (*kept.lows, (now, known[text])) if stamp > now - WINDOW)
+        )
 
 
 def test_a_drift_window_stays_bounded_however_the_price_moves() -> None:
