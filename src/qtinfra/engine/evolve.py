@@ -107,7 +107,7 @@ def _take_whole(
     qty, placed, child_id = event.qty, planned.qty, planned.child_id
     ts_ns, min_qty, acked = event.ts_ns, planned.min_qty or ZERO, of.acks or event.origin is _STAFF
     left = ZERO
-    if placed != qty:
+    if placed is not qty and placed != qty:
         left = qty - placed
         invariant(left > ZERO, "no more is routed than is left", order_id)
     order = state.orders[order_id] = Order(
