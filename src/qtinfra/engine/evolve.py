@@ -76,7 +76,8 @@ def evolve_all(state: State, events: Sequence[Any], seen: Seen, effects: list[Ef
 
 def evolve_plain(state: State, events: list[Any], passed: PlainPass, effects: list[Effect]) -> bool:
     """`evolve_all` for the two events of a plain new order, OrderAccepted and OrderRouted, with what was
-    found when it was decided. Nothing is to be packed after them: they end nothing.
+    found when it was decided. For an order that one venue gets whole, which is the usual thing, `_accept`,
+    `_route` and their effects are one. Nothing is to be packed afterwards: such events end nothing.
 
     Returns:
         Whether it was done; if not, nothing was: such events are not handled in the usual way.
@@ -84,24 +85,11 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass, effects: li
     Raises:
         InvariantBrokenError: as `evolve_all`; the state's sequence is that of before then.
     """
-    accepted, routed = events
-    if not _EVOLVE.usual:
-        return False
-    if len(routed.children) > 1 or passed.of.self_match:
-        order = _accept(state, accepted, passed)
-        _route(state, routed, order)
-        effects += effects_of_new(state, order, routed)
-    else:
-        _take_whole(state, accepted, routed, passed, effects)
-    state.seq += 2
-    return True
-
-
-def _take_whole(
-    state: State, event: ev.OrderAccepted, routed: ev.OrderRouted, passed: PlainPass, effects: list[Effect]
-) -> None:
-    """`_accept` and `_route` in one go, with their effects, for an order that one venue gets."""
-    planned, of, value = routed.children[0], passed.of, passed.value
+    event, routed = events
+    of, to, value = passed.of, passed.to, passed.value
+    if len(routed.children) > 1 or of.self_match or not _EVOLVE.usual:
+        return _evolve_parts(state, event, routed, passed, effects)
+    (planned,) = routed.children
     order_id, account, symbol = event.order_id, event.account, event.symbol
     name, side, price = event.cl_ord_id, event.side, event.price
     qty, placed, child_id = event.qty, planned.qty, planned.child_id
@@ -125,8 +113,8 @@ def _take_whole(
             names = of.names = _names(state, account)
         names.setdefault(name, order_id)
     state.open_orders[order_id] = True
-    count_new(state, order, of, passed.to, value)
-    count_flow(state, event, of, passed.to, passed.flow)
+    count_new(state, order, of, to, value)
+    count_flow(state, event, of, to, passed.flow)
     effects.append(
         ExecutionReport(
             account, order_id, name, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
@@ -139,6 +127,21 @@ def _take_whole(
             min_qty, account,
         )
     )  # fmt: skip
+    state.seq += 2
+    return True
+
+
+def _evolve_parts(
+    state: State, event: ev.OrderAccepted, routed: ev.OrderRouted, passed: PlainPass, effects: list[Effect]
+) -> bool:
+    """`evolve_plain` for an order that several venues get, or of an account whose orders must not meet."""
+    if not _EVOLVE.usual:
+        return False
+    order = _accept(state, event, passed)
+    _route(state, routed, order)
+    effects += effects_of_new(state, order, routed)
+    state.seq += 2
+    return True
 
 
 def evolve_each(

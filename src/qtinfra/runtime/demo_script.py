@@ -6,7 +6,7 @@ tells is read from the engine's own events and state, so a scene cannot claim wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -98,12 +98,12 @@ class Stage:
         qty: Decimal | int,
         price: Decimal,
         tif: TimeInForce = TimeInForce.DAY,
-    ) -> list[AnyEvent]:
+    ) -> Sequence[AnyEvent]:
         """Send a limit order for an account."""
         terms = symbol, side, OrderType.LIMIT, tif, Decimal(qty), price
         return self.ask(account, SubmitOrder(account, cl_ord_id, *terms))
 
-    def ask(self, actor: str, command: AnyCommand) -> list[AnyEvent]:
+    def ask(self, actor: str, command: AnyCommand) -> Sequence[AnyEvent]:
         return self.simulation.submit(command, actor)
 
     def venue_says(self, venue: str, reports: Iterable[VenueReport]) -> None:

@@ -159,11 +159,11 @@ class Simulation:
 
     # --- commands and their effects -----------------------------------------------------------------------
 
-    def submit(self, command: AnyCommand, actor: str = "simulation") -> list[AnyEvent]:
+    def submit(self, command: AnyCommand, actor: str = "simulation") -> Sequence[AnyEvent]:
         """Have a command decided now; its effects go when it is durable."""
         return self._execute(Inbound(command, actor, received_ns=self.now_ns))
 
-    def _execute(self, inbound: Inbound) -> list[AnyEvent]:
+    def _execute(self, inbound: Inbound) -> Sequence[AnyEvent]:
         self._view.now_ns = self.now_ns
         command = inbound.command
         self._view.prints = bool(self.kernel.state.algos.parents) or (
@@ -181,7 +181,7 @@ class Simulation:
             self.flush()
         return outcome.events
 
-    def _note(self, events: list[AnyEvent]) -> None:
+    def _note(self, events: Sequence[AnyEvent]) -> None:
         state = self.kernel.state
         touched: dict[str, None] = {}
         for event in events:
@@ -259,13 +259,13 @@ class Simulation:
         """Whether what left on that link is not lost: it was up, and has not broken since."""
         return link % 2 == 0 and self._links.get(venue, 0) == link
 
-    def disconnect(self, venue: str, reason: str = "") -> list[AnyEvent]:
+    def disconnect(self, venue: str, reason: str = "") -> Sequence[AnyEvent]:
         """Break the link: what is on its way is lost, both ways. The venue itself trades on without us."""
         if self._links.get(venue, 0) % 2 == 0:
             self._links[venue] = self._links.get(venue, 0) + 1
         return self.submit(SetVenueStatus(venue, VenueStatus.DISCONNECTED, reason), f"venue:{venue}")
 
-    def reconnect(self, venue: str, reason: str = "") -> list[AnyEvent]:
+    def reconnect(self, venue: str, reason: str = "") -> Sequence[AnyEvent]:
         """Mend the link: the venue first sends again what we missed, then takes our questions."""
         if self._links.get(venue, 0) % 2:
             self._links[venue] += 1

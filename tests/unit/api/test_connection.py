@@ -107,7 +107,7 @@ class Operations(Gateway):
     def release(self) -> None:
         for decided in self.waiting:
             if not decided.done():
-                decided.set_result(Outcome(None, [], (), 0, []))
+                decided.set_result(Outcome(None, [], (), 0))
 
     def short(self, method: bytes, target: bytes) -> tuple[str, Begin] | None:
         known = self.operations.get(target)

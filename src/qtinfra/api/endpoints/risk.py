@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import cast
@@ -280,7 +281,7 @@ async def _switch(request: Request, engaged: bool) -> Response:
     return answer(KillOutcome(scope, value, engaged, cancelled, requested))
 
 
-async def _decided(caller: Caller, command: AnyCommand) -> list[AnyEvent]:
+async def _decided(caller: Caller, command: AnyCommand) -> Sequence[AnyEvent]:
     """Have a command decided; its events when they are durable.
 
     Raises:
