@@ -13,7 +13,7 @@ from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import REJ_EXCEEDS_LIMIT
 from qtinfra.risk.ledger import Amounts, Cell, LocateUse, Override
 from qtinfra.risk.limits import AccountLimits, Limits, SymbolLimits
-from qtinfra.risk.sheet import Fits, Plan, ScopeSheet
+from qtinfra.risk.sheet import Fits, ScopeSheet
 
 
 class Rate(msgspec.Struct, frozen=True, gc=False):
@@ -29,7 +29,6 @@ class AccountProfile(msgspec.Struct, gc=False):
     Attributes:
         free: nothing about the account itself calls for a closer look at its orders.
         at_home: its base currency is the shard's.
-        plans: what its plain orders are compared with, by symbol; accounts with equal limits share them.
         scopes: the limits of account, client and firm with their totals.
     """
 
@@ -40,7 +39,6 @@ class AccountProfile(msgspec.Struct, gc=False):
     unapproved: str
     free: bool
     at_home: bool
-    plans: dict[str, Plan]
     scopes: tuple[ScopeSheet, ...]
 
 

@@ -92,6 +92,7 @@ class Fits(msgspec.Struct, gc=False):
     at again while the instrument's terms stand.
 
     Attributes:
+        sizes, prices: each number by itself. A size is written in units, as it is sent on.
         hours: when orders may come, by type and time in force, where calendars are journaled.
     """
 
@@ -112,22 +113,6 @@ class Bound(msgspec.Struct, gc=False):
     book: ConsolidatedBook | None = None
     anchor: Decimal | None = None
     reference: Decimal | None = None
-
-
-class Plan(msgspec.Struct, gc=False):
-    """Everything that a plain order of one kind of account in one symbol is compared with.
-
-    Attributes:
-        free: neither the symbol nor its limits call for a closer look at every order.
-        buying, selling: the collars, once they were asked for.
-    """
-
-    free: bool
-    sheet: LimitSheet
-    short_sale: bool
-    fits: Fits
-    buying: Bound
-    selling: Bound
 
 
 @lru_cache(maxsize=1_024)

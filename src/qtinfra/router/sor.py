@@ -132,6 +132,37 @@ class Offers:
         return self._ranking
 
 
+class Top:
+    """What an order on one side of a book meets first.
+
+    Attributes:
+        offers: what it takes from at all open venues.
+        offer: the best of them; None when all have to be looked at, or when there is one venue only.
+        venues: those that are open.
+        quotes, bid, ask: of the live venues, and their touch.
+    """
+
+    __slots__ = ("ask", "bid", "book", "offer", "offers", "quotes", "venues")
+
+    def __init__(
+        self,
+        book: ConsolidatedBook,
+        offers: Offers,
+        offer: Offer | None,
+        venues: tuple[VenueTerms, ...],
+        quotes: dict[str, VenueQuote],
+        bid: Decimal | None,
+        ask: Decimal | None,
+    ) -> None:
+        self.book = book
+        self.offers = offers
+        self.offer = offer
+        self.venues = venues
+        self.quotes = quotes
+        self.bid = bid
+        self.ask = ask
+
+
 def ranked(
     buying: bool,
     quotes: dict[str, VenueQuote],
@@ -246,7 +277,27 @@ def sweep(
 
     No legs when there is no such offer.
     """
-    limit, buying, left = order.price, order.side is _BUY, order.qty
+    take, worst, left = fill_from(ranking, order.price, order.side is _BUY, order.qty)
+    if not take:
+        return (), ""
+    post, reason = "", f"sweep {len(worst)}"
+    if left:
+        rests = order.tif in RESTING and order.order_type is _LIMIT
+        post = cheapest_to_post(venues).mic if rests else next(iter(take))
+        take[post] = take.get(post, ZERO) + left
+        reason = f"{reason}, rest {left} at {post}"
+    return tuple(_leg(order, mic, qty, worst.get(mic), mic == post) for mic, qty in take.items()), reason
+
+
+def fill_from(
+    ranking: Sequence[Offer], limit: Decimal | None, buying: bool, qty: Decimal
+) -> tuple[dict[str, Decimal], dict[str, Decimal], Decimal]:
+    """Take a quantity from offers within the limit, the first ones first.
+
+    Returns:
+        By venue what is taken there and the worst price of it; what no offer is left for.
+    """
+    left = qty
     take: dict[str, Decimal] = {}
     worst: dict[str, Decimal] = {}
     for _, _, price, size, mic in ranking:
@@ -258,15 +309,7 @@ def sweep(
         left -= part
         if not left:
             break
-    if not take:
-        return (), ""
-    post, reason = "", f"sweep {len(worst)}"
-    if left:
-        rests = order.tif in RESTING and order.order_type is _LIMIT
-        post = cheapest_to_post(venues).mic if rests else next(iter(take))
-        take[post] = take.get(post, ZERO) + left
-        reason = f"{reason}, rest {left} at {post}"
-    return tuple(_leg(order, mic, qty, worst.get(mic), mic == post) for mic, qty in take.items()), reason
+    return take, worst, left
 
 
 def _leg(order: RiskApproved, mic: str, qty: Decimal, worst: Decimal | None, rests: bool) -> RouteLeg:

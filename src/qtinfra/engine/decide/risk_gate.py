@@ -189,7 +189,7 @@ def _of_account(state: State, account: str) -> AccountProfile:
     missing = needed and account not in risk.approved.get("ACCOUNT", {})
     limits = account_limits(state.limits, account, scopes)
     killed, frozen = engaged_kill(state, account, "", ""), state.frozen.get(account, "")
-    kinds, known = risk.memo.kinds, state.accounts[account]
+    known = state.accounts[account]
     return AccountProfile(
         limits,
         (ANY, account, keys[1], f"DESK:{known.desk}"),
@@ -198,7 +198,6 @@ def _of_account(state: State, account: str) -> AccountProfile:
         f"ACCOUNT:{account}" if missing else "",
         not (killed or frozen or missing or limits.pairs) and known.enabled,
         known.base_currency is risk.policy.base_currency,
-        kinds.setdefault((limits.values, limits.capital, limits.messages), {}),
         scope_sheets(limits, risk.memo.scopes),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtinfra.core import ids
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.decisions import Refusal
+from qtinfra.core.decisions import Refusal, RiskRefused
 from qtinfra.core.events import (
     CommandRefused,
     DuplicateAnswered,
@@ -22,9 +22,16 @@ from qtinfra.engine.decide.algos import submit_algo
 from qtinfra.engine.decide.context import check_in_context
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.held import submit_special
-from qtinfra.engine.decide.quick_gate import approval, gate_new, note_fit, pass_plain
+from qtinfra.engine.decide.quick_gate import (
+    approval,
+    gate_new,
+    gate_one_by_one,
+    keeps_rules,
+    note_fit,
+    pass_controls,
+)
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
-from qtinfra.engine.decide.routing import route, route_whole
+from qtinfra.engine.decide.routing import route, route_plain
 from qtinfra.engine.risk_state import PlainPass
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
@@ -35,12 +42,19 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     if known is not None:
         again(state, known, command, out)
         return
-    passed: PlainPass | RiskPassed | None = pass_plain(state, market, command, now_ns)
-    if passed is None:
+    memo = state.risk.memo
+    lane = memo.lanes.get(command.account)
+    plan = lane.plans.get(command.symbol) if lane is not None else None
+    passed: PlainPass | RiskPassed | None = None
+    if lane is None or plan is None or not keeps_rules(state, command, lane, plan, now_ns):
         passed = _look_closer(state, command, now_ns, market, out)
+    else:
+        passed = pass_controls(state, memo, market, command, now_ns, lane, plan)
         if passed is None:
-            return
-    order_id = ids.order_id(state.shard, state.epoch, state.seq + 1 + len(out.events))
+            passed = _told(gate_one_by_one(state, market, command, now_ns), command, now_ns, out)
+    if passed is None:
+        return
+    order_id, child_id = ids.order_and_child(state.shard, state.epoch, state.seq + 1 + len(out.events))
     out.events.append(
         OrderAccepted(
             order_id,
@@ -64,7 +78,7 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     if isinstance(passed, PlainPass):
         if state.routing is None:
             out.passed = passed
-            if route_whole(state, command, order_id, passed, now_ns, market, out):
+            if route_plain(state, memo, command, order_id, child_id, passed, now_ns, market, out):
                 return
         passed = approval(command, passed.reference)
     if not route(state, order_id, passed, (), now_ns, market, out):
@@ -107,7 +121,13 @@ def _look_closer(
     if refusal is not None:
         reject(command, refusal, now_ns, out)
         return None
-    verdict = gate_new(state, market, command, now_ns)
+    return _told(gate_new(state, market, command, now_ns), command, now_ns, out)
+
+
+def _told(
+    verdict: RiskPassed | RiskRefused, command: SubmitOrder, now_ns: int, out: Decision
+) -> RiskPassed | None:
+    """The approval, with what it entails; None when the controls refuse the order."""
     if not isinstance(verdict, RiskPassed):
         reject(command, verdict.refusal, now_ns, out)
         return None
