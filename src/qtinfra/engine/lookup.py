@@ -12,6 +12,8 @@ from qtinfra.engine.state import State
 from qtinfra.router.sor import VenueTerms
 from qtinfra.router.strategies import BUILT_IN_ROUTING, RoutingRegistry
 
+_FIRM = KillScope.FIRM
+
 _KEY = "open_venues"
 _STRATEGIES = "strategies"
 _ROUTING = "routing_strategies"
@@ -29,7 +31,7 @@ def forget(state: State) -> None:
 
 def kill_key(scope: KillScope, value: str) -> str:
     """How an engaged kill switch is filed: "FIRM:" or "ACCOUNT:alpha"."""
-    return f"{scope}:" if scope is KillScope.FIRM else f"{scope}:{value}"
+    return "FIRM:" if scope is _FIRM else f"{scope._value_}:{value}"
 
 
 def open_venues(state: State, symbol: str) -> tuple[VenueTerms, ...]:

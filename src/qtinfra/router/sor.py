@@ -174,6 +174,7 @@ def ranked(
     all-in price first; at equal cost the listing order decides. `by_price` as in `plan_over`.
     """
     found: list[Offer] = []
+    lot = ZERO + lot  # written in units, as the sizes then are
     for rank, venue in enumerate(venues):
         mic, fee = venue.mic, venue.take_fee
         quote = quotes.get(mic)
@@ -277,7 +278,7 @@ def sweep(
 
     No legs when there is no such offer.
     """
-    take, worst, left = fill_from(ranking, order.price, order.side is _BUY, order.qty)
+    take, worst, left = fill_from(ranking, order.price, order.side is _BUY, ZERO + order.qty)
     if not take:
         return (), ""
     post, reason = "", f"sweep {len(worst)}"
@@ -292,7 +293,7 @@ def sweep(
 def fill_from(
     ranking: Sequence[Offer], limit: Decimal | None, buying: bool, qty: Decimal
 ) -> tuple[dict[str, Decimal], dict[str, Decimal], Decimal]:
-    """Take a quantity from offers within the limit, the first ones first.
+    """Take a quantity, written in units, from offers within the limit, the first ones first.
 
     Returns:
         By venue what is taken there and the worst price of it; what no offer is left for.
@@ -303,12 +304,13 @@ def fill_from(
     for _, _, price, size, mic in ranking:
         if limit is not None and (price > limit if buying else price < limit):
             continue
-        part = size if size < left else left
-        take[mic] = take.get(mic, ZERO) + part
+        known = take.get(mic)
         worst[mic] = price
-        left -= part
-        if not left:
-            break
+        if size >= left:
+            take[mic] = left if known is None else known + left
+            return take, worst, ZERO
+        take[mic] = size if known is None else known + size
+        left -= size
     return take, worst, left
 
 

@@ -40,6 +40,10 @@ _BUY = OrderSide.BUY
 _SHORT_SALE_CLASSES = (AssetClass.EQUITY, AssetClass.ETF)
 _HALF = Decimal("0.5")
 
+# Members by name: looking them up in their class costs more than comparing them.
+_OF_TRADER, _OF_ALGO = KillScope.TRADER, KillScope.ALGO
+_TRADER, _ALGO = PartyKind.TRADER, PartyKind.ALGO
+
 
 # --- the market ------------------------------------------------------------------------------------------
 
@@ -105,7 +109,7 @@ def engaged_kill(state: State, account: str, symbol: str, trader: str, algo: str
 
 def _killed_party(state: State, trader: str, algo: str) -> str:
     """The kill switch on a trader or algo, as filed; empty when none is. Profiles know the other scopes'."""
-    for scope, party in ((KillScope.TRADER, trader), (KillScope.ALGO, algo)):
+    for scope, party in ((_OF_TRADER, trader), (_OF_ALGO, algo)):
         if party:
             key = kill_key(scope, party)
             if key in state.kills:
@@ -119,9 +123,9 @@ def unapproved(state: State, trader: str, algo: str) -> str:
     An order always has a trader; it has an algo only when it names one.
     """
     approved_only, approved = state.risk.policy.approved_only, state.risk.approved
-    if PartyKind.TRADER in approved_only and trader not in approved.get("TRADER", {}):
+    if _TRADER in approved_only and trader not in approved.get("TRADER", {}):
         return f"TRADER:{trader}"
-    if algo and PartyKind.ALGO in approved_only and algo not in approved.get("ALGO", {}):
+    if algo and _ALGO in approved_only and algo not in approved.get("ALGO", {}):
         return f"ALGO:{algo}"
     return ""
 
@@ -305,7 +309,7 @@ def gate(
     _windows(state, facts, worth)
     if special is not None or profile.short_sale or trader:
         _parties(state, market, facts, special)
-    elif PartyKind.TRADER in risk.policy.approved_only:
+    elif _TRADER in risk.policy.approved_only:
         facts.unapproved = unapproved(state, "", "")
     if risk.overrides and order is None:
         facts.waivers = Waivers(risk.overrides)

@@ -100,12 +100,11 @@ def route_plain(
         take, worst, left = fill_from(top.offers.ranking(), price, buying, qty)
         if left:
             return False
-        legs = enumerate(take.items())
-        children = tuple(
-            ChildOrder(of_leg(child_id, leg) if leg else child_id, mic, _LIMIT, _IOC, part, worst[mic], None)
-            for leg, (mic, part) in legs
-        )
-        reason = f"sweep {len(children)}"
+        legs: list[ChildOrder] = []
+        for mic, part in take.items():
+            leg_id = of_leg(child_id, len(legs)) if legs else child_id
+            legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, part, worst[mic], None))
+        children, reason = tuple(legs), f"sweep {len(legs)}"
     out.events.append(OrderRouted(order_id, children, reason, top.bid, top.ask, now_ns))
     return True
 

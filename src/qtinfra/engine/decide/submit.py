@@ -38,12 +38,15 @@ from qtinfra.risk.checks import RiskPassed
 
 
 def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
-    known = state.find_order(command.account, command.cl_ord_id)
-    if known is not None:
-        again(state, known, command, out)
-        return
     memo = state.risk.memo
     lane = memo.lanes.get(command.account)
+    names = lane.of.names if lane is not None else None
+    name = command.cl_ord_id
+    if names is None or name in names or state.tables.may_know(command.account, name):
+        known = state.find_order(command.account, name)
+        if known is not None:
+            again(state, known, command, out)
+            return
     plan = lane.plans.get(command.symbol) if lane is not None else None
     passed: PlainPass | RiskPassed | None = None
     if lane is None or plan is None or not keeps_rules(state, command, lane, plan, now_ns):
