@@ -14,6 +14,7 @@ import msgspec
 from qtinfra.core.calendar import VenueCalendar
 from qtinfra.core.decimals import ONE
 from qtinfra.core.market import ConsolidatedBook
+from qtinfra.core.writes import quick_writes
 from qtinfra.risk.ledger import MAX_WINDOW, Amounts
 from qtinfra.risk.limits import AccountLimits, Limits, ScopeLimit
 
@@ -87,6 +88,10 @@ class Hours(msgspec.Struct, frozen=True, gc=False):
     venues: object
 
 
+#: Numbers by themselves; they are asked for None too, the price of an order that has none.
+Numbers = dict[Decimal | None, Decimal]
+
+
 class Fits(msgspec.Struct, gc=False):
     """Numbers of orders in a symbol that the rules have passed: written the same way they need not be looked
     at again while the instrument's terms stand.
@@ -96,11 +101,12 @@ class Fits(msgspec.Struct, gc=False):
         hours: when orders may come, by type and time in force, where calendars are journaled.
     """
 
-    sizes: dict[Decimal, Decimal] = {}
-    prices: dict[Decimal, Decimal] = {}
+    sizes: Numbers = {}
+    prices: Numbers = {}
     hours: dict[tuple[str, str], Hours] = {}
 
 
+@quick_writes
 class Bound(msgspec.Struct, gc=False):
     """The collars of one side as the last price that they let pass.
 

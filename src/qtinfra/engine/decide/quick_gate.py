@@ -30,7 +30,7 @@ from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 from qtinfra.risk.ledger import Amounts, Cell
 from qtinfra.risk.limits import combined
-from qtinfra.risk.sheet import UNLIMITED, Bound, Fits, LimitSheet, ScopeSheet, sheet_of
+from qtinfra.risk.sheet import UNLIMITED, Bound, Fits, LimitSheet, Numbers, ScopeSheet, sheet_of
 
 #: Plans remembered, over all kinds of accounts; when there are more they are all made anew.
 MAX_SHEETS = MAX_PROFILES
@@ -50,10 +50,10 @@ _SMALL = Decimal(10) ** 10
 
 def keeps_rules(state: State, command: SubmitOrder, lane: Lane, plan: Plan, now_ns: int) -> bool:
     """Whether an order plainly keeps all rules: a plain one, of numbers that they have passed before."""
-    price, qty, name, tif, fits = command.price, command.qty, command.cl_ord_id, command.tif, plan.fits
+    price, qty, fits = command.price, command.qty, plan.fits
+    name, tif = command.cl_ord_id, command.tif
     try:
-        known_price = fits.prices.get(price) if price is not None else None
-        known_qty = fits.sizes.get(qty)
+        known_price, known_qty = fits.prices.get(price), fits.sizes.get(qty)
     except TypeError:  # a signalling NaN has no hash
         return False
     return (
@@ -64,7 +64,8 @@ def keeps_rules(state: State, command: SubmitOrder, lane: Lane, plan: Plan, now_
         and not command.min_qty
         and command.special is None
         and command.algo is None
-        and 0 < len(name) <= ID_LIMIT
+        and name != ""
+        and len(name) <= ID_LIMIT
         and name.isascii()
         and name.isprintable()
         and not (state.halted and command.symbol in state.halted)
@@ -72,7 +73,7 @@ def keeps_rules(state: State, command: SubmitOrder, lane: Lane, plan: Plan, now_
     )
 
 
-def _alike(known: dict[Decimal, Decimal], equal: Decimal | None, number: Decimal | None) -> bool:
+def _alike(known: Numbers, equal: Decimal | None, number: Decimal | None) -> bool:
     """Whether a number that equals a known one is written with as many places too. The newest object of its
     kind is kept: the one that the next order is likely to have.
     """
@@ -138,21 +139,26 @@ def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_n
     return pass_controls(state, memo, market, command, now_ns, lane, plan)
 
 
-def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> None:
-    """Remember the numbers of an order that keeps the rules: the same few come again and again."""
+def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> bool:
+    """Remember the numbers of an order that keeps the rules: the same few come again and again.
+
+    Returns:
+        False when orders of such numbers have to be looked at each time.
+    """
     price, qty = command.price, command.qty
     to = state.risk.memo.symbols.get(command.symbol)
     if to is None or not (instrument.odd_lots and qty < _SMALL and (price is None or price < _SMALL)):
-        return
-    fits = to.fits
+        return False
     if not (ZERO + qty).same_quantum(qty):
-        return
+        return False
+    fits = to.fits
     if max(len(fits.sizes), len(fits.prices)) >= MAX_FITS:
         fits.sizes.clear()
         fits.prices.clear()
     fits.sizes[qty] = qty
     if price is not None:
         fits.prices[price] = price
+    return True
 
 
 # --- the controls -----------------------------------------------------------------------------------------

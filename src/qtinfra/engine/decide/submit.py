@@ -29,6 +29,7 @@ from qtinfra.engine.decide.quick_gate import (
     keeps_rules,
     note_fit,
     pass_controls,
+    plainly_passes,
 )
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
 from qtinfra.engine.decide.routing import route, route_plain
@@ -93,11 +94,12 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
 
 def _look_closer(
     state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision
-) -> RiskPassed | None:
+) -> PlainPass | RiskPassed | None:
     """Take the order by every rule and control that may concern it.
 
     Returns:
-        The approval of a plain order; None when the order is refused, or already placed on its special terms.
+        The approval of a plain order, a PlainPass when nothing about it needs the general way; None when the
+        order is refused, or already placed on its special terms.
     """
     account = state.accounts.get(command.account)
     if account is None:
@@ -114,8 +116,9 @@ def _look_closer(
             reject(command, refusal, now_ns, out)
         return None
     refusal = check_new(command, account, instrument, command.symbol in state.halted)
+    fits = False
     if refusal is None and instrument is not None:
-        note_fit(state, command, instrument)
+        fits = note_fit(state, command, instrument) and not command.min_qty
         if not instrument.odd_lots:
             reference = state.reference_prices.get(command.symbol, command.price)
             refusal = check_round_lot(instrument, command.qty, reference)
@@ -124,7 +127,10 @@ def _look_closer(
     if refusal is not None:
         reject(command, refusal, now_ns, out)
         return None
-    return _told(gate_new(state, market, command, now_ns), command, now_ns, out)
+    if not fits:
+        return _told(gate_new(state, market, command, now_ns), command, now_ns, out)
+    passed = plainly_passes(state, market, command, now_ns)
+    return passed or _told(gate_one_by_one(state, market, command, now_ns), command, now_ns, out)
 
 
 def _told(
