@@ -104,13 +104,12 @@ class RecordingMarket:
         self.used: dict[str, ConsolidatedBook] = {}
 
     def book(self, symbol: str) -> ConsolidatedBook | None:
-        used = self.used
-        if used and symbol in used:
-            return used[symbol]
-        book = self.source.book(symbol)
-        if book is not None:
-            used[symbol] = book
-        return book
+        known = self.used.get(symbol)
+        if known is None:
+            known = self.source.book(symbol)
+            if known is not None:
+                self.used[symbol] = known
+        return known
 
     def peek(self, symbol: str) -> ConsolidatedBook | None:
         """The book without keeping it: who then decides something asks for it by `book` as well."""

@@ -22,7 +22,7 @@ from qtinfra.core.extended_models import (
     TickBand,
 )
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
-from qtinfra.core.models import OrderSide, OrderType, TimeInForce
+from qtinfra.core.models import Currency, OrderSide, OrderType, TimeInForce
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.rules import check_new
 from qtinfra.engine.decide import quick_gate
@@ -375,6 +375,23 @@ def test_what_was_traded_today_uses_credit_on_the_short_way_too() -> None:
     for bound, passes in ((20_000, True), (15_000, True), ("14999.99", False)):
         desk.limit(LimitRule.CREDIT_THRESHOLD, bound)
         assert _agree(desk, submit("next", 100, 50)) is passes
+
+
+@pytest.mark.parametrize(
+    ("scope", "alpha_passes"), [(ALPHA, True), (f"CLIENT:client-{ALPHA}", True), ("FIRM:*", False)]
+)
+def test_figures_in_other_currencies_need_a_closer_look_where_a_limit_of_a_scope_counts_them(
+    scope: str, alpha_passes: bool
+) -> None:
+    desk = _limited()
+    desk.run(cmd.SetFxRate(Currency.EUR, Currency.USD, dec("1.1")))
+    desk.run(cmd.SetReference((instrument("EURO", currency=Currency.EUR),)))
+    for rule in (LimitRule.CREDIT_THRESHOLD, LimitRule.GROSS_EXPOSURE):
+        desk.limit(rule, 1_000_000, name=scope if rule is LimitRule.GROSS_EXPOSURE else ALPHA)
+    desk.run(submit("euro", 10, 50, name=BETA, symbol="EURO"))
+    assert _agree(desk, submit("next", 100, 50)) is alpha_passes
+    assert desk.run(submit("more", 10, 50, symbol="EURO")).events
+    assert not _agree(desk, submit("next", 100, 50))
 
 
 def test_numbers_of_an_instrument_without_odd_lots_are_looked_at_each_time() -> None:

@@ -263,7 +263,11 @@ def _within_position(
 
     The order's value is within the account's limit for one order: that has been compared before.
     """
-    reach = cell.position + cell.buy if buying else cell.sell - cell.position
+    held = cell.position
+    if buying:
+        reach = held if cell.buy is ZERO else held + cell.buy
+    else:
+        reach = held.copy_negate() if cell.sell is ZERO else cell.sell - held
     if lane.foreign or (reach > sheet.clear_position and reach + qty > sheet.position):
         return False
     if cell.gross > sheet.clear_worth:
