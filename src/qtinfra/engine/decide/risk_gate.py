@@ -109,11 +109,11 @@ def engaged_kill(state: State, account: str, symbol: str, trader: str, algo: str
 
 def _killed_party(state: State, trader: str, algo: str) -> str:
     """The kill switch on a trader or algo, as filed; empty when none is. Profiles know the other scopes'."""
-    for scope, party in ((_OF_TRADER, trader), (_OF_ALGO, algo)):
-        if party:
-            key = kill_key(scope, party)
-            if key in state.kills:
-                return key
+    kills = state.kills
+    if trader and (key := kill_key(_OF_TRADER, trader)) in kills:
+        return key
+    if algo and (key := kill_key(_OF_ALGO, algo)) in kills:
+        return key
     return ""
 
 
@@ -447,6 +447,6 @@ def seen_reference(verdict: RiskApproved) -> Decimal | None:
 
 def stop_algo(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -> None:
     """An algo that asks for more executions than it has is disabled, until staff re-enable it."""
-    special = special_of(command)
-    if refusal.code == "algo_executions" and special is not None:
+    special = special_of(command) if refusal.code == "algo_executions" else None
+    if special is not None:
         out.add(AlgoDisabled(special.algo, refusal.text, now_ns))
