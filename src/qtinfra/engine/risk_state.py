@@ -152,11 +152,13 @@ class PlainPass(msgspec.Struct, gc=False):
 class RiskMemo:
     """What the gate has gathered, by account, by symbol and by both; `rates` are into the base currency.
 
+    `lanes` has the accounts whose plain orders have plans. `buys` and `sells` have what orders met in the last
+    book of a symbol at the venues that are open.
+
     `of_accounts` and `of_symbols` say where evolve finds their figures, `windows` which windows a limit
     reads: messages, equal orders, drift. `kinds` has the plans by symbol of each different set of limits that
-    accounts have, `made` counts them, `lanes` has the accounts that they are for; `scopes` has what the
-    accounts of one client or firm share; `traders` says which traders nothing holds back. `books` has the
-    last book seen of a symbol, `buys` and `sells` what orders met in it at the venues that are open.
+    accounts have, `made` counts them; `scopes` has what the accounts of one client or firm share; `traders`
+    says which traders nothing holds back. `books` has the last book seen of a symbol.
     """
 
     __slots__ = (
