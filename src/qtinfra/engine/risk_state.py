@@ -152,9 +152,6 @@ class PlainPass(msgspec.Struct, gc=False):
 class RiskMemo:
     """What the gate has gathered, by account, by symbol and by both; `rates` are into the base currency.
 
-    `lanes` has the accounts whose plain orders have plans. `buys` and `sells` have what orders met in the last
-    book of a symbol at the venues that are open.
-
     `of_accounts` and `of_symbols` say where evolve finds their figures, `windows` which windows a limit
     reads: messages, equal orders, drift. `kinds` has the plans by symbol of each different set of limits that
     accounts have, `made` counts them; `scopes` has what the accounts of one client or firm share; `traders`
@@ -190,11 +187,13 @@ class RiskMemo:
         self.of_symbols: dict[str, SymbolPlace] = {}
         self.windows: tuple[bool, bool, bool] | None = None
         self.kinds: dict[LimitKind, dict[str, Plan]] = {}
+        #: The accounts whose plain orders have plans.
         self.lanes: dict[str, Lane] = {}
         self.made = 0
         self.scopes: dict[tuple[object, ...], ScopeSheet] = {}
         self.traders: dict[str, bool] = {}
         self.books: dict[str, BookView] = {}
+        #: What orders of a side met in the last book of a symbol, at the venues that are open.
         self.buys: dict[str, Top] = {}
         self.sells: dict[str, Top] = {}
 
