@@ -86,4 +86,5 @@ def is_multiple(value: Decimal, step: Decimal) -> bool:
 
 def plain(value: Decimal) -> str:
     """The number as text without exponent."""
-    return format(value, "f")
+    text = str(value)
+    return text if "E" not in text else format(value, "f")

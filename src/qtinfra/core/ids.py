@@ -28,6 +28,10 @@ _Head = tuple[int, int, int, str]
 _order_heads: list[_Head] = [(-1, -1, 0, "")]
 _venue_heads: list[_Head] = [(-1, -1, 0, "")]
 
+#: Of an order and its first child, likewise: shard, epoch, the order's sequences from (inclusive) and to
+#: (exclusive) that the heads serve, both heads, and the sequence at which the child's digits begin.
+_heads_of_both: list[tuple[int, int, int, int, str, str, int]] = [(-1, -1, 0, 0, "", "", 0)]
+
 
 def order_id(shard: int, epoch: int, seq: int) -> str:
     """The public order id: a UUID version 8 (RFC 9562) whose free bits are shard, epoch and sequence.
@@ -40,6 +44,19 @@ def order_id(shard: int, epoch: int, seq: int) -> str:
     if 0 <= last < 256 and epoch == of_epoch and shard == of_shard:
         return head + _HEX_PAIRS[last]
     return _order_head(shard, epoch, seq >> 8) + _HEX_PAIRS[seq & 255]
+
+
+def order_and_child(shard: int, epoch: int, seq: int) -> tuple[str, str]:
+    """`order_id` of an order, and `venue_cl_ord_id` of what the event after it sends first."""
+    of_shard, of_epoch, first, end, of_order, of_child, begin = _heads_of_both[0]
+    if first <= seq < end and epoch == of_epoch and shard == of_shard:
+        return of_order + _HEX_PAIRS[seq & 255], of_child + _PAIRS[seq - begin]
+    order, child = order_id(shard, epoch, seq), venue_cl_ord_id(shard, epoch, seq + 1)
+    if seq >= 1296:
+        first, begin = seq & ~255, (seq + 1) // 1296 * 1296 - 1
+        end = min(first + 256, begin + 1296)
+        _heads_of_both[0] = (shard, epoch, max(first, begin), end, order[:-2], child[:-2], begin)
+    return order, child
 
 
 def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:

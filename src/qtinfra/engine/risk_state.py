@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
@@ -24,7 +25,8 @@ from qtinfra.risk.ledger import (
     Totals,
 )
 from qtinfra.risk.limits import Values
-from qtinfra.risk.sheet import Plan, ScopeSheet
+from qtinfra.risk.sheet import Bound, Fits, LimitSheet, ScopeSheet
+from qtinfra.router.sor import Top
 
 
 class BookView(msgspec.Struct, gc=False):
@@ -90,6 +92,45 @@ class SymbolPlace:
         self.drift: Drift | None = None
 
 
+class Plan(msgspec.Struct, gc=False):
+    """Everything that a plain order of one kind of account in one symbol is compared with.
+
+    Attributes:
+        free: neither the symbol nor its limits call for a closer look at every order.
+        to: where the figures of the symbol are.
+        fits: numbers that the rules have passed; none where the plan is not free.
+        buying, selling: the collars, once they were asked for.
+    """
+
+    free: bool
+    sheet: LimitSheet
+    short_sale: bool
+    to: SymbolPlace
+    fits: Fits
+    buying: Bound
+    selling: Bound
+
+
+class Lane(msgspec.Struct, gc=False):
+    """What the plain orders of an account are decided by, while it calls for no closer look itself.
+
+    Attributes:
+        of: where the figures of the account are.
+        at_home: its base currency is the shard's.
+        plans: by symbol; accounts with equal limits share them.
+        scopes: the limits of account, client and firm with their totals, and `foreign` those of the widest
+            one in other currencies: in whichever an account has any, its client and its firm have too.
+        clear: by scope its totals, live, with the largest gross and traded ones that are clear of the limits.
+    """
+
+    of: AccountPlace
+    at_home: bool
+    plans: dict[str, Plan]
+    scopes: tuple[ScopeSheet, ...]
+    foreign: Mapping[str, Amounts]
+    clear: tuple[tuple[Amounts, Decimal, Decimal], ...]
+
+
 class PlainPass(msgspec.Struct, gc=False):
     """The approval of a plain new order, with what was found on the way: evolve need not look for it again.
 
@@ -122,14 +163,17 @@ class RiskMemo:
     __slots__ = (
         "accounts",
         "books",
+        "buys",
         "controls",
         "kinds",
+        "lanes",
         "made",
         "of_accounts",
         "of_symbols",
         "profiles",
         "rates",
         "scopes",
+        "sells",
         "symbols",
         "traders",
         "windows",
@@ -145,10 +189,15 @@ class RiskMemo:
         self.of_symbols: dict[str, SymbolPlace] = {}
         self.windows: Windows | None = None
         self.kinds: dict[LimitKind, dict[str, Plan]] = {}
+        #: The accounts whose plain orders have plans.
+        self.lanes: dict[str, Lane] = {}
         self.made = 0
         self.scopes: dict[tuple[object, ...], ScopeSheet] = {}
         self.traders: dict[str, bool] = {}
         self.books: dict[str, BookView] = {}
+        #: What orders of a side met in the last book of a symbol, at the venues that are open.
+        self.buys: dict[str, Top] = {}
+        self.sells: dict[str, Top] = {}
 
     def clear(self) -> None:
         """A control has changed."""
@@ -159,6 +208,7 @@ class RiskMemo:
         self.of_accounts.clear()
         self.of_symbols.clear()
         self.kinds.clear()
+        self.lanes.clear()
         self.made = 0
         self.scopes.clear()
         self.traders.clear()

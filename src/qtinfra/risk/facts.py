@@ -7,13 +7,14 @@ from decimal import Decimal
 
 import msgspec
 
-from qtinfra.core.decimals import ZERO, canonical, plain
+from qtinfra.core.decimals import ZERO, plain
 from qtinfra.core.decisions import Refusal
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import REJ_EXCEEDS_LIMIT
+from qtinfra.core.writes import quick_writes
 from qtinfra.risk.ledger import Amounts, Cell, LocateUse, Override
 from qtinfra.risk.limits import AccountLimits, Limits, SymbolLimits
-from qtinfra.risk.sheet import Fits, Plan, ScopeSheet
+from qtinfra.risk.sheet import Fits, ScopeSheet
 
 
 class Rate(msgspec.Struct, frozen=True, gc=False):
@@ -29,7 +30,6 @@ class AccountProfile(msgspec.Struct, gc=False):
     Attributes:
         free: nothing about the account itself calls for a closer look at its orders.
         at_home: its base currency is the shard's.
-        plans: what its plain orders are compared with, by symbol; accounts with equal limits share them.
         scopes: the limits of account, client and firm with their totals.
     """
 
@@ -40,7 +40,6 @@ class AccountProfile(msgspec.Struct, gc=False):
     unapproved: str
     free: bool
     at_home: bool
-    plans: dict[str, Plan]
     scopes: tuple[ScopeSheet, ...]
 
 
@@ -121,6 +120,7 @@ class Waivers(msgspec.Struct, gc=False):
     waived: tuple[tuple[str, str], ...] = ()
 
 
+@quick_writes
 class RiskFacts(msgspec.Struct, gc=False):
     """Everything the controls read about one request. Quantities in units, amounts in the currency named.
 
@@ -231,9 +231,17 @@ def waived(facts: RiskFacts, rule: str, scope: str) -> bool:
 def over(code: str, field: str, limit: Decimal, observed: Decimal, who: str = "") -> Refusal:
     """A limit is exceeded."""
     of = f" of {who}" if who else ""
-    most, was = plain(canonical(limit)), plain(canonical(observed))
+    most, was = _shortest(limit), _shortest(observed)
     text = f"{code}: {was} is beyond the limit {most}{of}"
     return Refusal(code, text, field, most, was, REJ_EXCEEDS_LIMIT)
+
+
+def _shortest(value: Decimal) -> str:
+    """`plain` of the `canonical` number, without making that."""
+    text = plain(value)
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return text if value else "0"
 
 
 def stale_reference(rule: str) -> Refusal:

@@ -14,6 +14,7 @@ import msgspec
 from qtinfra.core.calendar import VenueCalendar
 from qtinfra.core.decimals import ONE
 from qtinfra.core.market import ConsolidatedBook
+from qtinfra.core.writes import quick_writes
 from qtinfra.risk.ledger import MAX_WINDOW, Amounts
 from qtinfra.risk.limits import AccountLimits, Limits, ScopeLimit
 
@@ -87,19 +88,25 @@ class Hours(msgspec.Struct, frozen=True, gc=False):
     venues: object
 
 
+#: Numbers by themselves; they are asked for None too, the price of an order that has none.
+Numbers = dict[Decimal | None, Decimal]
+
+
 class Fits(msgspec.Struct, gc=False):
     """Numbers of orders in a symbol that the rules have passed: written the same way they need not be looked
     at again while the instrument's terms stand.
 
     Attributes:
+        sizes, prices: each number by itself. A size is written in units, as it is sent on.
         hours: when orders may come, by type and time in force, where calendars are journaled.
     """
 
-    sizes: dict[Decimal, Decimal] = {}
-    prices: dict[Decimal, Decimal] = {}
+    sizes: Numbers = {}
+    prices: Numbers = {}
     hours: dict[tuple[str, str], Hours] = {}
 
 
+@quick_writes
 class Bound(msgspec.Struct, gc=False):
     """The collars of one side as the last price that they let pass.
 
@@ -112,22 +119,6 @@ class Bound(msgspec.Struct, gc=False):
     book: ConsolidatedBook | None = None
     anchor: Decimal | None = None
     reference: Decimal | None = None
-
-
-class Plan(msgspec.Struct, gc=False):
-    """Everything that a plain order of one kind of account in one symbol is compared with.
-
-    Attributes:
-        free: neither the symbol nor its limits call for a closer look at every order.
-        buying, selling: the collars, once they were asked for.
-    """
-
-    free: bool
-    sheet: LimitSheet
-    short_sale: bool
-    fits: Fits
-    buying: Bound
-    selling: Bound
 
 
 @lru_cache(maxsize=1_024)

@@ -132,6 +132,37 @@ class Offers:
         return self._ranking
 
 
+class Top:
+    """What an order on one side of a book meets first.
+
+    Attributes:
+        offers: what it takes from at all open venues.
+        offer: the best of them; None when all have to be looked at, or when there is one venue only.
+        venues: those that are open.
+        quotes, bid, ask: of the live venues, and their touch.
+    """
+
+    __slots__ = ("ask", "bid", "book", "offer", "offers", "quotes", "venues")
+
+    def __init__(
+        self,
+        book: ConsolidatedBook,
+        offers: Offers,
+        offer: Offer | None,
+        venues: tuple[VenueTerms, ...],
+        quotes: dict[str, VenueQuote],
+        bid: Decimal | None,
+        ask: Decimal | None,
+    ) -> None:
+        self.book = book
+        self.offers = offers
+        self.offer = offer
+        self.venues = venues
+        self.quotes = quotes
+        self.bid = bid
+        self.ask = ask
+
+
 def ranked(
     buying: bool,
     quotes: dict[str, VenueQuote],
@@ -143,6 +174,7 @@ def ranked(
     all-in price first; at equal cost the listing order decides. `by_price` as in `plan_over`.
     """
     found: list[Offer] = []
+    lot = ZERO + lot  # written in units, as the sizes then are
     for rank, venue in enumerate(venues):
         mic, fee = venue.mic, venue.take_fee
         quote = quotes.get(mic)
@@ -246,18 +278,7 @@ def sweep(
 
     No legs when there is no such offer.
     """
-    limit, buying, left = order.price, order.side is _BUY, order.qty
-    take: dict[str, Decimal] = {}
-    worst: dict[str, Decimal] = {}
-    for _, _, price, size, mic in ranking:
-        if limit is not None and (price > limit if buying else price < limit):
-            continue
-        part = size if size < left else left
-        take[mic] = take.get(mic, ZERO) + part
-        worst[mic] = price
-        left -= part
-        if not left:
-            break
+    take, worst, left = fill_from(ranking, order.price, order.side is _BUY, ZERO + order.qty)
     if not take:
         return (), ""
     post, reason = "", f"sweep {len(worst)}"
@@ -267,6 +288,30 @@ def sweep(
         take[post] = take.get(post, ZERO) + left
         reason = f"{reason}, rest {left} at {post}"
     return tuple(_leg(order, mic, qty, worst.get(mic), mic == post) for mic, qty in take.items()), reason
+
+
+def fill_from(
+    ranking: Sequence[Offer], limit: Decimal | None, buying: bool, qty: Decimal
+) -> tuple[dict[str, Decimal], dict[str, Decimal], Decimal]:
+    """Take a quantity, written in units, from offers within the limit, the first ones first.
+
+    Returns:
+        By venue what is taken there and the worst price of it; what no offer is left for.
+    """
+    left = qty
+    take: dict[str, Decimal] = {}
+    worst: dict[str, Decimal] = {}
+    for _, _, price, size, mic in ranking:
+        if limit is not None and (price > limit if buying else price < limit):
+            continue
+        known = take.get(mic)
+        worst[mic] = price
+        if size >= left:
+            take[mic] = left if known is None else known + left
+            return take, worst, ZERO
+        take[mic] = size if known is None else known + size
+        left -= size
+    return take, worst, left
 
 
 def _leg(order: RiskApproved, mic: str, qty: Decimal, worst: Decimal | None, rests: bool) -> RouteLeg:

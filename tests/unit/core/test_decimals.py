@@ -96,6 +96,11 @@ def test_what_is_written_plainly_reads_back(value: Decimal) -> None:
     assert "E" not in text
 
 
+@given(st.decimals() | st.sampled_from(list(map(Decimal, ("1E+2", "0E-9", "-0", "1E-7", "0E+3", "sNaN")))))
+def test_plain_text_is_positional_whatever_the_exponent(value: Decimal) -> None:
+    assert plain(value) == format(value, "f")
+
+
 @given(signed_amounts, quantities)
 def test_a_quotient_is_the_exact_fraction_rounded_half_even_to_eight_places(
     numerator: Decimal, denominator: Decimal

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import TickBand
-from qtinfra.core.ids import base36, order_id, venue_cl_ord_id
+from qtinfra.core.ids import base36, order_and_child, order_id, venue_cl_ord_id
 from qtinfra.core.models import (
     TRANSITIONS,
     Capacity,
@@ -118,6 +118,27 @@ def test_ids_are_of_their_place_whatever_ids_were_made_before(
             assert (whole >> 64 & 0xFFF) << 50 | whole & (1 << 50) - 1 == near
             parts = venue_cl_ord_id(shard, epoch, near, leg).split("-")
             assert [int(part, 36) for part in parts] == [shard, epoch, near, leg][: 4 if leg else 3]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 2), st.integers(1, 2), numbers | st.integers(0, 9_000)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_an_order_and_its_child_have_the_ids_that_each_would_have_alone(
+    places: list[tuple[int, int, int]],
+) -> None:
+    for shard, epoch, seq in places:
+        for near in (seq, *range(max(seq - 3, 0), seq + 4), seq | 255, (seq | 255) + 1):
+            alone = order_id(shard, epoch, near), venue_cl_ord_id(shard, epoch, near + 1)
+            assert order_and_child(shard, epoch, near) == alone
+
+
+def test_orders_that_follow_each_other_have_the_ids_of_their_sequences() -> None:
+    for seq in range(4_000):
+        assert order_and_child(1, 2, seq) == (order_id(1, 2, seq), venue_cl_ord_id(1, 2, seq + 1))
 
 
 def test_venue_ids_are_short_base_36_and_differ_by_leg() -> None:

@@ -10,7 +10,6 @@ from qtinfra.core.events import OrderRejected
 from qtinfra.core.extended_models import Venue
 from qtinfra.core.models import Currency, OrderType, TimeInForce
 from qtinfra.core.reports import REJ_EXCHANGE_CLOSED
-from qtinfra.engine.decide.quick_gate import pass_plain
 from qtinfra.engine.kernel import Outcome
 from tests.support.builders import (
     ALPHA,
@@ -29,6 +28,7 @@ from tests.support.builders import (
     quote,
     submit,
 )
+from tests.support.short_way import pass_plain
 from tests.unit.engine.test_expiry import NYSE, TimedDesk, utc
 
 pytestmark = pytest.mark.unit

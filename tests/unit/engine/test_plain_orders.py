@@ -62,7 +62,7 @@ def _desk(policies: Policies | None = None, limits: list[Any] | None = None, mul
     shares = desk.state.instruments[SYMBOL]
     changed = type(shares)(**{**_fields(shares), "multiplier": dec(multiplier)})
     desk.run(cmd.SetReference((changed,), (account(ALPHA, policies),)))
-    desk.market.quotes["XNAS"] = quote("XNAS", [("49", 100)], [("51", 100)])
+    desk.market.quotes["XNAS"] = quote("XNAS", [("49", 100), ("48", 50)], [("51", 100), ("52", 50)])
     desk.market.quotes["BATS"] = quote("BATS", [("48", 100)], [("52", 100)])
     for rule, value in limits or ():
         desk.limit(rule, value)
@@ -88,7 +88,8 @@ def test_the_short_way_ends_in_what_the_general_way_and_replay_end_in(
         named = type(order)(**{**_fields(order), "cl_ord_id": f"O{place}"})
         outcome = short.run(named)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(submit_module, "pass_plain", lambda *_: None)
+            patched.setattr(submit_module, "keeps_rules", lambda *_: False)
+            patched.setattr(submit_module, "note_fit", lambda *_: False)
             expected = general.run(named)
         assert repr(outcome.entry) == repr(expected.entry)
         assert [repr(effect) for effect in outcome.effects] == [repr(effect) for effect in expected.effects]
@@ -113,19 +114,21 @@ def _planned(monkeypatch: pytest.MonkeyPatch) -> tuple[Desk, list[bool]]:
     return desk, taken
 
 
-@pytest.mark.parametrize(("qty", "price"), [(100, 51), (100, 50), (150, 52)])
+@pytest.mark.parametrize(
+    ("qty", "price", "legs"), [(100, 51, 1), (100, 50, 1), (150, 52, 1), (200, 52, 2), (300, 52, 2)]
+)
 def test_a_plain_order_is_applied_in_one_go_wherever_it_is_sent(
-    qty: int, price: int, monkeypatch: pytest.MonkeyPatch
+    qty: int, price: int, legs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk, taken = _planned(monkeypatch)
     for name in ("of new numbers", "plain"):
         outcome = desk.new(name, qty, price)
-    assert taken[-1:] == [True]
+    assert taken == [True, True]
     assert [type(event) for event in outcome.events] == [OrderAccepted, OrderRouted]
     assert desk.state.seq == outcome.depends_on == desk.entries[-1].last_seq
     sent = [effect for effect in outcome.effects if isinstance(effect, VenueNewOrder)]
     assert sum(order.qty for order in sent) == qty
-    assert len(sent) == (2 if qty > 100 else 1)
+    assert len(sent) == legs
 
 
 def test_an_order_that_no_connected_venue_takes_is_refused_and_leaves_nothing_behind(

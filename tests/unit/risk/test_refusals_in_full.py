@@ -7,11 +7,15 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from qtinfra.core.decimals import canonical, plain
 from qtinfra.core.decisions import Refusal
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import REJ_EXCEEDS_LIMIT, REJ_OTHER
 from qtinfra.risk import checks
+from qtinfra.risk import facts as facts_module
 from qtinfra.risk.exposure import (
     check_concentration,
     check_credit,
@@ -419,3 +423,13 @@ def test_every_other_refusal_is_said_in_full(
 ) -> None:
     assert control(at()) == refusal
     assert refusal.fix_reason in (EXCEEDS, REJ_OTHER)
+
+
+@given(
+    st.decimals(-(10**15), 10**15, places=9)
+    | st.sampled_from(list(map(Decimal, ("0.00", "-0.00", "1E+3", "100", "-1.50", "0E+4", "1E-8"))))
+)
+def test_limit_and_observed_value_are_said_in_their_shortest_plain_form(value: Decimal) -> None:
+    said = facts_module.over("rule", "field", value, value)
+    assert said.limit == said.observed == plain(canonical(value))
+    assert said.text == f"rule: {said.limit} is beyond the limit {said.limit}"

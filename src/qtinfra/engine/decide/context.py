@@ -18,7 +18,6 @@ from qtinfra.engine.decide.routing import eligible_venues
 from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
 from qtinfra.positions.fx import Conversion, conversion
-from qtinfra.risk.facts import AccountProfile
 from qtinfra.risk.sheet import Fits, Hours
 
 #: Later than any time of a decision, UTC nanoseconds.
@@ -56,14 +55,17 @@ def check_in_context(
     return msgspec.structs.replace(errors[0], text="; ".join(error.text for error in errors))
 
 
-def in_known_hours(state: State, command: SubmitOrder, of: AccountProfile, fits: Fits, now_ns: int) -> bool:
+def in_known_hours(state: State, command: SubmitOrder, at_home: bool, fits: Fits, now_ns: int) -> bool:
     """Whether a plain order, of numbers that fit, comes at a time for which `check_in_context` has
     passed one like it, and nothing that it reads has changed since.
+
+    Args:
+        at_home: the account's base currency is the shard's.
     """
     hours = fits.hours.get((command.order_type._value_, command.tif._value_))
     return (
         hours is not None
-        and of.at_home
+        and at_home
         and hours.since_ns <= now_ns < hours.until_ns
         and hours.calendar is state.calendars.get(hours.mic)
         and hours.venues is open_venues(state, command.symbol)

@@ -9,10 +9,12 @@ import msgspec
 from qtinfra.core import ids
 from qtinfra.core.events import Answer, AnyEvent
 from qtinfra.core.market import MarketView
+from qtinfra.core.writes import quick_writes
 from qtinfra.engine.risk_state import PlainPass
 from qtinfra.engine.state import State
 
 
+@quick_writes
 class Decision(msgspec.Struct, gc=False):
     """Events and answers of one step. Ids come from the sequence number of the event to be added next, and
     so are asked for while the state is as it was when the step began.

@@ -11,6 +11,7 @@ the two on random limits, states and orders.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from qtinfra.core.commands import SubmitOrder
@@ -23,14 +24,13 @@ from qtinfra.core.validation.rules import ID_LIMIT, WORKED_TIF
 from qtinfra.engine.decide.context import in_known_hours
 from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved, view_of
 from qtinfra.engine.lookup import kill_key
-from qtinfra.engine.risk_state import MAX_PROFILES, AccountPlace, PlainPass, RiskMemo, RiskState, SymbolPlace
-from qtinfra.engine.risk_sums import place_in, place_of
+from qtinfra.engine.risk_state import MAX_PROFILES, Lane, PlainPass, Plan, RiskMemo
+from qtinfra.engine.risk_sums import place_in, place_of, scope_keys
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
-from qtinfra.risk.facts import AccountProfile, SymbolProfile
-from qtinfra.risk.ledger import Cell
+from qtinfra.risk.ledger import Amounts, Cell
 from qtinfra.risk.limits import combined
-from qtinfra.risk.sheet import UNLIMITED, Bound, LimitSheet, Plan, ScopeSheet, sheet_of
+from qtinfra.risk.sheet import UNLIMITED, Bound, Fits, LimitSheet, Numbers, ScopeSheet, sheet_of
 
 #: Plans remembered, over all kinds of accounts; when there are more they are all made anew.
 MAX_SHEETS = MAX_PROFILES
@@ -43,44 +43,44 @@ _BUY, _SELL = OrderSide.BUY, OrderSide.SELL
 _DAY, _IOC = TimeInForce.DAY, TimeInForce.IOC
 _LIMIT, _MARKET = OrderType.LIMIT, OrderType.MARKET
 _NO_CELL = Cell()
+_NO_STAMPS: list[int] = []
 #: The product of two numbers below this is within the range of what an order may be worth.
 _SMALL = Decimal(10) ** 10
 
 
-def pass_plain(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> PlainPass | None:
-    """The approval of a new order that plainly keeps all rules and passes all controls; else None.
-
-    It keeps the rules when it is a plain one of numbers that they have passed before.
-    """
-    price, qty, name = command.price, command.qty, command.cl_ord_id
-    memo, tif = state.risk.memo, command.tif
-    of = memo.accounts.get(command.account)
-    plan = of.plans.get(command.symbol) if of is not None else None
-    if of is None or plan is None or command.order_type is not (_MARKET if price is None else _LIMIT):
-        return None
-    if not (qty.is_finite() and (price is None or price.is_finite())):
-        return None
-    fits = plan.fits
-    known_price, known_qty = fits.prices.get(price) if price is not None else None, fits.sizes.get(qty)
-    keeps = (
-        (known_price is price or (price is not None and _alike(known_price, price)))
-        and (known_qty is qty or _alike(known_qty, qty))
+def keeps_rules(state: State, command: SubmitOrder, lane: Lane, plan: Plan, now_ns: int) -> bool:
+    """Whether an order plainly keeps all rules: a plain one, of numbers that they have passed before."""
+    price, qty, fits = command.price, command.qty, plan.fits
+    name, tif = command.cl_ord_id, command.tif
+    try:
+        known_price, known_qty = fits.prices.get(price), fits.sizes.get(qty)
+    except TypeError:  # a signalling NaN has no hash
+        return False
+    return (
+        (known_price is price or _alike(fits.prices, known_price, price))
+        and (known_qty is qty or _alike(fits.sizes, known_qty, qty))
+        and command.order_type is (_MARKET if price is None else _LIMIT)
         and (tif is _DAY or tif is _IOC or tif in WORKED_TIF)
         and not command.min_qty
         and command.special is None
         and command.algo is None
-        and 0 < len(name) <= ID_LIMIT
+        and name != ""
+        and len(name) <= ID_LIMIT
         and name.isascii()
         and name.isprintable()
         and not (state.halted and command.symbol in state.halted)
-        and (not state.calendars or in_known_hours(state, command, of, fits, now_ns))
+        and (not state.calendars or in_known_hours(state, command, lane.at_home, fits, now_ns))
     )
-    return _passes(state, memo, market, command, now_ns, of, plan) if keeps else None
 
 
-def _alike(known: Decimal | None, number: Decimal) -> bool:
-    """Whether a number that equals a known one is written with as many places too."""
-    return known is not None and known.same_quantum(number)
+def _alike(known: Numbers, equal: Decimal | None, number: Decimal | None) -> bool:
+    """Whether a number that equals a known one is written with as many places too. The newest object of its
+    kind is kept: the one that the next order is likely to have.
+    """
+    if equal is None or number is None or not equal.same_quantum(number):
+        return False
+    known[number] = number
+    return True
 
 
 def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | RiskRefused:
@@ -88,6 +88,13 @@ def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int
     passed = plainly_passes(state, market, command, now_ns)
     if passed is not None:
         return approval(command, passed.reference)
+    return gate_one_by_one(state, market, command, now_ns)
+
+
+def gate_one_by_one(
+    state: State, market: MarketView, command: SubmitOrder, now_ns: int
+) -> RiskPassed | RiskRefused:
+    """Run every control on a plain new order, one after the other."""
     return gate(
         state,
         market,
@@ -123,19 +130,27 @@ def approval(command: SubmitOrder, reference: Decimal | None) -> RiskPassed:
 def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> PlainPass | None:
     """The approval of an order that keeps the rules when no control can refuse; else None."""
     memo = state.risk.memo
-    of = memo.accounts.get(command.account)
-    if of is None:
+    lane = memo.lanes.get(command.account) or _new_lane(state, command.account)
+    if lane is None:
         return None
-    plan = of.plans.get(command.symbol) or _new_plan(state, command, of)
-    return _passes(state, memo, market, command, now_ns, of, plan) if plan is not None else None
+    plan = lane.plans.get(command.symbol) or _new_plan(state, command, lane)
+    if plan is None or not plan.free:
+        return None
+    return pass_controls(state, memo, market, command, now_ns, lane, plan)
 
 
-def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> None:
-    """Remember the numbers of an order that keeps the rules: the same few come again and again."""
+def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> bool:
+    """Remember the numbers of an order that keeps the rules: the same few come again and again.
+
+    Returns:
+        False when orders of such numbers have to be looked at each time.
+    """
     price, qty = command.price, command.qty
     to = state.risk.memo.symbols.get(command.symbol)
     if to is None or not (instrument.odd_lots and qty < _SMALL and (price is None or price < _SMALL)):
-        return
+        return False
+    if not (ZERO + qty).same_quantum(qty):
+        return False
     fits = to.fits
     if max(len(fits.sizes), len(fits.prices)) >= MAX_FITS:
         fits.sizes.clear()
@@ -143,37 +158,45 @@ def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> None
     fits.sizes[qty] = qty
     if price is not None:
         fits.prices[price] = price
+    return True
 
 
 # --- the controls -----------------------------------------------------------------------------------------
 
 
-def _passes(
+def pass_controls(
     state: State,
     memo: RiskMemo,
     market: MarketView,
     command: SubmitOrder,
     now_ns: int,
-    of: AccountProfile,
+    lane: Lane,
     plan: Plan,
 ) -> PlainPass | None:
-    price, qty, sheet, symbol, risk = command.price, command.qty, plan.sheet, command.symbol, state.risk
-    if not (of.free and plan.free and qty <= sheet.order_qty):
+    """The approval of an order that keeps the rules, compared with its plan, which is a free one; None when a
+    control has to look closer.
+    """
+    price, qty, symbol = command.price, command.qty, command.symbol
+    of, to, sheet = lane.of, plan.to, plan.sheet
+    risk, buying = state.risk, command.side is _BUY
+    if qty > sheet.order_qty or not (memo.traders.get(command.trader) or _free_trader(state, command.trader)):
         return None
-    if not (memo.traders.get(command.trader) or _free_trader(state, command.trader)):
+    own = of.messages or risk.messages.get(command.account) or _NO_STAMPS
+    on_book = to.messages or risk.book_messages.get(symbol) or _NO_STAMPS
+    most, most_on_book = sheet.messages, sheet.book_messages
+    if (len(own) >= most and own[-most] > now_ns - risk.policy.message_window_ns) or (
+        len(on_book) >= most_on_book and on_book[-most_on_book] > now_ns - risk.policy.message_window_ns
+    ):
         return None
-    place = memo.of_accounts.get(command.account) or place_of(state, command.account)
-    to = memo.of_symbols.get(symbol) or place_in(state, symbol)
-    if not _within_messages(risk, command, now_ns, place, to, sheet):
-        return None
-    buying, reference, worth, book, flow = command.side is _BUY, None, price, None, None
+    flow = None
     if sheet.duplicates is not None:
         flow = (command.account, symbol, "BUY" if buying else command.side._value_, qty, price)
-        current, previous = risk.flow.current, risk.flow.previous
-        if flow in current or (previous and flow in previous):
-            since = now_ns - risk.policy.duplicate_window_ns
-            if risk.flow.seen(flow, since) >= sheet.duplicates:
-                return None
+        seen = risk.flow
+        if (flow in seen.current or (seen.previous and flow in seen.previous)) and (
+            seen.seen(flow, now_ns - risk.policy.duplicate_window_ns) >= sheet.duplicates
+        ):
+            return None
+    worth, reference, book = price, None, None
     if sheet.collared or price is None:
         bound, book = plan.buying if buying else plan.selling, market.book(symbol)
         drift = to.drift or risk.drift.get(symbol)
@@ -187,30 +210,14 @@ def _passes(
     if worth is None:
         return None
     value = qty * worth if to.factor is None else qty * worth * to.factor
-    if value > sheet.order_value:
+    cell = (of.cells.get(symbol) if of.cells is not None else risk.cell(command.account, symbol)) or _NO_CELL
+    if (
+        value > sheet.order_value
+        or (plan.short_sale and not buying and not _owned(command, cell))
+        or not _within_position(buying, qty, value, sheet, lane, cell)
+    ):
         return None
-    cells = place.cells
-    cell = (cells.get(symbol) if cells is not None else risk.cell(command.account, symbol)) or _NO_CELL
-    short = plan.short_sale and not buying and not _owned(command, cell)
-    if short or not _within_position(command, sheet, of, cell, value):
-        return None
-    return PlainPass(place, to, reference, worth, value, book, flow)
-
-
-def _within_messages(
-    risk: RiskState, command: SubmitOrder, now_ns: int, of: AccountPlace, to: SymbolPlace, sheet: LimitSheet
-) -> bool:
-    """Messages of the account and to the book, within their window."""
-    since = now_ns - risk.policy.message_window_ns
-    stamps, most = of.messages, sheet.messages
-    if stamps is None:
-        stamps = of.messages = risk.messages.get(command.account)
-    if stamps is not None and len(stamps) >= most and stamps[-most] > since:
-        return False
-    stamps, most = to.messages, sheet.book_messages
-    if stamps is None:
-        stamps = to.messages = risk.book_messages.get(command.symbol)
-    return stamps is None or len(stamps) < most or stamps[-most] <= since
+    return PlainPass(of, to, reference, worth, value, book, flow)
 
 
 def _rebind(
@@ -250,24 +257,25 @@ def _owned(command: SubmitOrder, cell: Cell) -> bool:
 
 
 def _within_position(
-    command: SubmitOrder, sheet: LimitSheet, of: AccountProfile, cell: Cell, value: Decimal
+    buying: bool, qty: Decimal, value: Decimal, sheet: LimitSheet, lane: Lane, cell: Cell
 ) -> bool:
     """Position, concentration, exposure and credit of account, client and firm with the order in full.
 
     The order's value is within the account's limit for one order: that has been compared before.
     """
-    buying = command.side is _BUY
-    reach = cell.position + cell.buy if buying else cell.sell - cell.position
-    if reach > sheet.clear_position and reach + command.qty > sheet.position:
+    held = cell.position
+    if buying:
+        reach = held if cell.buy is ZERO else held + cell.buy
+    else:
+        reach = held.copy_negate() if cell.sell is ZERO else cell.sell - held
+    if lane.foreign or (reach > sheet.clear_position and reach + qty > sheet.position):
         return False
-    near = cell.gross > sheet.clear_worth
-    for scope in of.scopes:
-        if scope.foreign:
-            return False
-        home = scope.home
-        if home.gross > scope.clear_gross or home.traded > scope.clear_traded:
-            near = True
-    return not near or _within_exposure(cell, sheet, of.scopes, buying, value)
+    if cell.gross > sheet.clear_worth:
+        return _within_exposure(cell, sheet, lane.scopes, buying, value)
+    for sums, gross, traded in lane.clear:
+        if sums.gross > gross or sums.traded > traded:
+            return _within_exposure(cell, sheet, lane.scopes, buying, value)
+    return True
 
 
 def _within_exposure(
@@ -290,32 +298,46 @@ def _within_exposure(
 # --- what is remembered until a control changes -----------------------------------------------------------
 
 
-def _new_plan(state: State, command: SubmitOrder, of: AccountProfile) -> Plan | None:
+def _new_lane(state: State, account: str) -> Lane | None:
+    """The account's lane; None while nothing is gathered about it, or every order needs a closer look."""
+    risk = state.risk
+    memo = risk.memo
+    known = memo.accounts.get(account)
+    if known is None or not known.free:
+        return None
+    limits, scopes = known.limits, known.scopes
+    foreign: Mapping[str, Amounts] = {}
+    for key in scope_keys(state, account):
+        sums = risk.totals[key].foreign
+        if any(scope.foreign is sums for scope in scopes):
+            foreign = sums
+    lane = memo.lanes[account] = Lane(
+        memo.of_accounts.get(account) or place_of(state, account),
+        known.at_home,
+        memo.kinds.setdefault((limits.values, limits.capital, limits.messages), {}),
+        scopes,
+        foreign,
+        tuple((scope.home, scope.clear_gross, scope.clear_traded) for scope in scopes),
+    )
+    return lane
+
+
+def _new_plan(state: State, command: SubmitOrder, lane: Lane) -> Plan | None:
     """The plan of the account's kind in the symbol; None while nothing is gathered about the symbol."""
-    memo = state.risk.memo
-    to = memo.symbols.get(command.symbol)
-    if to is None or not of.free:
+    memo, symbol = state.risk.memo, command.symbol
+    of, known = memo.accounts[command.account], memo.symbols.get(symbol)
+    if known is None:
         return None
     memo.made += 1
     if memo.made > MAX_SHEETS:
         for plans in memo.kinds.values():
             plans.clear()
         memo.made = 1
-    plan = of.plans[command.symbol] = _plan(state, command, of, to)
+    sheet = sheet_of(combined(state.limits, command.account, symbol, of.limits, known.limits))
+    free = known.free and not sheet.closed
+    to, fits = memo.of_symbols.get(symbol) or place_in(state, symbol), known.fits if free else Fits()
+    plan = lane.plans[symbol] = Plan(free, sheet, known.short_sale, to, fits, Bound(), Bound())
     return plan
-
-
-def _plan(state: State, command: SubmitOrder, of: AccountProfile, to: SymbolProfile) -> Plan:
-    limits = combined(state.limits, command.account, command.symbol, of.limits, to.limits)
-    sheet = sheet_of(limits)
-    return Plan(
-        to.free and not sheet.closed,
-        sheet,
-        to.short_sale,
-        to.fits,
-        Bound(),
-        Bound(),
-    )
 
 
 def _free_trader(state: State, trader: str) -> bool:

@@ -40,6 +40,10 @@ _BUY = OrderSide.BUY
 _SHORT_SALE_CLASSES = (AssetClass.EQUITY, AssetClass.ETF)
 _HALF = Decimal("0.5")
 
+# Members by name: looking them up in their class costs more than comparing them.
+_OF_TRADER, _OF_ALGO = KillScope.TRADER, KillScope.ALGO
+_TRADER, _ALGO = PartyKind.TRADER, PartyKind.ALGO
+
 
 # --- the market ------------------------------------------------------------------------------------------
 
@@ -105,11 +109,11 @@ def engaged_kill(state: State, account: str, symbol: str, trader: str, algo: str
 
 def _killed_party(state: State, trader: str, algo: str) -> str:
     """The kill switch on a trader or algo, as filed; empty when none is. Profiles know the other scopes'."""
-    for scope, party in ((KillScope.TRADER, trader), (KillScope.ALGO, algo)):
-        if party:
-            key = kill_key(scope, party)
-            if key in state.kills:
-                return key
+    kills = state.kills
+    if trader and (key := kill_key(_OF_TRADER, trader)) in kills:
+        return key
+    if algo and (key := kill_key(_OF_ALGO, algo)) in kills:
+        return key
     return ""
 
 
@@ -119,9 +123,9 @@ def unapproved(state: State, trader: str, algo: str) -> str:
     An order always has a trader; it has an algo only when it names one.
     """
     approved_only, approved = state.risk.policy.approved_only, state.risk.approved
-    if PartyKind.TRADER in approved_only and trader not in approved.get("TRADER", {}):
+    if _TRADER in approved_only and trader not in approved.get("TRADER", {}):
         return f"TRADER:{trader}"
-    if algo and PartyKind.ALGO in approved_only and algo not in approved.get("ALGO", {}):
+    if algo and _ALGO in approved_only and algo not in approved.get("ALGO", {}):
         return f"ALGO:{algo}"
     return ""
 
@@ -189,7 +193,7 @@ def _of_account(state: State, account: str) -> AccountProfile:
     missing = needed and account not in risk.approved.get("ACCOUNT", {})
     limits = account_limits(state.limits, account, scopes)
     killed, frozen = engaged_kill(state, account, "", ""), state.frozen.get(account, "")
-    kinds, known = risk.memo.kinds, state.accounts[account]
+    known = state.accounts[account]
     return AccountProfile(
         limits,
         (ANY, account, keys[1], f"DESK:{known.desk}"),
@@ -198,7 +202,6 @@ def _of_account(state: State, account: str) -> AccountProfile:
         f"ACCOUNT:{account}" if missing else "",
         not (killed or frozen or missing or limits.pairs) and known.enabled,
         known.base_currency is risk.policy.base_currency,
-        kinds.setdefault((limits.values, limits.capital, limits.messages), {}),
         scope_sheets(limits, risk.memo.scopes),
     )
 
@@ -306,7 +309,7 @@ def gate(
     _windows(state, facts, worth)
     if special is not None or profile.short_sale or trader:
         _parties(state, market, facts, special)
-    elif PartyKind.TRADER in risk.policy.approved_only:
+    elif _TRADER in risk.policy.approved_only:
         facts.unapproved = unapproved(state, "", "")
     if risk.overrides and order is None:
         facts.waivers = Waivers(risk.overrides)
@@ -444,6 +447,6 @@ def seen_reference(verdict: RiskApproved) -> Decimal | None:
 
 def stop_algo(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -> None:
     """An algo that asks for more executions than it has is disabled, until staff re-enable it."""
-    special = special_of(command)
-    if refusal.code == "algo_executions" and special is not None:
+    special = special_of(command) if refusal.code == "algo_executions" else None
+    if special is not None:
         out.add(AlgoDisabled(special.algo, refusal.text, now_ns))

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from qtinfra.core.commands import SubmitOrder
-from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import RiskApproved, RiskRefused, RoutePlan
 from qtinfra.core.events import ChildOrder, OrderRouted
-from qtinfra.core.ids import venue_cl_ord_id
+from qtinfra.core.ids import of_leg
 from qtinfra.core.market import ConsolidatedBook, MarketView
 from qtinfra.core.models import Order, OrderSide, OrderType, TimeInForce
 from qtinfra.core.routing import RouteStyle
@@ -17,10 +16,10 @@ from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import child_terms
 from qtinfra.engine.decide.risk_gate import reapprove, view_of
 from qtinfra.engine.decide.smart_routing import children_of, smart_route
-from qtinfra.engine.lookup import Top, open_venues, tops_of
-from qtinfra.engine.risk_state import PlainPass
+from qtinfra.engine.lookup import open_venues
+from qtinfra.engine.risk_state import PlainPass, RiskMemo
 from qtinfra.engine.state import State
-from qtinfra.router.sor import Offers, VenueTerms, plan_over, plan_route
+from qtinfra.router.sor import Offers, Top, VenueTerms, fill_from, plan_over, plan_route
 
 # Members by name: looking them up in their class costs more than comparing them.
 _BUY = OrderSide.BUY
@@ -64,42 +63,56 @@ def route(
     return _add_plan(order_id, plan, now_ns, out)
 
 
-def route_whole(
+def route_plain(
     state: State,
+    memo: RiskMemo,
     command: SubmitOrder,
     order_id: str,
+    child_id: str,
     passed: PlainPass,
     now_ns: int,
     market: MarketView,
     out: Decision,
 ) -> bool:
-    """`route` of a plain new order where the best offer takes all of it, as it mostly does, without making a
-    plan; False when a plan is needed.
+    """`route` of a plain new order where what is displayed takes all of it, as it mostly does, without making
+    a plan; False when a plan is needed.
+
+    Args:
+        child_id: the venue id of its first leg.
     """
     symbol, qty, price, buying = command.symbol, command.qty, command.price, command.side is _BUY
     book = passed.book if passed.book is not None else market.book(symbol)
     if book is None:
         return False
-    top = tops_of(state, buying).get(symbol)
+    top = (memo.buys if buying else memo.sells).get(symbol)
     if top is None or top.book is not book:
         top = top_of(state, book, buying)
     offer = top.offer
-    if (
-        offer is None
-        or qty > offer[3]
-        or (price is not None and (offer[2] > price if buying else offer[2] < price))
-        or command.tif is _FOK
-    ):
+    if offer is None or command.tif is _FOK:
         return False
-    child_id = venue_cl_ord_id(state.shard, state.epoch, state.seq + 1 + len(out.events))
-    child = ChildOrder(child_id, offer[4], _LIMIT, _IOC, ZERO + qty, offer[2], None)
-    out.events.append(OrderRouted(order_id, (child,), "sweep 1", top.bid, top.ask, now_ns))
+    px = offer[2]
+    if price is not None and (px > price if buying else px < price):
+        return False
+    children: tuple[ChildOrder, ...]
+    if qty <= offer[3]:
+        children, reason = (ChildOrder(child_id, offer[4], _LIMIT, _IOC, qty, px, None),), "sweep 1"
+    else:
+        take, worst, left = fill_from(top.offers.ranking(), price, buying, qty)
+        if left:
+            return False
+        legs: list[ChildOrder] = []
+        for mic, part in take.items():
+            leg_id = of_leg(child_id, len(legs)) if legs else child_id
+            legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, part, worst[mic], None))
+        children, reason = tuple(legs), f"sweep {len(legs)}"
+    out.events.append(OrderRouted(order_id, children, reason, top.bid, top.ask, now_ns))
     return True
 
 
 def top_of(state: State, book: ConsolidatedBook, buying: bool) -> Top:
     """What an order on this side meets first, found once for all that look at the same book."""
-    tops, symbol = tops_of(state, buying), book.symbol
+    memo, symbol = state.risk.memo, book.symbol
+    tops = memo.buys if buying else memo.sells
     top = tops.get(symbol)
     if top is None or top.book is not book:
         venues, view = open_venues(state, symbol), view_of(state, book)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtinfra.core import ids
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.decisions import Refusal
+from qtinfra.core.decisions import Refusal, RiskRefused
 from qtinfra.core.events import (
     CommandRefused,
     DuplicateAnswered,
@@ -22,25 +22,43 @@ from qtinfra.engine.decide.algos import submit_algo
 from qtinfra.engine.decide.context import check_in_context
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.held import submit_special
-from qtinfra.engine.decide.quick_gate import approval, gate_new, note_fit, pass_plain
+from qtinfra.engine.decide.quick_gate import (
+    approval,
+    gate_new,
+    gate_one_by_one,
+    keeps_rules,
+    note_fit,
+    pass_controls,
+    plainly_passes,
+)
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
-from qtinfra.engine.decide.routing import route, route_whole
+from qtinfra.engine.decide.routing import route, route_plain
 from qtinfra.engine.risk_state import PlainPass
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 
 
 def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
-    known = state.find_order(command.account, command.cl_ord_id)
-    if known is not None:
-        again(state, known, command, out)
-        return
-    passed: PlainPass | RiskPassed | None = pass_plain(state, market, command, now_ns)
-    if passed is None:
-        passed = _look_closer(state, command, now_ns, market, out)
-        if passed is None:
+    memo = state.risk.memo
+    lane = memo.lanes.get(command.account)
+    names = lane.of.names if lane is not None else None
+    name = command.cl_ord_id
+    if names is None or name in names or state.tables.may_know(command.account, name):
+        known = state.find_order(command.account, name)
+        if known is not None:
+            again(state, known, command, out)
             return
-    order_id = ids.order_id(state.shard, state.epoch, state.seq + 1 + len(out.events))
+    plan = lane.plans.get(command.symbol) if lane is not None else None
+    passed: PlainPass | RiskPassed | None = None
+    if lane is None or plan is None or not keeps_rules(state, command, lane, plan, now_ns):
+        passed = _look_closer(state, command, now_ns, market, out)
+    else:
+        passed = pass_controls(state, memo, market, command, now_ns, lane, plan)
+        if passed is None:
+            passed = _told(gate_one_by_one(state, market, command, now_ns), command, now_ns, out)
+    if passed is None:
+        return
+    order_id, child_id = ids.order_and_child(state.shard, state.epoch, state.seq + 1 + len(out.events))
     out.events.append(
         OrderAccepted(
             order_id,
@@ -64,7 +82,7 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     if isinstance(passed, PlainPass):
         if state.routing is None:
             out.passed = passed
-            if route_whole(state, command, order_id, passed, now_ns, market, out):
+            if route_plain(state, memo, command, order_id, child_id, passed, now_ns, market, out):
                 return
         passed = approval(command, passed.reference)
     if not route(state, order_id, passed, (), now_ns, market, out):
@@ -76,11 +94,12 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
 
 def _look_closer(
     state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision
-) -> RiskPassed | None:
+) -> PlainPass | RiskPassed | None:
     """Take the order by every rule and control that may concern it.
 
     Returns:
-        The approval of a plain order; None when the order is refused, or already placed on its special terms.
+        The approval of a plain order, a PlainPass when nothing about it needs the general way; None when the
+        order is refused, or already placed on its special terms.
     """
     account = state.accounts.get(command.account)
     if account is None:
@@ -97,8 +116,9 @@ def _look_closer(
             reject(command, refusal, now_ns, out)
         return None
     refusal = check_new(command, account, instrument, command.symbol in state.halted)
+    fits = False
     if refusal is None and instrument is not None:
-        note_fit(state, command, instrument)
+        fits = note_fit(state, command, instrument) and not command.min_qty
         if not instrument.odd_lots:
             reference = state.reference_prices.get(command.symbol, command.price)
             refusal = check_round_lot(instrument, command.qty, reference)
@@ -107,7 +127,16 @@ def _look_closer(
     if refusal is not None:
         reject(command, refusal, now_ns, out)
         return None
-    verdict = gate_new(state, market, command, now_ns)
+    if not fits:
+        return _told(gate_new(state, market, command, now_ns), command, now_ns, out)
+    passed = plainly_passes(state, market, command, now_ns)
+    return passed or _told(gate_one_by_one(state, market, command, now_ns), command, now_ns, out)
+
+
+def _told(
+    verdict: RiskPassed | RiskRefused, command: SubmitOrder, now_ns: int, out: Decision
+) -> RiskPassed | None:
+    """The approval, with what it entails; None when the controls refuse the order."""
     if not isinstance(verdict, RiskPassed):
         reject(command, verdict.refusal, now_ns, out)
         return None
