@@ -231,6 +231,7 @@ class Chain:
                 if found is None or found[0] is not book:
                     found = books.add(book)
                 market = found[1]
+            # The fields of an `Entry` in their order: written as one, with the remembered bytes of its book.
             _encode_into(
                 (
                     shard,
