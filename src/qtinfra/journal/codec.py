@@ -108,43 +108,29 @@ _OUTLINES = msgspec.msgpack.Decoder(Outline)
 _SNAPSHOTS = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes])
 
 encode_entry = _ENCODER.encode
+_encode_into = _ENCODER.encode_into
+_AFTER_HASH = slice(HASH_BYTES, None)
 
 
 class WrittenBooks:
     """The written form of the book that was written last for each symbol: the next order often saw the same.
 
     Books are immutable, so the same object has the same bytes; another one is written anew.
+
+    Attributes:
+        known: by symbol, a book and what is written for an entry that saw this book alone.
     """
 
     def __init__(self, most: int = 4096) -> None:
         self._most = most
-        self._known: dict[str, tuple[ConsolidatedBook, msgspec.Raw]] = {}
+        self.known: dict[str, tuple[ConsolidatedBook, tuple[msgspec.Raw]]] = {}
 
-    def write(self, entry: Entry) -> bytes:
-        """The entry's canonical bytes: those of `encode_entry`."""
-        books = entry.market
-        if len(books) != 1:
-            return encode_entry(entry)
-        book = books[0]
-        found = self._known.get(book.symbol)
-        if found is None or found[0] is not book:
-            if len(self._known) >= self._most:
-                self._known.clear()
-            found = self._known[book.symbol] = (book, msgspec.Raw(_ENCODER.encode(book)))
-        return _ENCODER.encode(
-            (
-                entry.shard,
-                entry.epoch,
-                entry.seq,
-                entry.ts_ns,
-                entry.received_ns,
-                entry.actor,
-                entry.correlation_id,
-                entry.command,
-                (found[1],),
-                entry.events,
-            )
-        )
+    def add(self, book: ConsolidatedBook) -> tuple[ConsolidatedBook, tuple[msgspec.Raw]]:
+        """Write a book that is not `known` and remember it."""
+        if len(self.known) >= self._most:
+            self.known.clear()
+        found = self.known[book.symbol] = (book, (msgspec.Raw(_ENCODER.encode(book)),))
+        return found
 
 
 def chain_hash(prev_hash: bytes, entry_bytes: bytes) -> bytes:
@@ -231,18 +217,42 @@ class Chain:
         """
         if not entries:
             raise JournalError("a frame needs at least one entry")
-        shard, epoch, seq, digest = self.shard, self.epoch, self.seq, self.hash
-        encode = encode_entry if books is None else books.write
-        records: list[Record] = []
+        shard, epoch, following, digest = self.shard, self.epoch, self.seq + 1, self.hash
+        books = books or WrittenBooks()
+        known, records, data = books.known, list[Record](), bytearray()
+        market: tuple[ConsolidatedBook | msgspec.Raw, ...]
         for entry in entries:
-            if entry.seq != seq + 1 or entry.shard != shard or entry.epoch != epoch or not entry.events:
-                raise _misplaced(entry, shard, epoch, seq + 1)
-            data = encode(entry)
-            digest = sha256(digest + data).digest()
-            records.append((data, digest))
-            seq += len(entry.events)
-        header = FrameHeader(shard, epoch, self.seq + 1, seq, self.hash)
-        self.seq, self.hash = seq, digest
+            market, events = entry.market, entry.events
+            if entry.seq != following or entry.shard != shard or entry.epoch != epoch or not events:
+                raise _misplaced(entry, shard, epoch, following)
+            if len(market) == 1:
+                book = market[0]
+                found = known.get(book.symbol)
+                if found is None or found[0] is not book:
+                    found = books.add(book)
+                market = found[1]
+            # The fields of an `Entry` in their order: written as one, with the remembered bytes of its book.
+            _encode_into(
+                (
+                    shard,
+                    epoch,
+                    following,
+                    entry.ts_ns,
+                    entry.received_ns,
+                    entry.actor,
+                    entry.correlation_id,
+                    entry.command,
+                    market,
+                    events,
+                ),
+                data,
+            )
+            linked = digest + data
+            digest = sha256(linked).digest()
+            records.append((linked[_AFTER_HASH], digest))
+            following += len(events)
+        header = FrameHeader(shard, epoch, self.seq + 1, following - 1, self.hash)
+        self.seq, self.hash = following - 1, digest
         return Frame(header, records)
 
     def check_frame(self, frame: Frame) -> Iterator[tuple[Outline, Record]]:

@@ -54,13 +54,37 @@ def test_a_decoded_entry_equals_the_encoded_one_and_encodes_to_the_same_bytes(se
 
 
 def test_remembered_books_do_not_change_a_single_byte() -> None:
-    books = WrittenBooks(most=2)
+    books, chain, remembered = WrittenBooks(most=2), Chain(0, epoch=1), 0
     entries = sample_entries(40)
     moved = [msgspec.structs.replace(entry, market=entries[0].market) for entry in entries]
     several = [msgspec.structs.replace(entry, market=entry.market * 2) for entry in entries]
-    for entry in [*entries, *moved, *several, *entries]:
-        assert books.write(entry) == encode_entry(entry)
-    assert any(entry.market for entry in entries)
+    book = next(entry.market[0] for entry in entries if entry.market)
+    others = [
+        msgspec.structs.replace(entry, market=(msgspec.structs.replace(book, symbol=f"S{at % 3}"),))
+        for at, entry in enumerate(entries)
+    ]
+    for entry in [*entries, *moved, *several, *others, *entries]:
+        following = msgspec.structs.replace(entry, seq=chain.seq + 1)
+        before = chain.hash
+        [(data, digest)] = chain.seal([following], books).records
+        assert data == encode_entry(following)
+        assert digest == chain_hash(before, data) == chain.hash
+        if len(following.market) == 1:
+            assert books.known[following.market[0].symbol][0] is following.market[0]
+            remembered += 1
+    assert remembered > len(others) and len(books.known) <= 2
+
+
+def test_entries_of_all_sizes_in_one_frame_are_written_as_each_alone() -> None:
+    entries = sample_entries(60, seed=5)
+    long = msgspec.structs.replace(entries[7], actor="a" * 5_000)
+    entries[7] = long
+    frame = Chain(0, epoch=1).seal(entries)
+    assert [data for data, _ in frame.records] == [encode_entry(entry) for entry in entries]
+    digest = GENESIS
+    for data, after in frame.records:
+        digest = chain_hash(digest, data)
+        assert after == digest
 
 
 def test_the_outline_places_an_entry_as_the_entry_does() -> None:

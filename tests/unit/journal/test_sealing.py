@@ -126,27 +126,31 @@ def seen(entry: Entry, book: ConsolidatedBook) -> Entry:
     return msgspec.structs.replace(entry, market=(book,))
 
 
+def write(books: WrittenBooks, book: ConsolidatedBook) -> None:
+    Chain(0, epoch=1).seal([seen(FIRST, book)], books)
+
+
 def test_a_book_is_written_once_as_long_as_it_is_the_same_object_and_few_are_remembered() -> None:
     books = WrittenBooks(most=2)
     same = [ConsolidatedBook(symbol, ()) for symbol in ("AAPL", "IBM", "MSFT")]
-    books.write(seen(FIRST, same[0]))
-    written = books._known["AAPL"][1]
-    books.write(seen(SECOND, same[0]))
-    assert books._known["AAPL"][1] is written
-    books.write(seen(FIRST, ConsolidatedBook("AAPL", ())))
-    assert books._known["AAPL"][1] is not written
-    books.write(seen(FIRST, same[1]))
-    assert list(books._known) == ["AAPL", "IBM"]
-    books.write(seen(FIRST, same[2]))
-    assert list(books._known) == ["MSFT"]
+    write(books, same[0])
+    written = books.known["AAPL"][1]
+    write(books, same[0])
+    assert books.known["AAPL"][1] is written
+    write(books, ConsolidatedBook("AAPL", ()))
+    assert books.known["AAPL"][1] is not written
+    write(books, same[1])
+    assert list(books.known) == ["AAPL", "IBM"]
+    write(books, same[2])
+    assert list(books.known) == ["MSFT"]
 
 
 def test_by_default_books_of_a_few_thousand_symbols_are_remembered() -> None:
     books = WrittenBooks()
     for number in range(4_097):
-        assert len(books._known) == number
-        books.write(seen(FIRST, ConsolidatedBook(f"S{number}", ())))
-    assert len(books._known) == 1
+        assert len(books.known) == number
+        write(books, ConsolidatedBook(f"S{number}", ()))
+    assert len(books.known) == 1
 
 
 def test_a_chain_that_is_given_remembered_books_uses_them() -> None:
@@ -154,4 +158,4 @@ def test_a_chain_that_is_given_remembered_books_uses_them() -> None:
     entry = seen(FIRST, ConsolidatedBook("AAPL", ()))
     with_books, without = Chain(0, epoch=1).seal([entry], books), Chain(0, epoch=1).seal([entry])
     assert with_books == without
-    assert list(books._known) == ["AAPL"]
+    assert list(books.known) == ["AAPL"]
