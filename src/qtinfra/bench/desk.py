@@ -137,12 +137,12 @@ class Desk:
 
     def _release(self, frame: Frame[None]) -> None:
         """Encode a durable frame's replies, and hand its messages to the venues."""
-        replies, heard, send, read_clock = self.replies, self._heard, self._street.send, self._clock.now_ns
+        replies, heard, send, now_ns = self.replies, self._heard, self._street.send, self._clock.now_ns()
         for effect in frame.effects():
             if type(effect) is ExecutionReport or type(effect) is OrderCancelReject:
                 replies.append(encode_reply(effect))
             elif type(effect) is VenueNewOrder or isinstance(effect, ToVenue):
-                heard += send(effect, read_clock())
+                heard += send(effect, now_ns)
 
 
 def open_orders(desk: Desk, count: int, batch: int = 256) -> None:

@@ -68,6 +68,9 @@ class ShardLoop(Generic[T]):
     def compute(self, batch: list[Item[T]], frame: Frame[T] | None = None) -> Frame[T]:
         """Decide and apply a batch in memory. Nothing has left and nothing is durable yet.
 
+        All of it is dated with the moment at which it was taken up, one reading of the clock: commands that
+        were waiting together are decided together.
+
         Args:
             frame: one that is not being appended yet, to which this batch is added; None begins one.
         """
@@ -81,15 +84,12 @@ class ShardLoop(Generic[T]):
         return frame
 
     def _compute(self, batch: list[Item[T]], frame: Frame[T]) -> None:
-        execute, read_clock, market = self.kernel.execute, self.clock.now_ns, self.market
-        results, entries, last_ns = frame.results, frame.entries, self._last_ns
+        execute, market, results, entries = self.kernel.execute, self.market, frame.results, frame.entries
+        now_ns = self._last_ns = max(self._last_ns, self.clock.now_ns())
         before = len(results)
         try:
             for inbound, token in batch:
-                now_ns = read_clock()
-                if now_ns > last_ns:  # noqa: PLR1730 - `max` costs ten times as much
-                    last_ns = now_ns
-                outcome = execute(inbound, last_ns, market)
+                outcome = execute(inbound, now_ns, market)
                 entry = outcome.entry
                 if entry is not None:
                     entries.append(entry)
@@ -98,8 +98,6 @@ class ShardLoop(Generic[T]):
             entries.append(stopped.entry)
             frame.unknown.extend(item[1] for item in batch[len(results) - before :])
             frame.stopped = stopped
-        finally:
-            self._last_ns = last_ns
 
     def append(self, frame: Frame[T]) -> None:
         """Make the frame durable.

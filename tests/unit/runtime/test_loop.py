@@ -33,6 +33,14 @@ SETUP = (
 )
 
 
+class Ticking(ManualClock):
+    """A nanosecond later at each look."""
+
+    def now_ns(self) -> int:
+        self.advance_to(super().now_ns() + 1)
+        return super().now_ns()
+
+
 def batch(*commands: AnyCommand) -> list[Item[int]]:
     return [(Inbound(command), number) for number, command in enumerate(commands)]
 
@@ -102,6 +110,14 @@ def test_decisions_are_never_dated_before_the_last_journaled_moment_or_each_othe
     clock.advance_to(START_NS + 900)
     late = loop.compute(batch(submit("B"))).entries[0].ts_ns
     assert (early, late) == (START_NS + 500, START_NS + 900)
+
+
+def test_commands_that_waited_together_are_dated_alike_and_later_ones_later() -> None:
+    loop = make_loop(Ticking(START_NS))
+    frame = loop.compute(batch(submit("A"), submit("B")))
+    loop.compute(batch(submit("C")), frame)
+    first, second, third = (entry.ts_ns for entry in frame.entries)
+    assert first == second == third - 1
 
 
 @pytest.mark.parametrize("stage", ["decide", "evolve"])
