@@ -26,7 +26,8 @@ from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.runtime.inbox import VENUES, Item
 from qtinfra.runtime.loop import Frame, ShardLoop
 
-encode_reply = msgspec.json.Encoder().encode
+_ENCODER = msgspec.json.Encoder()
+encode_reply = _ENCODER.encode
 
 
 class Tally(msgspec.Struct):
@@ -138,9 +139,11 @@ class Desk:
     def _release(self, frame: Frame[None]) -> None:
         """Encode a durable frame's replies, and hand its messages to the venues."""
         replies, heard, send, now_ns = self.replies, self._heard, self._street.send, self._clock.now_ns()
+        encode_into, written = _ENCODER.encode_into, bytearray()  # a buffer that has grown to their size
         for effect in frame.effects():
             if type(effect) is ExecutionReport or type(effect) is OrderCancelReject:
-                replies.append(encode_reply(effect))
+                encode_into(effect, written)
+                replies.append(b"" + written)  # a copy, for less than a call of `bytes`
             elif type(effect) is VenueNewOrder or isinstance(effect, ToVenue):
                 heard += send(effect, now_ns)
 
