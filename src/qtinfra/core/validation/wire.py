@@ -361,7 +361,7 @@ _MAX_REMEMBERED = 4096
 _numbers: dict[bytes, Decimal] = {}
 _symbols: dict[str, bool] = {}
 
-#: As numbers: to look for a byte in bytes, Python tries first whether it is one.
+#: As numbers: bytes are sought in bytes by way of an exception.
 _BACKSLASH, _DELETE, _COLON = b"\\\x7f:"
 
 
