@@ -18,7 +18,7 @@ from qtinfra.bench.street import ScriptedStreet, Street
 from qtinfra.core.commands import MAX_REPORTS, AnyCommand, Inbound, RecordVenueReports, SubmitOrder
 from qtinfra.core.events import Entry, OrderFilled, OrderRejected
 from qtinfra.core.ports import Clock, Journal
-from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueReport
+from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueNewOrder, VenueReport
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
@@ -26,9 +26,8 @@ from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.runtime.inbox import VENUES, Item
 from qtinfra.runtime.loop import Frame, ShardLoop
 
-encode_reply = msgspec.json.Encoder().encode
-
-_REPLIES = (ExecutionReport, OrderCancelReject)
+_ENCODER = msgspec.json.Encoder()
+encode_reply = _ENCODER.encode
 
 
 class Tally(msgspec.Struct):
@@ -126,7 +125,7 @@ class Desk:
         self._heap.note(len(frame.results))
         if self._disk is None:
             self.loop.append(frame)
-            self.loop.release(frame, self._leave)
+            self._release(frame)
             return frame
         before, self._syncing = self._syncing, None
         if before is not None:
@@ -134,14 +133,19 @@ class Desk:
         if frame.entries:
             self._syncing = (frame, self._disk.submit(self.loop.append, frame))
         if before is not None:
-            self.loop.release(before[0], self._leave)
+            self._release(before[0])
         return frame
 
-    def _leave(self, effect: object) -> None:
-        if type(effect) in _REPLIES:
-            self.replies.append(encode_reply(effect))
-        elif isinstance(effect, ToVenue):
-            self._heard += self._street.send(effect, self._clock.now_ns())
+    def _release(self, frame: Frame[None]) -> None:
+        """Encode a durable frame's replies, and hand its messages to the venues."""
+        replies, heard, send, now_ns = self.replies, self._heard, self._street.send, self._clock.now_ns()
+        encode_into, written = _ENCODER.encode_into, bytearray()  # a buffer that has grown to their size
+        for effect in frame.effects():
+            if type(effect) is ExecutionReport or type(effect) is OrderCancelReject:
+                encode_into(effect, written)
+                replies.append(b"" + written)  # a copy, for less than a call of `bytes`
+            elif type(effect) is VenueNewOrder or isinstance(effect, ToVenue):
+                heard += send(effect, now_ns)
 
 
 def open_orders(desk: Desk, count: int, batch: int = 256) -> None:

@@ -6,9 +6,10 @@ runtime. The live one appends in a thread while the next frame is computed; simu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import getcontext, setcontext
+from itertools import chain
 from typing import Generic, TypeVar
 
 from qtinfra.core.events import Entry
@@ -38,6 +39,10 @@ class Frame(Generic[T]):
     entries: list[Entry] = field(default_factory=list)
     unknown: list[T] = field(default_factory=list)
     stopped: KernelStoppedError | None = None
+
+    def effects(self) -> Iterable[Effect]:
+        """What leaves once the frame is durable, in the order of the commands."""
+        return chain.from_iterable([outcome.effects for outcome, _ in self.results])
 
     def __len__(self) -> int:
         return len(self.results) + len(self.unknown)
@@ -107,6 +112,5 @@ class ShardLoop(Generic[T]):
 
     def release(self, frame: Frame[T], sink: EffectSink) -> None:
         """Let the effects of a durable frame go, in order."""
-        for outcome, _ in frame.results:
-            for effect in outcome.effects:
-                sink(effect)
+        for effect in frame.effects():
+            sink(effect)

@@ -28,11 +28,12 @@ from qtinfra.bench.mix import (
 from qtinfra.bench.recovery import write_journal
 from qtinfra.bench.registry import HTTP
 from qtinfra.bench.street import MatchingStreet
-from qtinfra.core.commands import Inbound
+from qtinfra.core.commands import CancelOrder, Inbound
 from qtinfra.core.events import OrderRejected
 from qtinfra.core.exceptions import OrderValidationError
 from qtinfra.core.extended_models import LimitRule
 from qtinfra.core.models import OrderStatus
+from qtinfra.core.reports import ExecutionReport, OrderCancelReject, VenueCancel, VenueNewOrder
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.audit import audit
 from qtinfra.engine.state import state_hash
@@ -193,6 +194,20 @@ def test_an_order_is_filled_booked_and_answered_within_two_turns(mix: Mix, desk:
     replied = [json.loads(reply) for reply in desk.replies]
     final = [reply["cl_ord_id"] for reply in replied if not float(reply["leaves_qty"])]
     assert sorted(set(final)) == sorted(order.cl_ord_id for order in orders)
+
+
+def test_replies_are_the_json_of_every_report_and_every_refused_cancel_in_order(mix: Mix, desk: Desk) -> None:
+    open_orders(desk, 20)
+    held = [desk.state.orders[order_id] for order_id in desk.state.open_orders]
+    cancels = [CancelOrder(o.account, f"x{n}", o.cl_ord_id) for n, o in enumerate(held)]
+    frames = [desk.decide([*cancels, CancelOrder(held[0].account, "y", "unknown")], "client")]
+    frames += [desk.turn([wire_bytes(order) for order in taking_orders(mix, 50)]), *desk.settle()]
+    said = [effect for frame in frames for effect in frame.effects()]
+    assert {ExecutionReport, OrderCancelReject, VenueCancel, VenueNewOrder} <= set(map(type, said))
+    replied = [effect for effect in said if isinstance(effect, ExecutionReport | OrderCancelReject)]
+    assert desk.replies == [msgspec.json.encode(reply) for reply in replied]
+    assert {type(reply) for reply in desk.replies} == {bytes}
+    assert not desk.state.open_orders
 
 
 def test_resting_orders_stay_open(desk: Desk) -> None:

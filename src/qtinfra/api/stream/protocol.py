@@ -261,6 +261,8 @@ class _Around(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _around = msgspec.json.Decoder(_Around).decode
+#: As numbers: bytes are sought in bytes by way of an exception.
+_BACKSLASH, _DELETE = b"\\\x7f"
 
 
 def _plainly_right(around: bytes) -> bool:
@@ -269,7 +271,7 @@ def _plainly_right(around: bytes) -> bool:
 
     A key that stands twice shows in the count of colons: every key has one.
     """
-    if len(around) > MAX_BODY_BYTES or not around.isascii() or b"\\" in around or b"\x7f" in around:
+    if len(around) > MAX_BODY_BYTES or not around.isascii() or _BACKSLASH in around or _DELETE in around:
         return False
     try:
         found = _around(around)

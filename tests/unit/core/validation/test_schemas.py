@@ -182,6 +182,7 @@ def test_every_nasty_value_in_every_field_gets_one_verdict(name: str) -> None:
         wire_fuzz.ORDER,
         {name: wire_fuzz.ORDER[name] for name in list(wire_fuzz.ORDER)[:8]},
         wire_fuzz.ORDER | {"quantity": "1000", "price": '"150.25"'},
+        wire_fuzz.ORDER | {"quantity": "1000", "price": "150.250000000", "min_quantity": "100.0"},
     ],
 )
 def test_plain_orders_take_the_fast_path(pairs: Mapping[str, str]) -> None:
