@@ -255,7 +255,7 @@ class Pacer:
                     continue
                 self._intended[cl_ord_id] = intended
             sent = due
-            await asyncio.sleep(0.0005)
+            await asyncio.sleep(0.001)
         async with asyncio.timeout(_DRAIN_SECONDS):
             while len(self.through_us) + self.overloaded < len(self._messages):
                 await asyncio.sleep(0.001)

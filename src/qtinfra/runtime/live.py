@@ -148,8 +148,8 @@ class LiveShard:
         self._expiry = ExpiryTimer(lambda: self.state, clock, self._expire)
         self._algos = AlgoTimer(lambda: self.state, clock, self._work_algos)
         self._looking = False
-        self._wake = asyncio.Event()
-        self._woken = False  # as `_wake` is: told without a call
+        self._woken = False
+        self._wake: asyncio.Future[None] | None = None  # while the loop waits to be woken
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -300,7 +300,14 @@ class LiveShard:
     def _rouse(self) -> None:
         """There is something to do."""
         self._woken = True
-        self._wake.set()
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _roused(self) -> None:
+        """Return when there has been something to do since the loop last looked."""
+        if not self._woken:
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
 
     def _order_id(self, account: str, cl_ord_id: str) -> str:
         order = self.state.find_order(account, cl_ord_id)
@@ -310,11 +317,10 @@ class LiveShard:
 
     async def _serve(self) -> None:
         """While a frame syncs, what comes is decided into the next one; release each when it is durable."""
-        syncing: tuple[Frame[Waiter], asyncio.Future[None]] | None = None
+        syncing: tuple[Frame[Waiter], asyncio.Future[Head]] | None = None
         following: Frame[Waiter] = Frame()
         while True:
             self._woken = False
-            self._wake.clear()
             self._decide(following)
             if syncing is None and following:
                 syncing, following = (following, self._sync(following)), Frame()
@@ -323,12 +329,12 @@ class LiveShard:
             elif syncing is None:
                 if self._closing:
                     return
-                await self._wake.wait()
+                await self._roused()
             elif not syncing[1].done():
                 if self._room(following) and self._inbox:
                     await asyncio.sleep(0)
                 else:
-                    await self._wake.wait()
+                    await self._roused()
             else:
                 frame, sync = syncing
                 if not self._finish(frame, sync):
@@ -351,18 +357,24 @@ class LiveShard:
         """How many more commands the frame takes."""
         return max(0, self._batch - len(frame)) if frame.stopped is None else 0
 
-    def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[None]:
-        """Begin to make it durable; wakes the loop when that has ended."""
-        loop = asyncio.get_running_loop()
-        if not frame.entries:
-            done: asyncio.Future[None] = loop.create_future()
-            done.set_result(None)
-            return done
-        sync = loop.run_in_executor(self._disk, self._loop.append, frame)
-        sync.add_done_callback(lambda _: self._rouse())
-        return sync
+    def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[Head]:
+        """Begin to make it durable; wakes the loop when that has ended.
 
-    def _finish(self, frame: Frame[Waiter], sync: asyncio.Future[None]) -> bool:
+        It is encoded here and not in the disk's thread, which would compete for the interpreter with what
+        the loop computes meanwhile, and drag the frame's objects through another processor's cache.
+        """
+        done: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
+        if not frame.entries:
+            done.set_result(self._loop.journal.head)
+            return done
+        try:
+            write = self._loop.journal.seal(frame.entries)
+        except JournalError as error:
+            done.set_exception(error)
+            return done
+        return self._disk.begin(write, self._rouse)
+
+    def _finish(self, frame: Frame[Waiter], sync: asyncio.Future[Head]) -> bool:
         """Release a frame whose sync has ended; false when the shard stops with it."""
         try:
             sync.result()

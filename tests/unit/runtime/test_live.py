@@ -78,6 +78,9 @@ class TestJournal:
         self.appends.append(len(entries))
         return self.inner.append(entries)
 
+    def seal(self, entries: Sequence[Entry]) -> Callable[[], Head]:
+        return partial(self.append, entries)
+
     def read(self, after_seq: int = 0) -> Iterator[Entry]:
         return self.inner.read(after_seq)
 
