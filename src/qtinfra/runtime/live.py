@@ -142,6 +142,7 @@ class LiveShard:
         self._told_full = False
         self._gateways: dict[str, VenueGateway] = {}
         self._disk = DiskThread("journal")
+        self._head = journal.head  # of the last frame that is durable
         self._replica = Replica(state, snapshots) if snapshots is not None else None
         self._snapshot: asyncio.Task[None] | None = None
         self._heap = LongLivedHeap()
@@ -321,30 +322,34 @@ class LiveShard:
         following: Frame[Waiter] = Frame()
         while True:
             self._woken = False
-            self._decide(following)
-            if syncing is None and following:
-                syncing, following = (following, self._sync(following)), Frame()
-                if self._inbox:
-                    await asyncio.sleep(0)  # what was released goes out before the next slice
-            elif syncing is None:
-                if self._closing:
-                    return
-                await self._roused()
-            elif not syncing[1].done():
-                if self._room(following) and self._inbox:
-                    await asyncio.sleep(0)
-                else:
-                    await self._roused()
-            else:
+            if syncing is not None and syncing[1].done():
                 frame, sync = syncing
-                if not self._finish(frame, sync):
+                if not self._written(sync):
                     return
                 syncing = None
+                if frame.stopped is None and following:  # first the disk's work, then what waits for its end
+                    syncing, following = (following, self._sync(following)), Frame()
+                self._release(frame)
+                if frame.stopped is not None:
+                    self._fail(frame.stopped)
+                    return
+            waiting = bool(self._inbox)
+            if waiting:
+                self._decide(following)
+                if syncing is None and following:
+                    syncing, following = (following, self._sync(following)), Frame()
+                waiting = bool(self._inbox)
+            if waiting and self._room(following):
+                await asyncio.sleep(0)  # what was released goes out before the next slice
+            elif syncing is None and self._closing and not waiting:
+                return
+            elif syncing is None or not syncing[1].done():
+                await self._roused()
 
     def _decide(self, frame: Frame[Waiter]) -> None:
         """Decide what waits, as far as the frame has room, and no more than a slice."""
         room = self._room(frame)
-        if not room or not self._inbox:
+        if not room:
             return
         batch = self._inbox.take(min(room, SLICE))
         self._taken.extend([waiter for _, waiter in batch])
@@ -374,17 +379,14 @@ class LiveShard:
             return done
         return self._disk.begin(write, self._rouse)
 
-    def _finish(self, frame: Frame[Waiter], sync: asyncio.Future[Head]) -> bool:
-        """Release a frame whose sync has ended; false when the shard stops with it."""
+    def _written(self, sync: asyncio.Future[Head]) -> bool:
+        """Whether the frame whose sync has ended is durable; else the shard stops."""
         try:
-            sync.result()
+            self._head = sync.result()
         except (JournalError, OSError) as error:
             self._fail(error)
             return False
-        self._release(frame)
-        if frame.stopped is not None:
-            self._fail(frame.stopped)
-        return frame.stopped is None
+        return True
 
     def _release(self, frame: Frame[Waiter]) -> None:
         self._let_go(frame)
@@ -398,12 +400,11 @@ class LiveShard:
                 waiter.note(outcome)
             elif not waiter.done():  # type: ignore[union-attr]
                 waiter.set_result(outcome)  # type: ignore[union-attr]
-        self._set_timers(frame)
         if frame.entries:
-            head = self._loop.journal.head
-            self._on_durable(head)
+            self._set_timers(frame)
+            self._on_durable(self._head)
             self._watch_disk()
-            self._follow(frame.entries, head)
+            self._follow(frame.entries, self._head)
 
     def _set_timers(self, frame: Frame[Waiter]) -> None:
         """Bring the timers in line with what the frame has changed."""
