@@ -73,6 +73,13 @@ class Journal(Protocol):
         """
         ...
 
+    def seal(self, entries: Sequence[Entry]) -> Callable[[], Head]:
+        """The two halves of `append`: encodes the entries, and gives what writes them.
+
+        Nothing else is appended between the two calls. Each raises as `append` does.
+        """
+        ...
+
     def read(self, after_seq: int = 0) -> Iterator[Entry]:
         """Records that follow `after_seq`, in order, each checked against the chain.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal, Protocol
 
 import msgspec
@@ -145,17 +146,35 @@ class FrameJournal(ABC):
             JournalError: the entries do not follow the head (nothing was written; the journal goes on), or
                 the write is not known to have succeeded: the journal then refuses everything until reopened.
         """
-        if self._refusal:
-            raise JournalError(f"the journal takes no more entries, reopen it: {self._refusal}")
+        return self.seal(entries)()
+
+    def seal(self, entries: Sequence[Entry]) -> Callable[[], Head]:
+        """Encode and chain the entries as one frame; what is returned writes it and may be called by another
+        thread. Nothing else may be appended between the two.
+
+        Raises:
+            JournalError: as `append`; and so does what is returned.
+        """
+        self._refuse_more()
         head = self._head
         chain = Chain(self._shard, epoch=self._epoch, seq=head.seq, hash=head.hash)
         frame = chain.seal(entries, self._books)
-        blob = encode_frame(frame)
+        return partial(self._commit, frame, encode_frame(frame), chain.seq)
+
+    def _commit(self, frame: Frame, blob: bytes, last_seq: int) -> Head:
+        """Write a sealed frame, durable when the call returns."""
+        self._refuse_more()
+        if frame.header.prev_hash != self._head.hash:
+            raise JournalError("something else was appended since the frame was sealed; nothing was written")
         self._refusal = "an append did not end well"
         self._write(frame, blob)
         self._refusal = ""
-        self._head = Head(self._shard, self._epoch, chain.seq, chain.hash)
+        self._head = Head(self._shard, self._epoch, last_seq, frame.last_hash)
         return self._head
+
+    def _refuse_more(self) -> None:
+        if self._refusal:
+            raise JournalError(f"the journal takes no more entries, reopen it: {self._refusal}")
 
     def _fenced(self, *, epoch: int, seq: int | None = None) -> FencedError:
         """Another owner's epoch or records are in the store."""

@@ -13,13 +13,15 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_Work = tuple[Callable[[], object], asyncio.AbstractEventLoop, "asyncio.Future[object]"]
+_After = Callable[[], None]
+_Work = tuple[Callable[[], object], asyncio.AbstractEventLoop, "asyncio.Future[object]", _After]
 _Queue = SimpleQueue[_Work | None]
 
 
@@ -44,6 +46,15 @@ class DiskThread(Executor):
         Raises:
             RuntimeError: after `shutdown`.
         """
+        return self.begin(partial(fn, *args, **kwargs), _nothing)
+
+    def begin(self, work: Callable[[], T], after: Callable[[], None]) -> asyncio.Future[T]:
+        """As `submit`; `after` is called on the loop when the future is complete, in the same turn, where a
+        callback of the future would wait for the next one.
+
+        Raises:
+            RuntimeError: after `shutdown`.
+        """
         if self._over:
             raise RuntimeError("the disk's thread has ended")
         if self._thread is None:
@@ -52,7 +63,7 @@ class DiskThread(Executor):
             weakref.finalize(self, self._queue.put, None).atexit = False
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._queue.put((lambda: fn(*args, **kwargs), loop, done))  # type: ignore[arg-type]
+        self._queue.put((work, loop, done, after))  # type: ignore[arg-type]
         return done
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -75,31 +86,35 @@ def _run(queue: _Queue) -> None:
 
 
 def _perform(
-    work: Callable[[], object], loop: asyncio.AbstractEventLoop, done: asyncio.Future[object]
+    work: Callable[[], object],
+    loop: asyncio.AbstractEventLoop,
+    done: asyncio.Future[object],
+    after: _After,
 ) -> None:
     try:
         result = work()
     except BaseException as error:  # noqa: BLE001 - it belongs to who waits on the loop
-        _tell(loop, _fail, done, error)
+        _tell(loop, _fail, done, error, after)
     else:
-        _tell(loop, _complete, done, result)
+        _tell(loop, _complete, done, result, after)
 
 
-def _tell(
-    loop: asyncio.AbstractEventLoop,
-    how: Callable[..., None],
-    done: asyncio.Future[object],
-    what: object,
-) -> None:
+def _tell(loop: asyncio.AbstractEventLoop, how: Callable[..., None], *what: object) -> None:
     with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-        loop.call_soon_threadsafe(how, done, what)
+        loop.call_soon_threadsafe(how, *what)
 
 
-def _complete(done: asyncio.Future[object], result: object) -> None:
+def _complete(done: asyncio.Future[object], result: object, after: _After) -> None:
     if not done.done():
         done.set_result(result)
+    after()
 
 
-def _fail(done: asyncio.Future[object], error: BaseException) -> None:
+def _fail(done: asyncio.Future[object], error: BaseException, after: _After) -> None:
     if not done.done():
         done.set_exception(error)
+    after()
+
+
+def _nothing() -> None:
+    """Afterwards there is nothing to do."""

@@ -225,6 +225,9 @@ class Inbox(Generic[T]):
     def __len__(self) -> int:
         return len(self._reports) + len(self._moves) + len(self._fast) + len(self._orders)
 
+    def __bool__(self) -> bool:
+        return bool(self._orders or self._reports or self._fast or self._moves)
+
     def put(self, inbound: Inbound, token: T) -> None:
         """Queue a command in its lane.
 

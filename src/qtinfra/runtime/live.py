@@ -142,14 +142,15 @@ class LiveShard:
         self._told_full = False
         self._gateways: dict[str, VenueGateway] = {}
         self._disk = DiskThread("journal")
+        self._head = journal.head  # of the last frame that is durable
         self._replica = Replica(state, snapshots) if snapshots is not None else None
         self._snapshot: asyncio.Task[None] | None = None
         self._heap = LongLivedHeap()
         self._expiry = ExpiryTimer(lambda: self.state, clock, self._expire)
         self._algos = AlgoTimer(lambda: self.state, clock, self._work_algos)
         self._looking = False
-        self._wake = asyncio.Event()
-        self._woken = False  # as `_wake` is: told without a call
+        self._woken = False
+        self._wake: asyncio.Future[None] | None = None  # while the loop waits to be woken
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -300,7 +301,14 @@ class LiveShard:
     def _rouse(self) -> None:
         """There is something to do."""
         self._woken = True
-        self._wake.set()
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _roused(self) -> None:
+        """Return when there has been something to do since the loop last looked."""
+        if not self._woken:
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
 
     def _order_id(self, account: str, cl_ord_id: str) -> str:
         order = self.state.find_order(account, cl_ord_id)
@@ -310,35 +318,38 @@ class LiveShard:
 
     async def _serve(self) -> None:
         """While a frame syncs, what comes is decided into the next one; release each when it is durable."""
-        syncing: tuple[Frame[Waiter], asyncio.Future[None]] | None = None
+        syncing: tuple[Frame[Waiter], asyncio.Future[Head]] | None = None
         following: Frame[Waiter] = Frame()
         while True:
             self._woken = False
-            self._wake.clear()
-            self._decide(following)
-            if syncing is None and following:
-                syncing, following = (following, self._sync(following)), Frame()
-                if self._inbox:
-                    await asyncio.sleep(0)  # what was released goes out before the next slice
-            elif syncing is None:
-                if self._closing:
-                    return
-                await self._wake.wait()
-            elif not syncing[1].done():
-                if self._room(following) and self._inbox:
-                    await asyncio.sleep(0)
-                else:
-                    await self._wake.wait()
-            else:
+            if syncing is not None and syncing[1].done():
                 frame, sync = syncing
-                if not self._finish(frame, sync):
+                if not self._written(sync):
                     return
                 syncing = None
+                if frame.stopped is None and following:  # first the disk's work, then what waits for its end
+                    syncing, following = (following, self._sync(following)), Frame()
+                self._release(frame)
+                if frame.stopped is not None:
+                    self._fail(frame.stopped)
+                    return
+            waiting = bool(self._inbox)
+            if waiting:
+                self._decide(following)
+                if syncing is None and following:
+                    syncing, following = (following, self._sync(following)), Frame()
+                waiting = bool(self._inbox)
+            if waiting and self._room(following):
+                await asyncio.sleep(0)  # what was released goes out before the next slice
+            elif syncing is None and self._closing and not waiting:
+                return
+            elif syncing is None or not syncing[1].done():
+                await self._roused()
 
     def _decide(self, frame: Frame[Waiter]) -> None:
         """Decide what waits, as far as the frame has room, and no more than a slice."""
         room = self._room(frame)
-        if not room or not self._inbox:
+        if not room:
             return
         batch = self._inbox.take(min(room, SLICE))
         self._taken.extend([waiter for _, waiter in batch])
@@ -351,28 +362,31 @@ class LiveShard:
         """How many more commands the frame takes."""
         return max(0, self._batch - len(frame)) if frame.stopped is None else 0
 
-    def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[None]:
-        """Begin to make it durable; wakes the loop when that has ended."""
-        loop = asyncio.get_running_loop()
-        if not frame.entries:
-            done: asyncio.Future[None] = loop.create_future()
-            done.set_result(None)
-            return done
-        sync = loop.run_in_executor(self._disk, self._loop.append, frame)
-        sync.add_done_callback(lambda _: self._rouse())
-        return sync
+    def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[Head]:
+        """Begin to make it durable; wakes the loop when that has ended.
 
-    def _finish(self, frame: Frame[Waiter], sync: asyncio.Future[None]) -> bool:
-        """Release a frame whose sync has ended; false when the shard stops with it."""
+        It is encoded here and not in the disk's thread, which would compete for the interpreter with what
+        the loop computes meanwhile, and drag the frame's objects through another processor's cache.
+        """
+        done: asyncio.Future[Head] = asyncio.get_running_loop().create_future()
+        if not frame.entries:
+            done.set_result(self._loop.journal.head)
+            return done
         try:
-            sync.result()
+            write = self._loop.journal.seal(frame.entries)
+        except JournalError as error:
+            done.set_exception(error)
+            return done
+        return self._disk.begin(write, self._rouse)
+
+    def _written(self, sync: asyncio.Future[Head]) -> bool:
+        """Whether the frame whose sync has ended is durable; else the shard stops."""
+        try:
+            self._head = sync.result()
         except (JournalError, OSError) as error:
             self._fail(error)
             return False
-        self._release(frame)
-        if frame.stopped is not None:
-            self._fail(frame.stopped)
-        return frame.stopped is None
+        return True
 
     def _release(self, frame: Frame[Waiter]) -> None:
         self._let_go(frame)
@@ -386,12 +400,11 @@ class LiveShard:
                 waiter.note(outcome)
             elif not waiter.done():  # type: ignore[union-attr]
                 waiter.set_result(outcome)  # type: ignore[union-attr]
-        self._set_timers(frame)
         if frame.entries:
-            head = self._loop.journal.head
-            self._on_durable(head)
+            self._set_timers(frame)
+            self._on_durable(self._head)
             self._watch_disk()
-            self._follow(frame.entries, head)
+            self._follow(frame.entries, self._head)
 
     def _set_timers(self, frame: Frame[Waiter]) -> None:
         """Bring the timers in line with what the frame has changed."""

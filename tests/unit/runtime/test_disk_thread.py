@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -51,6 +52,21 @@ class _Gives(DiskThread):
 
     def submit(self, *_: object, **__: object) -> object:  # type: ignore[override]
         return self.given
+
+
+@pytest.mark.parametrize("work", [int, lambda: 1 // 0], ids=["done", "failed"])
+def test_who_asked_for_it_is_told_when_the_future_is_complete_before_the_futures_own_callbacks(
+    work: Callable[[], int],
+) -> None:
+    async def scenario() -> list[str]:
+        disk, told = DiskThread("disk"), list[str]()
+        waiting = disk.begin(work, lambda: told.append(f"after, {waiting.done()}"))
+        waiting.add_done_callback(lambda _: told.append("callback"))
+        await asyncio.wait([waiting])
+        disk.shutdown()
+        return told
+
+    assert asyncio.run(scenario()) == ["after, True", "callback"]
 
 
 @pytest.mark.parametrize("kind", [OSError, MemoryError, ZeroDivisionError, SystemExit])

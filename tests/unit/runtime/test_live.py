@@ -78,6 +78,9 @@ class TestJournal:
         self.appends.append(len(entries))
         return self.inner.append(entries)
 
+    def seal(self, entries: Sequence[Entry]) -> Callable[[], Head]:
+        return partial(self.append, entries)
+
     def read(self, after_seq: int = 0) -> Iterator[Entry]:
         return self.inner.read(after_seq)
 
@@ -236,6 +239,47 @@ def test_the_next_frame_is_computed_while_the_one_before_it_is_being_appended() 
             assert rig.journal.appends == [1, 1]
 
     asyncio.run(scenario())
+
+
+def test_the_disk_has_the_next_frame_before_the_one_that_is_durable_is_released() -> None:
+    async def scenario() -> None:
+        async with running() as rig:
+            rig.journal.gate.clear()
+            first = rig.offer(submit("A", qty=1))
+            await rig.journal.held()
+            second = rig.offer(submit("B", qty=2))
+            await until(lambda: rig.knows("B"))
+            left: list[int] = []
+
+            def seal(entries: Sequence[Entry]) -> Callable[[], Head]:
+                left.append(len(rig.ordered))
+                return partial(rig.journal.append, entries)
+
+            rig.journal.seal = seal  # type: ignore[method-assign]
+            rig.journal.gate.set()
+            await asyncio.gather(first, second)
+            assert left[0] == 0, "nothing of the first frame had left"
+            assert rig.ordered == [1, 2]
+
+    asyncio.run(scenario())
+
+
+def test_a_frame_that_the_journal_does_not_take_stops_the_shard() -> None:
+    async def scenario() -> None:
+        rig = Rig(TestJournal())
+        await rig.start()
+        rig.journal.seal = _refuse  # type: ignore[method-assign]
+        assert await unknown(rig.offer(submit("A")))
+        await rig.shard.wait_stopped()
+        assert (rig.venue.sent, rig.reports) == ([], [])
+        assert isinstance(rig.shard.stopped, JournalError)
+        await rig.shard.close()
+
+    asyncio.run(scenario())
+
+
+def _refuse(entries: Sequence[Entry]) -> Callable[[], Head]:
+    raise JournalError(f"no room for {len(entries)}")
 
 
 def test_what_comes_while_a_frame_syncs_becomes_durable_in_one_append() -> None:

@@ -118,14 +118,14 @@ def _middle_cut(original: Any) -> Any:
 
 
 def _append_failed_goes_on(original: Any) -> Any:
-    def append(journal: Any, entries: Sequence[Any]) -> Any:
+    def commit(journal: Any, *sealed: Any) -> Any:
         try:
-            return original(journal, entries)
+            return original(journal, *sealed)
         except JournalError:
             journal._refusal = ""
             return journal._head
 
-    return append
+    return commit
 
 
 # --- loop and shard --------------------------------------------------------------------------------------
@@ -378,7 +378,7 @@ BUGS: tuple[tuple[str, str, str, Plant], ...] = (
         "append_error_ignored",
         "FM-05",
         "an append that failed counts as done",
-        swap(journal_base.FrameJournal, "append", _append_failed_goes_on),
+        swap(journal_base.FrameJournal, "_commit", _append_failed_goes_on),
     ),
     ("no_fencing", "FM-09", "an append does not look who owns the shard", swap(LOG, "_write", _unfenced)),
     (

@@ -86,7 +86,7 @@ class OracleVenue(MatchingVenue):
     def _refuse(self, message: ToVenue, now_ns: int) -> list[VenueReport]:
         kind = _REFUSALS[type(message)]
         if isinstance(message, VenueNewOrder):
-            if not self._db.used(message.cl_ord_id):
+            if message.cl_ord_id not in self._db.known:
                 self._db.enter(message, None, None)
             return [self._db.say(kind, message.cl_ord_id, now_ns, reason="venue refuses")]
         orig = message.orig_cl_ord_id if isinstance(message, VenueCancel | VenueReplace) else ""

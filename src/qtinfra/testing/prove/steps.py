@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from qtinfra.core.events import Entry
 from qtinfra.core.ports import Happened, Head, Snapshot
 from qtinfra.core.reports import ToVenue, VenueReport
 from qtinfra.journal.base import FrameJournal
+from qtinfra.journal.codec import Frame as SealedFrame
 from qtinfra.journal.disk import RealAppendFile, RealDisk
 from qtinfra.journal.log import LogJournal
 from qtinfra.journal.sqlite import SqliteJournal
@@ -87,9 +88,9 @@ class _SteppedJournal(FrameJournal):
 
     use_snapshots = True
 
-    def append(self, entries: Sequence[Entry]) -> Head:
+    def _commit(self, frame: SealedFrame, blob: bytes, last_seq: int) -> Head:
         STEPS.passed("append_begin")
-        head = super().append(entries)
+        head = super()._commit(frame, blob, last_seq)
         STEPS.passed("appended")
         return head
 
@@ -238,7 +239,7 @@ class SteppedShard(LiveShard):
 class EarlyReleaseShard(SteppedShard):
     """A planted bug: what waits for a frame goes out before the frame is appended."""
 
-    def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[None]:
+    def _sync(self, frame: Frame[Waiter]) -> asyncio.Future[Head]:
         entries, frame.entries = frame.entries, []
         self._release(frame)
         frame.results = []

@@ -75,19 +75,22 @@ class BookOrder(msgspec.Struct, eq=False):
         return self.leaves - self.reserve
 
 
-class Level(msgspec.Struct, eq=False):
+class Level:
     """A first-in-first-out queue at one price: `units` in it, `own` of them ours, and `reserve` behind it.
 
     A price has one queue for what is displayed and a `dark` one for hidden orders, which trades later.
     """
 
-    price: int
-    dark: bool = False
-    units: int = 0
-    own: int = 0
-    reserve: int = 0
-    head: BookOrder | None = None
-    tail: BookOrder | None = None
+    __slots__ = ("dark", "head", "own", "price", "reserve", "tail", "units")
+
+    def __init__(self, price: int, dark: bool) -> None:
+        self.price = price
+        self.dark = dark
+        self.units = 0
+        self.own = 0
+        self.reserve = 0
+        self.head: BookOrder | None = None
+        self.tail: BookOrder | None = None
 
 
 def _key(buy: bool, price: int, dark: bool) -> int:
@@ -218,7 +221,7 @@ class OrderBook:
             return None
         level = other.levels[other.keys[-1]]
         best, maker = level.price, level.head
-        if (best > price if buy else best < price) or maker is None or maker.own:
+        if maker is None or maker.own or (best > price if buy else best < price):
             return None
         left = maker.leaves - units
         if left <= maker.reserve or (smp and maker.smp == smp):

@@ -128,7 +128,7 @@ class OrderDesk(ABC):
 
     def _new(self, message: VenueNewOrder, now_ns: int) -> list[VenueReport]:
         db, cl_ord_id = self._db, message.cl_ord_id
-        if db.used(cl_ord_id):
+        if cl_ord_id in db.known:
             reason = reasons.DUPLICATE_CL_ORD_ID
             return [db.say(ReportKind.REJECT, cl_ord_id, now_ns, reason=reason)]
         read = self._read(message, now_ns) if self._trading(now_ns) else reasons.CLOSED

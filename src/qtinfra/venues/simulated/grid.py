@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TypeVar
 
@@ -14,65 +15,63 @@ V = TypeVar("V")
 MAX_REMEMBERED = 10_000
 
 
+class Remembered(dict[K, V]):
+    """What `find` says of a key, found when it is asked for first; that there is None is found each time."""
+
+    __slots__ = ("_find",)
+
+    def __init__(self, find: Callable[[K], V]) -> None:
+        self._find = find
+
+    def __missing__(self, key: K) -> V:
+        value = self._find(key)
+        if value is not None:
+            if len(self) >= MAX_REMEMBERED:
+                self.clear()
+            self[key] = value
+        return value
+
+
 class Grid:
     """Exact conversion between decimals and the book's integers.
 
     Args:
         tick: smallest price step, in currency per unit.
         lot: smallest quantity step, in units of the instrument.
+
+    Attributes:
+        ticks_by_text, units_by_text: as `ticks` and `units`, by the number's text: a decimal's own hash costs
+            five times as much.
+        prices, quantities: as `price` and `quantity`.
     """
 
-    __slots__ = ("_prices", "_quantities", "_ticks", "_units", "_whole", "lot", "tick")
+    __slots__ = ("lot", "prices", "quantities", "tick", "ticks_by_text", "units_by_text")
 
     def __init__(self, tick: Decimal, lot: Decimal = ONE) -> None:
         if tick <= 0 or lot <= 0:
             raise ValueError(f"tick and lot must be positive, not {tick} and {lot}")
         self.tick = tick
         self.lot = lot
-        self._whole = lot == ONE
-        self._prices: dict[int, Decimal] = {}
-        self._quantities: dict[int, Decimal] = {}
-        self._ticks: dict[
-            str, int
-        ] = {}  # by the number's text: a decimal's own hash costs five times as much
-        self._units: dict[str, int] = {}
+        self.ticks_by_text = Remembered[str, int | None](lambda text: _multiples(Decimal(text), tick))
+        self.units_by_text = Remembered[str, int | None](lambda text: _multiples(Decimal(text), lot))
+        self.prices = Remembered[int, Decimal](lambda ticks: canonical(EXACT.multiply(tick, ticks)))
+        self.quantities = Remembered[int, Decimal](lambda units: canonical(EXACT.multiply(lot, units)))
 
     def ticks(self, price: Decimal) -> int | None:
         """The price in ticks; None when it is not a positive multiple of the tick."""
-        known = self._ticks.get(str(price))
-        return known if known is not None else _counted(self._ticks, price, self.tick)
+        return self.ticks_by_text[str(price)]
 
     def units(self, quantity: Decimal) -> int | None:
         """The quantity in lots; None when it is not a positive multiple of the lot."""
-        known = self._units.get(str(quantity))
-        return known if known is not None else _counted(self._units, quantity, self.lot)
+        return self.units_by_text[str(quantity)]
 
     def price(self, ticks: int) -> Decimal:
         """The canonical decimal price."""
-        price = self._prices.get(ticks)
-        if price is None:
-            price = _remembered(self._prices, ticks, canonical(EXACT.multiply(self.tick, ticks)))
-        return price
+        return self.prices[ticks]
 
     def quantity(self, units: int) -> Decimal:
         """The canonical decimal quantity."""
-        quantity = self._quantities.get(units)
-        if quantity is None:
-            exact = Decimal(units) if self._whole else canonical(EXACT.multiply(self.lot, units))
-            quantity = _remembered(self._quantities, units, exact)
-        return quantity
-
-
-def _remembered(known: dict[K, V], key: K, value: V) -> V:
-    if len(known) >= MAX_REMEMBERED:
-        known.clear()
-    known[key] = value
-    return value
-
-
-def _counted(known: dict[str, int], value: Decimal, step: Decimal) -> int | None:
-    count = _multiples(value, step)
-    return None if count is None else _remembered(known, str(value), count)
+        return self.quantities[units]
 
 
 def _multiples(value: Decimal, step: Decimal) -> int | None:

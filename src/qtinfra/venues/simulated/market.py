@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from qtinfra.core.decimals import EXACT
 from qtinfra.core.market import Level, VenueQuote
 from qtinfra.core.models import TimeInForce
+from qtinfra.core.writes import quick_writes
 from qtinfra.venues.simulated.auction import AuctionOrder
 from qtinfra.venues.simulated.book import BookOrder, OrderBook, TickLevel
 from qtinfra.venues.simulated.grid import Grid
@@ -46,6 +47,7 @@ class AuctionTimes(msgspec.Struct, frozen=True, gc=False):
         return cutoff_ns is not None and now_ns >= cutoff_ns
 
 
+@quick_writes
 class Market(msgspec.Struct, eq=False):
     """One symbol's state.
 

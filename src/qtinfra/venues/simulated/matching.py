@@ -339,7 +339,7 @@ class MatchingVenue:
 
     def _new(self, message: VenueNewOrder, now_ns: int) -> list[VenueReport]:
         db, cl_ord_id = self._db, message.cl_ord_id
-        if db.used(cl_ord_id):
+        if cl_ord_id in db.known:
             return [db.say(_KIND_REJECT, cl_ord_id, now_ns, reason=reasons.DUPLICATE_CL_ORD_ID)]
         market = self._markets.get(message.symbol)
         if market is not None and self._open and not (market.halted or market.call) and is_plain(message):
@@ -380,17 +380,17 @@ class MatchingVenue:
         db, market = self._db, self._markets.get(order.symbol)
         if market is None or not self._open or market.halted or market.call or market.stops or market.pegs:
             return None
-        if not is_plain(order) or order.price is None or db.used(order.cl_ord_id):
+        if not is_plain(order) or order.price is None or order.cl_ord_id in db.known:
             return None
         grid = market.grid
-        units, ticks = grid.units(order.qty), grid.ticks(order.price)
+        units, ticks = grid.units_by_text[str(order.qty)], grid.ticks_by_text[str(order.price)]
         if units is None or ticks is None:
             return None
         traded = market.book.trade_whole(order.side is _BUY, ticks, units, order.smp_id)
         if traded is None:
             return None
         market.changed_ns = now_ns
-        return db.trade_whole(order, grid, units, grid.price(traded), now_ns, session, after_seq)
+        return db.trade_whole(order, grid, units, grid.prices[traded], now_ns, session, after_seq)
 
     def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:
         """The order for the book, or the reason to refuse it."""

@@ -127,13 +127,16 @@ class OrderDatabase:
     Args:
         mic: ISO 10383 code of the venue.
         trade_date: ISO 8601 date that reports carry; may be changed for the next day.
+
+    Attributes:
+        known: an order's number by every id that was ever sent here; 0: the id concerned no order.
     """
 
     def __init__(self, mic: str, trade_date: str) -> None:
         self.mic = mic
         self.trade_date = trade_date
         self._all: list[VenueOrder | TradedWhole] = []
-        self._by_id: dict[str, int] = {}  # number by every id we ever sent; 0: it concerned no order
+        self.known: dict[str, int] = {}
         self._live: dict[int, VenueOrder] = {}  # by number, in order of arrival
         self._execs: list[int] = []  # the order's number by the execution's; 0: what busted or corrected one
 
@@ -142,10 +145,6 @@ class OrderDatabase:
     @property
     def next_number(self) -> int:
         return len(self._all) + 1
-
-    def used(self, cl_ord_id: str) -> bool:
-        """Whether an id was ever sent here."""
-        return cl_ord_id in self._by_id
 
     def enter(self, message: VenueNewOrder, entry: BookOrder | None, grid: Grid | None) -> VenueOrder:
         """Keep a new order; without an entry it is one that was refused."""
@@ -160,7 +159,7 @@ class OrderDatabase:
             not accepted,
         )
         self._all.append(own)
-        self._by_id[cl_ord_id] = number
+        self.known[cl_ord_id] = number
         if accepted:
             self._live[number] = own
         return own
@@ -176,7 +175,7 @@ class OrderDatabase:
             session, after_seq: the reports are numbered in this session from the next number on.
         """
         number, mic, trade_date, cl_ord_id = len(self._all) + 1, self.mic, self.trade_date, message.cl_ord_id
-        self._by_id[cl_ord_id] = number
+        self.known[cl_ord_id] = number
         self._execs.append(number)
         venue_order_id, exec_id = f"{mic}-O{number}", f"{mic}-E{len(self._execs)}"
         ack = VenueReport(
@@ -185,7 +184,7 @@ class OrderDatabase:
         )  # fmt: skip
         fill = VenueReport(
             _KIND_FILL, mic, cl_ord_id, after_seq + 2, session, trade_date, "", venue_order_id, exec_id, "",
-            grid.quantity(units), px, None, None, False, _LIQUIDITY_REMOVED, None, "", "", now_ns,
+            grid.quantities[units], px, None, None, False, _LIQUIDITY_REMOVED, None, "", "", now_ns,
         )  # fmt: skip
         self._all.append(TradedWhole(message, fill, grid))
         return [ack, fill]
@@ -200,7 +199,7 @@ class OrderDatabase:
 
     def find(self, cl_ord_id: str) -> VenueOrder | None:
         """The order that any of its ids names."""
-        number = self._by_id.get(cl_ord_id)
+        number = self.known.get(cl_ord_id)
         return self.get(-number) if number else None
 
     def live(self) -> list[VenueOrder]:
@@ -213,10 +212,10 @@ class OrderDatabase:
 
     def target(self, cl_ord_id: str, orig_cl_ord_id: str) -> tuple[VenueOrder | None, str]:
         """The order a request names by any of its ids, and why the request must be refused, if so."""
-        if cl_ord_id in self._by_id:
+        if cl_ord_id in self.known:
             return self.find(orig_cl_ord_id), reasons.DUPLICATE_CL_ORD_ID
         own = self.find(orig_cl_ord_id)
-        self._by_id[cl_ord_id] = -own.entry.order_id if own is not None else 0
+        self.known[cl_ord_id] = -own.entry.order_id if own is not None else 0
         if own is None:
             return None, reasons.UNKNOWN_ORDER
         return own, "" if own.live else reasons.TOO_LATE

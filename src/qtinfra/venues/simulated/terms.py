@@ -21,7 +21,7 @@ _BUY = OrderSide.BUY
 _FOK = TimeInForce.FOK
 _DAY = TimeInForce.DAY
 _GTC = TimeInForce.GTC
-_GTD = TimeInForce.GTD
+_IOC = TimeInForce.IOC
 _AT_OPEN = TimeInForce.AT_OPEN
 _AT_CLOSE = TimeInForce.AT_CLOSE
 _LIMIT = OrderType.LIMIT
@@ -106,11 +106,11 @@ def on_auction(tif: TimeInForce) -> bool:
 def is_plain(message: VenueNewOrder) -> bool:
     """Whether it is a limit order of continuous trading without any instruction beside its terms."""
     tif = message.tif
-    if message.order_type is not _LIMIT or tif is _AT_OPEN or tif is _AT_CLOSE or tif is _GTD:
+    if message.order_type is not _LIMIT or not (tif is _DAY or tif is _IOC or tif is _GTC or tif is _FOK):
         return False
-    if message.min_qty or message.display_qty or message.hidden or message.smp_mode:
+    if message.min_qty or message.display_qty or message.hidden or message.smp_mode or message.peg:
         return False
-    return message.stop_px is None and not message.peg
+    return message.stop_px is None
 
 
 def plain_entry(message: VenueNewOrder, grid: Grid, number: int, smp_mode: SmpMode) -> BookOrder | str:

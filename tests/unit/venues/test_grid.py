@@ -1,0 +1,47 @@
+"""Prices and quantities between decimals and the book's integers, and what a grid remembers of them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qtinfra.venues.simulated.grid import MAX_REMEMBERED, Grid, Remembered
+
+pytestmark = pytest.mark.unit
+
+D = Decimal
+GRIDS = [Grid(D("0.01")), Grid(D("0.25"), D("0.001")), Grid(D("5"), D("100"))]
+
+
+@given(st.sampled_from(GRIDS), st.integers(1, 10**9))
+def test_integers_come_back_from_their_decimals(grid: Grid, count: int) -> None:
+    assert grid.ticks(grid.price(count)) == count == grid.units(grid.quantity(count))
+    assert grid.prices[count] == grid.tick * count
+    assert grid.quantities[count] == grid.lot * count
+
+
+@given(st.sampled_from(GRIDS), st.decimals(allow_nan=True, allow_infinity=True, places=4))
+def test_what_is_no_positive_multiple_has_no_integer_however_often_it_is_asked(
+    grid: Grid, value: Decimal
+) -> None:
+    valid = value.is_finite() and value > 0 and value % grid.tick == 0
+    for _ in range(2):
+        assert grid.ticks(value) == (value / grid.tick if valid else None)
+
+
+def test_what_is_remembered_is_bounded_and_an_answer_of_none_is_not_remembered() -> None:
+    asked: list[int] = []
+
+    def find(key: int) -> int | None:
+        asked.append(key)
+        return key if key % 2 else None
+
+    known = Remembered[int, int | None](find)
+    assert [known[1], known[1], known[2], known[2]] == [1, 1, None, None]
+    assert asked == [1, 2, 2]
+    for key in range(1, 2 * MAX_REMEMBERED + 9, 2):
+        assert known[key] == key
+        assert len(known) <= MAX_REMEMBERED
