@@ -45,7 +45,7 @@ def place_in(state: State, symbol: str) -> SymbolPlace:
     """Where the symbol's figures are; remembered until a control changes."""
     risk, instrument = state.risk, state.instruments[symbol]
     home = instrument.currency is risk.policy.base_currency
-    found = risk.memo.of_symbols[symbol] = SymbolPlace(instrument, home)
+    found = risk.memo.of_symbols[symbol] = SymbolPlace(instrument, home, risk.marks.get(symbol))
     return found
 
 
@@ -260,14 +260,14 @@ def count_execution(
         units: what the position holds now, bought positive.
         reserved: units that are left open.
     """
-    account, symbol, buying = event.account, event.symbol, event.side is _BUY
-    risk = state.risk
-    memo = risk.memo
+    account, symbol, buying, memo = event.account, event.symbol, event.side is _BUY, state.risk.memo
     of = memo.of_accounts.get(account) or place_of(state, account)
     to = memo.of_symbols.get(symbol) or place_in(state, symbol)
     cells = of.cells
     cell = (cells.get(symbol) if cells is not None else None) or _cell(state, account, symbol, of)
-    mark, factor = risk.marks.get(symbol, event.px), to.factor
+    mark, factor = to.mark, to.factor
+    if mark is None:
+        mark = event.px
     if mark is cell.mark:
         cell.position, moved = units, event.qty * mark
     else:
