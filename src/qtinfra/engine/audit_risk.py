@@ -35,7 +35,7 @@ def _audit_open(state: State) -> list[str]:
 
 
 def _audit_cells(state: State) -> list[str]:
-    """Cells hold the position, both outcomes with the open value by side, and the larger of the two."""
+    """Cells hold the position with its value, the open value by side, and the larger of both outcomes."""
     sums: dict[tuple[str, str], list[Decimal]] = {}
     for order in state.orders.values():
         if order.open_value:
@@ -47,9 +47,8 @@ def _audit_cells(state: State) -> list[str]:
             buy, sell = sums.pop((account, symbol), [ZERO, ZERO])
             units = state.net_position(account, symbol)
             held = units * cell.mark * state.instruments[symbol].multiplier
-            long, short = held + buy, sell - held
-            expected = (units, long, short, max(abs(long), abs(short)))
-            if (cell.position, cell.long, cell.short, cell.gross) != expected:
+            expected = (units, held, buy, sell, max(abs(held + buy), abs(sell - held)))
+            if (cell.position, cell.held, cell.buy_value, cell.sell_value, cell.gross) != expected:
                 found.append(f"exposure of {account} in {symbol} is not the sum over orders and position")
     left = [key for key, sides in sums.items() if any(sides)]
     return found + [f"open orders of {account} in {symbol} are not counted" for account, symbol in left]

@@ -78,16 +78,17 @@ class SymbolPlace:
     """Where the figures of one symbol are.
 
     `home`: it trades in the base currency. `factor` is its multiplier, None where that is a plain 1.
-    `messages` and `drift` are None until there is a first one.
+    `mark` is its journaled reference price. `messages` and `drift` are None until there is a first one.
     """
 
-    __slots__ = ("drift", "factor", "home", "instrument", "messages")
+    __slots__ = ("drift", "factor", "home", "instrument", "mark", "messages")
 
-    def __init__(self, instrument: Instrument, home: bool) -> None:
+    def __init__(self, instrument: Instrument, home: bool, mark: Decimal | None) -> None:
         self.instrument = instrument
         multiplier = instrument.multiplier
         self.factor = multiplier if multiplier.compare_total(ONE) else None
         self.home = home
+        self.mark = mark
         self.messages: list[int] | None = None
         self.drift: Drift | None = None
 

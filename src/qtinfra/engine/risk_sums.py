@@ -45,7 +45,7 @@ def place_in(state: State, symbol: str) -> SymbolPlace:
     """Where the symbol's figures are; remembered until a control changes."""
     risk, instrument = state.risk, state.instruments[symbol]
     home = instrument.currency is risk.policy.base_currency
-    found = risk.memo.of_symbols[symbol] = SymbolPlace(instrument, home)
+    found = risk.memo.of_symbols[symbol] = SymbolPlace(instrument, home, risk.marks.get(symbol))
     return found
 
 
@@ -79,12 +79,8 @@ def _cell(state: State, account: str, symbol: str, of: AccountPlace) -> Cell:
 
 
 def _shift(state: State, account: str, symbol: str, cell: Cell, long: Decimal, short: Decimal) -> None:
-    """Add changes of value to a cell and to the sums above it."""
+    """Add what a change of the cell has done to its outcomes to the sums above it."""
     of, to = _places(state, account, symbol)
-    if long:
-        cell.long = cell.long + long or ZERO
-    if short:
-        cell.short = cell.short + short or ZERO
     change = _regross(cell)
     for sums in of.sums if to.home else _foreign(state, account, to.instrument):
         if long:
@@ -97,12 +93,19 @@ def _shift(state: State, account: str, symbol: str, cell: Cell, long: Decimal, s
 
 def _regross(cell: Cell) -> Decimal:
     """The larger absolute value of the cell's two outcomes, noted; how it has changed."""
-    long, short = cell.long, cell.short
-    if long.is_signed():  # as `abs` of both, which makes new ones of those above zero too
-        long = -long
-    if short.is_signed():
-        short = -short
-    gross = long if long >= short else short
+    held, buys, sells = cell.held, cell.buy_value, cell.sell_value
+    if not (buys or sells):
+        gross = -held if held.is_signed() else held
+    elif buys.is_signed() or sells.is_signed():
+        gross = max(abs(held + buys), abs(sells - held))
+    elif held.is_signed():  # then it is what sales may make of it, unless purchases make more
+        gross = sells - held
+        if buys and held + buys > gross:
+            gross = held + buys
+    else:
+        gross = held + buys
+        if sells and sells - held > gross:
+            gross = sells - held
     change = gross - cell.gross
     cell.gross = gross
     return change
@@ -127,26 +130,33 @@ def count_new(state: State, order: Order, of: AccountPlace, to: SymbolPlace, val
     cell = cells.get(symbol) if cells is not None else None
     if cell is None:
         cell = _cell(state, order.account, symbol, of)
-    gross, buying = cell.gross, order.side is _BUY
+    buying, gross, change = order.side is _BUY, cell.gross, ZERO
     if buying:
-        before = cell.long
-        outcome = cell.long = before + value
-        cell.buy = cell.buy + qty if cell.buy else qty
+        opened, opposite = cell.buy_value, cell.sell_value
+        if cell.buy:
+            cell.buy, cell.buy_value = cell.buy + qty, opened + value
+        else:  # nothing to add to
+            cell.buy, cell.buy_value = qty, value
+        outcome = cell.held + cell.buy_value
     else:
-        before = cell.short
-        outcome = cell.short = before + value
-        cell.sell = cell.sell + qty if cell.sell else qty
-    if outcome > gross:  # as nearly always, and mostly by the value: the larger outcome has grown
-        change = value if before == gross else outcome - gross
+        opened, opposite = cell.sell_value, cell.buy_value
+        if cell.sell:
+            cell.sell, cell.sell_value = cell.sell + qty, opened + value
+        else:
+            cell.sell, cell.sell_value = qty, value
+        outcome = cell.sell_value - cell.held
+    if outcome > gross:
+        change = outcome - gross
         cell.gross = outcome
-    else:
+    elif value.is_signed() or opened.is_signed() or opposite.is_signed():  # by a price below zero
         change = _regross(cell)
     own, client, firm = of.sums if to.home else _foreign(state, order.account, to.instrument)
-    own.gross, client.gross, firm.gross = own.gross + change, client.gross + change, firm.gross + change
     if buying:
         own.long, client.long, firm.long = own.long + value, client.long + value, firm.long + value
     else:
         own.short, client.short, firm.short = own.short + value, client.short + value, firm.short + value
+    if change is not ZERO:
+        own.gross, client.gross, firm.gross = own.gross + change, client.gross + change, firm.gross + change
 
 
 def open_price(order: Order) -> Decimal | None:
@@ -176,10 +186,10 @@ def recount(state: State, order: Order, reserved: Decimal) -> None:
     of, _ = _places(state, account, symbol)
     cell = _cell(state, account, symbol, of)
     if order.side is _BUY:
-        cell.buy = cell.buy + units or ZERO
+        cell.buy, cell.buy_value = cell.buy + units or ZERO, cell.buy_value + change or ZERO
         _shift(state, account, symbol, cell, change, ZERO)
     else:
-        cell.sell = cell.sell + units or ZERO
+        cell.sell, cell.sell_value = cell.sell + units or ZERO, cell.sell_value + change or ZERO
         _shift(state, account, symbol, cell, ZERO, change)
 
 
@@ -214,10 +224,11 @@ def count_position(state: State, account: str, symbol: str, px: Decimal | None =
         mark = px if px is not None else cell.mark
     if units == cell.position and mark == cell.mark:
         return
-    held = (units * mark - cell.position * cell.mark) * to.instrument.multiplier
+    moved = (units * mark - cell.position * cell.mark) * to.instrument.multiplier
     cell.position, cell.mark = units, mark
-    if held:
-        _shift(state, account, symbol, cell, held, -held)
+    if moved:
+        cell.held = cell.held + moved or ZERO
+        _shift(state, account, symbol, cell, moved, -moved)
 
 
 def count_trade(state: State, account: str, symbol: str, value: Decimal) -> None:
@@ -252,41 +263,34 @@ def count_execution(
         units: what the position holds now, bought positive.
         reserved: units that are left open.
     """
-    account, symbol = event.account, event.symbol
-    risk = state.risk
-    memo = risk.memo
+    account, symbol, buying, memo = event.account, event.symbol, event.side is _BUY, state.risk.memo
     of = memo.of_accounts.get(account) or place_of(state, account)
     to = memo.of_symbols.get(symbol) or place_in(state, symbol)
-    cell = of.cells.get(symbol) if of.cells is not None else None
-    if cell is None:
-        cell = _cell(state, account, symbol, of)
-    mark = risk.marks.get(symbol, event.px)
+    cells = of.cells
+    cell = (cells.get(symbol) if cells is not None else None) or _cell(state, account, symbol, of)
+    mark, factor = to.mark, to.factor
+    if mark is None:
+        mark = event.px
     if mark is cell.mark:
         cell.position, moved = units, event.qty * mark
     else:
         moved = _revalue(event, cell, units, mark)
     traded = value
-    if to.factor is not None:
-        moved, traded = moved * to.factor, traded * to.factor
+    if factor is not None:
+        moved, traded = moved * factor, traded * factor
     if event.trade_date < state.trade_date:
         traded = ZERO
-    own = moved
-    if reserved is not order.reserved:
-        own = moved - _leave(order, cell, reserved, to.factor)
+    cell.held = (cell.held + moved if buying else cell.held - moved) or ZERO
+    own = moved if reserved is order.reserved else moved - _leave(order, cell, buying, reserved, factor)
+    change = _regross(cell)
     scopes = of.sums if to.home else _foreign(state, account, to.instrument)
-    if event.side is _BUY:
-        cell.long = cell.long + own or ZERO
-        cell.short = cell.short - moved or ZERO
-        change = _regross(cell)
+    if buying:
         for sums in scopes:
             sums.gross += change
             sums.traded += traded
             sums.long += own
             sums.short -= moved
     else:
-        cell.short = cell.short + own or ZERO
-        cell.long = cell.long - moved or ZERO
-        change = _regross(cell)
         for sums in scopes:
             sums.gross += change
             sums.traded += traded
@@ -309,7 +313,7 @@ def _revalue(event: OrderFilled, cell: Cell, units: Decimal, mark: Decimal) -> D
     return moved if event.side is _BUY else -moved
 
 
-def _leave(order: Order, cell: Cell, reserved: Decimal, factor: Decimal | None) -> Decimal:
+def _leave(order: Order, cell: Cell, buying: bool, reserved: Decimal, factor: Decimal | None) -> Decimal:
     """Leave `reserved` units of the order open, at their price; the value that is open no more."""
     units, closed = order.reserved, order.open_value
     order.reserved = reserved
@@ -320,10 +324,15 @@ def _leave(order: Order, cell: Cell, reserved: Decimal, factor: Decimal | None) 
         closed -= order.open_value
     else:
         order.open_px, order.open_value = None, ZERO
-    if order.side is _BUY:
-        cell.buy = cell.buy - units or ZERO
+    if buying:
+        if units is cell.buy:  # the only order there was
+            cell.buy = cell.buy_value = ZERO
+        else:
+            cell.buy, cell.buy_value = cell.buy - units or ZERO, cell.buy_value - closed or ZERO
+    elif units is cell.sell:
+        cell.sell = cell.sell_value = ZERO
     else:
-        cell.sell = cell.sell - units or ZERO
+        cell.sell, cell.sell_value = cell.sell - units or ZERO, cell.sell_value - closed or ZERO
     return closed
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from sys import intern
 
 import msgspec
 
@@ -38,7 +37,7 @@ from qtinfra.positions.position import (
     unpacked_trades,
     unrealised,
 )
-from qtinfra.positions.trades import Scaling, Trade, encode, head_of
+from qtinfra.positions.trades import Scaling, Trade, encode
 
 __all__ = [
     "CostMethod",
@@ -115,22 +114,17 @@ class PositionBook(msgspec.Struct, gc=False):
         position = symbols.get(symbol)
         if position is None:
             position = symbols[symbol] = Position()
-        tail = key.removeprefix(position.head)
+        count = position.recent_count
         if (
-            position.recent_count
+            count
             and trade_date == position.trade_date
             and (multiplier is position.multiplier or multiplier == position.multiplier)
         ):
-            if tail != key:
-                position.recent += encode((tail, signed_qty, px, fee))
-            else:
-                position.head = intern(head_of(key))
-                position.recent += encode((key, signed_qty, px, fee, True))
+            position.recent += encode((key, signed_qty, px, fee))
         else:
-            position.head, position.multiplier = intern(head_of(key)), multiplier
-            position.trade_date = trade_date
-            position.recent += encode((key, signed_qty, px, fee, True, multiplier, trade_date))
-        position.recent_count = count = position.recent_count + 1
+            position.multiplier, position.trade_date = multiplier, trade_date
+            position.recent += encode((key, signed_qty, px, fee, multiplier, trade_date))
+        position.recent_count = count = count + 1
         if count == RECENT:
             put_away(position)
         add_trade(position, signed_qty, px, fee, multiplier)

@@ -43,10 +43,14 @@ def add_trade(position: Position, qty: Decimal, px: Decimal, fee: Decimal, multi
     unit_cost = px if multiplier is ONE else px * multiplier
     value, held = qty * unit_cost, position.qty
     if fee:
-        position.fees += fee
+        position.fees = fee if position.fees is ZERO else position.fees + fee
     sells = qty.is_signed()
     if sells:
         position.sold_value -= value
+    elif position.cost is position.bought_value and held is position.bought_qty:  # it has only bought so far
+        position.qty = position.bought_qty = held + qty if held else qty
+        position.cost = position.bought_value = position.cost + value if held else value
+        return
     else:
         position.bought_qty += qty
         position.bought_value += value
@@ -61,7 +65,15 @@ def add_trade(position: Position, qty: Decimal, px: Decimal, fee: Decimal, multi
     elif rest.is_signed() is sells:
         position.cost = rest * unit_cost
     else:
-        position.cost -= _quantize(_divide(_multiply(position.cost, -qty), held), _QUANTUM)
+        position.cost += _quantize(_divide(_multiplied(position.cost, qty), held), _QUANTUM)
+
+
+def _multiplied(cost: Decimal, qty: Decimal) -> Decimal:
+    """Cost times quantity, which may be longer than the amounts that EXACT is made for."""
+    try:
+        return cost * qty
+    except Inexact:
+        return _multiply(cost, qty)
 
 
 def scale_numbers(position: Position, num: Decimal, den: Decimal) -> None:

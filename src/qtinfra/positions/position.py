@@ -16,7 +16,7 @@ import msgspec
 from qtinfra.core.decimals import EXACT, ONE, ZERO, average, canonical, exact
 from qtinfra.core.writes import quick_writes
 from qtinfra.positions.lots import Lot, lots_through, total
-from qtinfra.positions.trades import Scaling, Trade, completed, encode_whole, written
+from qtinfra.positions.trades import Scaling, Trade, completed, encode, written
 
 #: Trades that a position keeps beside what lies behind it, in no more bytes than they need.
 RECENT = 16
@@ -91,7 +91,6 @@ class Position(msgspec.Struct, gc=False):
         fees: total fees, positive when paid.
         multiplier: currency value of a price move of 1 per unit, of the latest trade.
         recent: the latest trades, one after the other, the first with all it has; `recent_count` is how many.
-        head: what the key of the next trade need not repeat (venue, session, day); empty when `recent` is.
         trade_date: of the latest trade in `recent`, ISO 8601; empty when `recent` is.
         past: what was before them; None for nothing.
     """
@@ -105,7 +104,6 @@ class Position(msgspec.Struct, gc=False):
     multiplier: Decimal = ONE
     recent: bytes = b""
     recent_count: int = 0
-    head: str = ""
     trade_date: str = ""
     past: Past | None = None
 
@@ -189,8 +187,7 @@ def put_away(position: Position) -> None:
     else:
         past.listed = (past.listed or []) + completed(written(position.recent, position.recent_count))
         _pack_listed(past)
-    position.recent, position.recent_count = b"", 0
-    position.head = position.trade_date = ""
+    position.recent, position.recent_count, position.trade_date = b"", 0, ""
 
 
 def past_of(position: Position) -> Past:
@@ -208,7 +205,7 @@ def _pack_listed(past: Past) -> None:
         return
     count = RECENT + len(listed) // 4
     for trade in listed[:count]:
-        past.packed += encode_whole(trade)
+        past.packed += encode(trade)
         past.packed_count += 1
     past.listed = listed[count:] or None
 
@@ -231,8 +228,7 @@ def list_trades(position: Position, trades: list[Trade]) -> None:
     past = past_of(position)
     past.listed = trades or None
     past.packed, past.packed_count = bytearray(), 0
-    position.recent, position.recent_count = b"", 0
-    position.head = position.trade_date = ""
+    position.recent, position.recent_count, position.trade_date = b"", 0, ""
 
 
 # --- reading ---------------------------------------------------------------------------------------------

@@ -32,17 +32,12 @@ class Scaling(msgspec.Struct, array_like=True, gc=False):
 
 
 class Written(msgspec.Struct, array_like=True, gc=False):
-    """A trade as it is written: without what it has in common with those before it.
-
-    `key` lacks the head of the latest trade that is `whole`; `multiplier` and `trade_date` are those of the
-    latest that has them.
-    """
+    """A trade as it is written: without a multiplier and a date it has those of the one before it."""
 
     key: str
     qty: Decimal
     px: Decimal
     fee: Decimal
-    whole: bool = False
     multiplier: Decimal | None = None
     trade_date: str = ""
 
@@ -60,24 +55,11 @@ def written(data: bytes | bytearray, count: int) -> list[Written]:
     return _TRADES.decode(_ARRAY + count.to_bytes(4, "big") + data) if count else []
 
 
-def encode_whole(trade: Trade) -> bytes:
-    """A trade with all it has, written."""
-    return encode((trade.key, trade.qty, trade.px, trade.fee, True, trade.multiplier, trade.trade_date))
-
-
 def completed(items: list[Written]) -> list[Trade]:
     """Written trades, the first of them with all it has, as trades."""
-    head, multiplier, trade_date, trades = "", ONE, "", []
+    multiplier, trade_date, trades = ONE, "", []
     for item in items:
-        key = item.key if item.whole else head + item.key
-        if item.whole:
-            head = head_of(key)
         if item.multiplier is not None:
             multiplier, trade_date = item.multiplier, item.trade_date
-        trades.append(Trade(key, item.qty, item.px, item.fee, multiplier, trade_date))
+        trades.append(Trade(item.key, item.qty, item.px, item.fee, multiplier, trade_date))
     return trades
-
-
-def head_of(key: str) -> str:
-    """What the keys of trades of one venue, session and day begin with: all up to the last bar."""
-    return key[: key.rfind("|") + 1]

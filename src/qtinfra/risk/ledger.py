@@ -29,21 +29,35 @@ Stamps = int | list[int]
 class Cell(msgspec.Struct, gc=False):
     """An account in one symbol: all that an order of its own is measured with, in one place.
 
+    Values are in the instrument's currency. Most cells have nothing open most of the time: then three numbers
+    are `ZERO` itself, and a sum that begins with one of them is the number added, not a copy of it.
+
     Attributes:
         position: units held, bought positive; `mark` is the price they are valued at.
         buy, sell: units open in the account's orders by side; children in doubt count in full.
-        long: value of the position if every open buy executes, in the instrument's currency; `short` the
-            negative of it if every open sell does. Without open orders one is the negative of the other.
-        gross: the larger absolute value of the two.
+        held: value of the position, negative when short.
+        buy_value, sell_value: value of what is open by side.
+        gross: the larger absolute value of `long` and `short`.
     """
 
     position: Decimal = ZERO
     mark: Decimal = ZERO
     buy: Decimal = ZERO
     sell: Decimal = ZERO
-    long: Decimal = ZERO
-    short: Decimal = ZERO
+    held: Decimal = ZERO
+    buy_value: Decimal = ZERO
+    sell_value: Decimal = ZERO
     gross: Decimal = ZERO
+
+    @property
+    def long(self) -> Decimal:
+        """Value of the position if every open buy executes; the caller enters `core.decimals.exact()`."""
+        return self.held + self.buy_value
+
+    @property
+    def short(self) -> Decimal:
+        """The negative of its value if every open sell does; the caller enters `core.decimals.exact()`."""
+        return self.sell_value - self.held
 
 
 @quick_writes

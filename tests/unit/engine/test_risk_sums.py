@@ -3,15 +3,17 @@
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
+from qtinfra.core.decimals import ONE, ZERO, exact
 from qtinfra.core.models import ChildStatus, Currency
 from qtinfra.engine import evolve_venue
 from qtinfra.engine.audit import audit
-from qtinfra.engine.risk_sums import count_fill
+from qtinfra.engine.risk_sums import count_fill, count_new, count_position, place_in, place_of, recount
 from qtinfra.engine.settle import settle
 from qtinfra.engine.state import State
 from tests.support.builders import ALPHA, BUY, DAYS, SELL, SYMBOL, Desk, dec, instrument
@@ -103,3 +105,31 @@ def test_a_fill_counted_in_one_pass_leaves_what_settling_and_counting_leave(
         assert audit(short.desk.state) == []
         assert short.desk.state == long.desk.state
     short.desk.restart(from_journal=True)
+
+
+_VALUES = st.integers(-3, 9).map(Decimal)
+
+
+@given(_VALUES, st.lists(st.tuples(st.sampled_from([BUY, SELL]), _VALUES), max_size=5))
+@settings(max_examples=200, deadline=None)
+def test_gross_is_the_larger_outcome_whatever_is_held_and_whatever_its_sign(
+    held: Decimal, opened: list[tuple[Any, Decimal]]
+) -> None:
+    desk = Desk(checked=False)
+    desk.run(cmd.SetReference(prices=((SYMBOL, dec("1")),)))
+    desk.new("X", 10, 50)
+    desk.cancel("C", "X")
+    state, order = desk.state, desk.order("X")
+    of, to = place_of(state, ALPHA), place_in(state, SYMBOL)
+    home = of.sums[0]
+    with exact():
+        recount(state, order, ZERO)
+        state.positions.load(ALPHA, SYMBOL, held, ONE, ONE)
+        count_position(state, ALPHA, SYMBOL)
+        for side, value in opened:
+            order = msgspec.structs.replace(order, side=side, qty=ONE)
+            count_new(state, order, of, to, value)
+            cell = state.open_quantity(ALPHA, SYMBOL)
+            assert cell.held == held
+            assert cell.gross == max(abs(cell.long), abs(cell.short)) == home.gross
+            assert (cell.long, cell.short) == (home.long, home.short)

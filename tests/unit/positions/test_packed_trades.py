@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +82,20 @@ def test_a_book_whose_trades_are_in_the_list_now_and_then_is_like_one_that_has_t
             list_trades(position, position.trades)
         assert seen(changing) == seen(plain)
     assert [text for _, position in plain.positions() for text in violations(position)] == []
+
+
+@settings(deadline=None)
+@given(steps)
+def test_a_book_read_from_its_bytes_now_and_then_is_written_like_one_that_never_was(
+    script: list[tuple[str, int, int]],
+) -> None:
+    read, kept_on = PositionBook(), PositionBook()
+    for number, step in enumerate(script):
+        if step[0] == "list":
+            read = msgspec.msgpack.decode(msgspec.msgpack.encode(read), type=PositionBook)
+        else:
+            assert take(read, number, step) == take(kept_on, number, step)
+        assert msgspec.msgpack.encode(read) == msgspec.msgpack.encode(kept_on)
 
 
 def traded(count: int) -> PositionBook:

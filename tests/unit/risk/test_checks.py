@@ -105,7 +105,7 @@ CASES: list[Case] = [
     ),
     (
         check_concentration,
-        lambda slack: facts(Limits(concentration=D(600 + slack)), place=profile(Limits(), long=100)),
+        lambda slack: facts(Limits(concentration=D(600 + slack)), place=profile(Limits(), held=100)),
         "concentration",
     ),
     (

@@ -84,8 +84,8 @@ def _price(state: State, order: SubmitOrder, terms: SpecialTerms, verdict: RiskP
 def _grown(profile: RiskProfile, buy: Decimal, sell: Decimal, bought: Decimal, sold: Decimal) -> RiskProfile:
     """The profile when more is open: by units, and by value in the instrument's currency."""
     cell, limits = profile.cell, profile.limits
-    long, short = cell.long + bought, cell.short + sold
-    gross = max(abs(long), abs(short))
+    held, buys, sells = cell.held, cell.buy_value + bought, cell.sell_value + sold
+    gross = max(abs(held + buys), abs(sells - held))
     more = Amounts(gross - cell.gross, bought, sold)
     grown = msgspec.structs.replace(
         limits,
@@ -96,7 +96,7 @@ def _grown(profile: RiskProfile, buy: Decimal, sell: Decimal, bought: Decimal, s
     return msgspec.structs.replace(
         profile,
         limits=grown,
-        cell=Cell(cell.position, cell.mark, cell.buy + buy, cell.sell + sell, long, short, gross),
+        cell=Cell(cell.position, cell.mark, cell.buy + buy, cell.sell + sell, held, buys, sells, gross),
     )
 
 
