@@ -14,7 +14,7 @@ from typing import Any
 from qtinfra.core import algo_events as al
 from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
-from qtinfra.core.decimals import ZERO, average, canonical, plain
+from qtinfra.core.decimals import ONE, ZERO, average, plain
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
@@ -46,9 +46,11 @@ _EXEC_TRADE = ExecType.TRADE
 
 
 @lru_cache(maxsize=4096)
-def _written_price(text: str) -> Decimal:
-    """A price in its one written form. Prices come again and again, and hashing a text is cheap."""
-    return canonical(Decimal(text))
+def _average_of_one(text: str) -> Decimal:
+    """The average of what was executed at one price. Prices come again and again, and hashing a text is
+    cheap.
+    """
+    return average(Decimal(text), ONE)
 
 
 def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
@@ -117,15 +119,6 @@ def execution_report(
         order.symbol,
         venue,
     )
-
-
-def _news(order: Order, exec_type: ExecType, code: str, venue: str) -> ExecutionReport:
-    """`execution_report` of an order that has not traded; `code` is its `fix_status`."""
-    qty = order.qty
-    return ExecutionReport(
-        order.account, order.order_id, order.cl_ord_id, "", exec_type, code, order.status, qty, ZERO, qty,
-        ZERO, ZERO, None, "", "", None, "", "", order.symbol, venue,
-    )  # fmt: skip
 
 
 def _no_such_order(account: str, cl_ord_id: str) -> ExecutionReport:
@@ -426,9 +419,13 @@ def _child_acked(state: State, event: ev.ChildAcked) -> Sequence[Effect]:
 
 def report_ack(event: ev.ChildAcked, order: Order) -> ExecutionReport:
     """What the client is told of an order's first acknowledgement, right after it."""
-    if order.status is _ROUTED and not order.cum_qty:
-        return _news(order, _EXEC_NEW, "0", event.venue)
-    return execution_report(order, _EXEC_NEW, venue=event.venue)
+    qty, status = order.qty, order.status
+    if status is not _ROUTED or order.cum_qty:
+        return execution_report(order, _EXEC_NEW, venue=event.venue)
+    return ExecutionReport(
+        order.account, order.order_id, order.cl_ord_id, "", _EXEC_NEW, "0", status, qty, ZERO, qty,
+        ZERO, ZERO, None, "", "", None, "", "", order.symbol, event.venue,
+    )  # fmt: skip
 
 
 def _filled(state: State, event: ev.OrderFilled) -> Sequence[Effect]:
@@ -442,33 +439,15 @@ def report_fill(event: ev.OrderFilled, order: Order) -> ExecutionReport:
         code, leaves_qty = "2", ZERO
     else:
         code, leaves_qty = fix_status(order), order.leaves_qty
-    text = str(last_px)
-    if text[-3:-2] == "." and (event.qty == cum_qty or last_px * cum_qty == order.notional):
-        avg_px = _written_price(text)  # all was executed at this price, and no digit of it is to round
+    if len(order.executions) == 1 or last_px * cum_qty == order.notional:
+        avg_px = _average_of_one(str(last_px))
     else:
         avg_px = average(order.notional, cum_qty)
     return ExecutionReport(
-        order.account,
-        order.order_id,
-        order.cl_ord_id,
-        "",
-        _EXEC_TRADE,
-        code,
-        status,
-        order.qty,
-        cum_qty,
-        leaves_qty,
-        avg_px,
-        event.qty,
-        last_px,
-        event.exec_id,
-        "",
-        None,
-        "",
-        "late fill" if event.late else "",
-        order.symbol,
-        event.venue,
-    )
+        order.account, order.order_id, order.cl_ord_id, "", _EXEC_TRADE, code, status, order.qty, cum_qty,
+        leaves_qty, avg_px, event.qty, last_px, event.exec_id, "", None, "",
+        "late fill" if event.late else "", order.symbol, event.venue,
+    )  # fmt: skip
 
 
 def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:

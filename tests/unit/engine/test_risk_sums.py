@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
-from qtinfra.core.models import ChildStatus, Currency
+from qtinfra.core.models import Child, ChildStatus, Currency, Order
 from qtinfra.engine import evolve_venue
 from qtinfra.engine.audit import audit
-from qtinfra.engine.risk_sums import count_fill
-from qtinfra.engine.settle import settle
+from qtinfra.engine.settle import count_in_order
 from qtinfra.engine.state import State
 from tests.support.builders import ALPHA, BUY, DAYS, SELL, SYMBOL, Desk, dec, instrument
 
@@ -78,11 +77,10 @@ class Floor:
 
 
 def _one_after_the_other(
-    state: State, order: Any, child: Any, event: Any, value: Decimal, units: Decimal
+    state: State, order: Order, child: Child, qty: Decimal, value: Decimal, ts_ns: int
 ) -> None:
-    del child, units
-    settle(state, order, event.ts_ns)
-    count_fill(state, order, event, value)
+    del state, ts_ns  # `settle` and `count_fill` follow for an order that is yet to be settled
+    count_in_order(order, child, qty, value)
 
 
 @given(
@@ -103,3 +101,23 @@ def test_a_fill_counted_in_one_pass_leaves_what_settling_and_counting_leave(
         assert audit(short.desk.state) == []
         assert short.desk.state == long.desk.state
     short.desk.restart(from_journal=True)
+
+
+@pytest.mark.parametrize("leaves", ["0", "60", "100", "150"])
+@pytest.mark.parametrize("status", [ChildStatus.SENT, ChildStatus.LIVE, ChildStatus.CANCELLED])
+def test_an_execution_of_all_of_an_order_is_settled_by_what_its_child_still_has(
+    leaves: str, status: ChildStatus
+) -> None:
+    states = []
+    for patched in (False, True):
+        desk = Desk(checked=False)
+        desk.new("X", 100)
+        child = desk.child("X")
+        child.leaves, child.status = dec(leaves), status
+        with pytest.MonkeyPatch.context() as patch:
+            if patched:
+                patch.setattr(evolve_venue, "settle_fill", _one_after_the_other)
+            desk.fill(child, "100", "50")
+        states.append(desk.state)
+    short, long = states
+    assert short == long
