@@ -439,7 +439,7 @@ def report_fill(event: ev.OrderFilled, order: Order) -> ExecutionReport:
         code, leaves_qty = "2", ZERO
     else:
         code, leaves_qty = fix_status(order), order.leaves_qty
-    if len(order.executions) == 1 or last_px * cum_qty == order.notional:
+    if last_px * cum_qty == order.notional:
         avg_px = _average_of_one(str(last_px))
     else:
         avg_px = average(order.notional, cum_qty)
