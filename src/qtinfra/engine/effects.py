@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from qtinfra.core import algo_events as al
 from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
-from qtinfra.core.decimals import ONE, ZERO, average, plain
+from qtinfra.core.decimals import ZERO, average, plain
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
@@ -34,6 +33,7 @@ from qtinfra.core.reports import (
 )
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.special import NO_TERMS
+from qtinfra.engine.averages import average_at
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
@@ -43,14 +43,6 @@ _VALIDATED = OrderStatus.VALIDATED
 _EXEC_NEW = ExecType.NEW
 _EXEC_PENDING_NEW = ExecType.PENDING_NEW
 _EXEC_TRADE = ExecType.TRADE
-
-
-@lru_cache(maxsize=4096)
-def _average_of_one(text: str) -> Decimal:
-    """The average of what was executed at one price. Prices come again and again, and hashing a text is
-    cheap.
-    """
-    return average(Decimal(text), ONE)
 
 
 def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
@@ -429,23 +421,25 @@ def report_ack(event: ev.ChildAcked, order: Order) -> ExecutionReport:
 
 
 def _filled(state: State, event: ev.OrderFilled) -> Sequence[Effect]:
-    return (report_fill(event, state.orders[event.order_id]),)
+    return (report_fill(event, state.orders[event.order_id], average_at(str(event.px))),)
 
 
-def report_fill(event: ev.OrderFilled, order: Order) -> ExecutionReport:
-    """What the client is told of an execution, right after it: `execution_report` without keywords."""
+def report_fill(event: ev.OrderFilled, order: Order, average_px: Decimal | None) -> ExecutionReport:
+    """What the client is told of an execution, right after it: `execution_report` without keywords.
+
+    Args:
+        average_px: by `average_at`, of what is executed at its price alone.
+    """
     status, cum_qty, last_px = order.status, order.cum_qty, event.px
     if status is _FILLED:
         code, leaves_qty = "2", ZERO
     else:
         code, leaves_qty = fix_status(order), order.leaves_qty
-    if last_px * cum_qty == order.notional:
-        avg_px = _average_of_one(str(last_px))
-    else:
-        avg_px = average(order.notional, cum_qty)
+    if average_px is None or last_px * cum_qty != order.notional:
+        average_px = average(order.notional, cum_qty)
     return ExecutionReport(
         order.account, order.order_id, order.cl_ord_id, "", _EXEC_TRADE, code, status, order.qty, cum_qty,
-        leaves_qty, avg_px, event.qty, last_px, event.exec_id, "", None, "",
+        leaves_qty, average_px, event.qty, last_px, event.exec_id, "", None, "",
         "late fill" if event.late else "", order.symbol, event.venue,
     )  # fmt: skip
 

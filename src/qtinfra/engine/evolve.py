@@ -100,13 +100,14 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> Order | 
 
 def evolve_each(
     state: State,
-    usual: Iterator[tuple[ev.ChildAcked | None, ev.OrderFilled | None, Order, Child]],
+    usual: Iterator[tuple[ev.ChildAcked | None, tuple[ev.OrderFilled, Decimal] | None, Order, Child]],
     effects: list[Effect],
     applied: list[Any],
 ) -> None:
     """`evolve_all`, without routing, for the events of usual reports, each with the order and the child that
-    it names, and the client's report of each. As what comes next is decided on the state after what was
-    before, it is asked for when that has been applied and joined `applied`.
+    it names, an execution with the average at its price; and the client's report of each. As what comes next
+    is decided on the state after what was before, it is asked for when that has been applied and joined
+    `applied`.
 
     Raises:
         InvariantBrokenError, KeyError: as `evolve_all`; the state's sequence is that of before then.
@@ -121,9 +122,10 @@ def evolve_each(
                 effects.append(report_ack(acked, order))
             applied.append(acked)
         if filled is not None:
-            fill(state, filled, order, child)
-            effects.append(report_fill(filled, order))
-            applied.append(filled)
+            event, average = filled
+            fill(state, event, order, child)
+            effects.append(report_fill(event, order, average))
+            applied.append(event)
         tables.writing = False
         if len(closing) >= full:
             pack_closed(state)

@@ -38,6 +38,7 @@ from qtinfra.core.reports import (
     VenueReport,
 )
 from qtinfra.core.validation.rules import in_range
+from qtinfra.engine.averages import average_at, known_average
 from qtinfra.engine.decide import books, outcome
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import check_list
@@ -56,15 +57,14 @@ _LIQUIDITY_ADDED = Liquidity.ADDED
 
 #: Kinds of reports that `plain_events` may decide.
 USUAL_KINDS = (_KIND_ACK, _KIND_FILL)
-#: Whole cents whose first digit stands for less than this power of ten are in range.
-_USUAL = 18
-_CENT = Decimal("0.01")
 V = TypeVar("V")
 
 Handler = Callable[[Situation, VenueReport], None]
 
+#: An execution, with the average price of what is executed at its price alone.
+Filled = tuple[OrderFilled, Decimal]
 #: What usual reports say of one order's child: acknowledged, executed, or first one and then the other.
-Usual = tuple[ChildAcked | None, OrderFilled | None, Order, Child]
+Usual = tuple[ChildAcked | None, Filled | None, Order, Child]
 
 
 def record_venue_report(
@@ -181,7 +181,7 @@ def plain_events(state: State, reports: Sequence[VenueReport], now_ns: int) -> I
             yield acked, filled, order, child
             if filled is None:
                 continue
-            seq = filled.seq
+            seq = report.seq
         elif kind is _KIND_FILL and status is _CHILD_LIVE:
             filled = fill(report, order, child)
             if filled is None:
@@ -192,7 +192,7 @@ def plain_events(state: State, reports: Sequence[VenueReport], now_ns: int) -> I
         place += 1
 
 
-def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Child], OrderFilled | None]:
+def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Child], Filled | None]:
     """What decides executions of a plain order's child, live or about to be; None for one that needs more
     thought.
     """
@@ -200,7 +200,7 @@ def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Chi
     executed_now = dict.keys(state.executions)  # live; packed ones are left to the general way
     may_be_packed = state.tables.archive.index.rows_of
 
-    def fill(report: VenueReport, order: Order, child: Child) -> OrderFilled | None:
+    def fill(report: VenueReport, order: Order, child: Child) -> Filled | None:
         qty, px, left, whole, executed = report.qty, report.px, child.leaves, order.qty, order.cum_qty
         if px is None or order.closed is not None:
             return None
@@ -209,7 +209,9 @@ def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Chi
             return None
         if not (qty.same_quantum(ONE) or in_range(qty)):  # no larger than what is left
             return None
-        if not ((px.same_quantum(_CENT) and px.adjusted() < _USUAL) or in_range(px)):
+        text = str(px)
+        average = known_average(text) or average_at(text)
+        if average is None:
             return None
         if (
             report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None
@@ -222,10 +224,11 @@ def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Chi
         venue, liquidity = venues[mic], report.liquidity
         fee = (venue.make_fee if liquidity is _LIQUIDITY_ADDED else venue.take_fee) * qty
         owed = None if free else books.commission(state, order, report, key, trade_date, px)
-        return OrderFilled(
+        filled = OrderFilled(
             mic, report.seq, child.child_id, order.order_id, order.account, order.symbol, order.side, key,
             exec_id, trade_date, qty, px, liquidity, fee, report.queue_ahead, False, now_ns, owed,
         )  # fmt: skip
+        return filled, average
 
     return fill
 
