@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from functools import partial
-from typing import TypeVar
 
 from qtinfra.core.commands import RecordVenueReport, ResolveUnknown
 from qtinfra.core.decimals import ONE, ZERO, plain
@@ -57,7 +56,8 @@ _LIQUIDITY_ADDED = Liquidity.ADDED
 
 #: Kinds of reports that `plain_events` may decide.
 USUAL_KINDS = (_KIND_ACK, _KIND_FILL)
-V = TypeVar("V")
+#: What finds the entries of a table that are live; packed ones are left to the general way.
+_live_of = dict.get.__get__
 
 Handler = Callable[[Situation, VenueReport], None]
 
@@ -108,12 +108,6 @@ def _child_of(state: State, report: VenueReport) -> Child | None:
     return state.children.get(child_id) if child_id is not None else None
 
 
-def _live(table: dict[str, V]) -> Callable[[str], V | None]:
-    """What finds the entries of a table that are live; packed ones are left to the general way."""
-    found: Callable[[str], V | None] = dict.get.__get__(table)
-    return found
-
-
 def _well_formed(report: VenueReport) -> bool:
     """Whether every number is finite and of a size that the books can hold exactly."""
     qty, px = report.qty, report.px
@@ -145,7 +139,9 @@ def plain_events(state: State, reports: Sequence[VenueReport], now_ns: int) -> I
     `record_venue_report` decides the same one event for each such report, and nothing is to follow it. The
     caller applies what it is given before it asks for the next.
     """
-    child_of, order_of, fill = _live(state.children), _live(state.orders), _plain_fills(state, now_ns)
+    child_of: Callable[[str], Child | None] = _live_of(state.children)
+    order_of: Callable[[str], Order | None] = _live_of(state.orders)
+    fill = _plain_fills(state, now_ns)
     venue, session, seq = "", "", 0
     place, count = 0, len(reports) if state.routing is None else 0
     while place < count:
