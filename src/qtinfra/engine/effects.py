@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from qtinfra.core import algo_events as al
 from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
-from qtinfra.core.decimals import ZERO, average, canonical, plain
+from qtinfra.core.decimals import ZERO, average, plain
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
@@ -34,6 +33,7 @@ from qtinfra.core.reports import (
 )
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.special import NO_TERMS
+from qtinfra.engine.averages import average_at
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
@@ -43,12 +43,6 @@ _VALIDATED = OrderStatus.VALIDATED
 _EXEC_NEW = ExecType.NEW
 _EXEC_PENDING_NEW = ExecType.PENDING_NEW
 _EXEC_TRADE = ExecType.TRADE
-
-
-@lru_cache(maxsize=4096)
-def _written_price(text: str) -> Decimal:
-    """A price in its one written form. Prices come again and again, and hashing a text is cheap."""
-    return canonical(Decimal(text))
 
 
 def effects_of_answer(state: State, answer: ev.Answer) -> list[Effect]:
@@ -117,15 +111,6 @@ def execution_report(
         order.symbol,
         venue,
     )
-
-
-def _news(order: Order, exec_type: ExecType, code: str, venue: str) -> ExecutionReport:
-    """`execution_report` of an order that has not traded; `code` is its `fix_status`."""
-    qty = order.qty
-    return ExecutionReport(
-        order.account, order.order_id, order.cl_ord_id, "", exec_type, code, order.status, qty, ZERO, qty,
-        ZERO, ZERO, None, "", "", None, "", "", order.symbol, venue,
-    )  # fmt: skip
 
 
 def _no_such_order(account: str, cl_ord_id: str) -> ExecutionReport:
@@ -419,49 +404,37 @@ def _child_acked(state: State, event: ev.ChildAcked) -> Sequence[Effect]:
 
 def report_ack(event: ev.ChildAcked, order: Order) -> ExecutionReport:
     """What the client is told of an order's first acknowledgement, right after it."""
-    if order.status is _ROUTED and not order.cum_qty:
-        return _news(order, _EXEC_NEW, "0", event.venue)
-    return execution_report(order, _EXEC_NEW, venue=event.venue)
+    qty, status = order.qty, order.status
+    if status is not _ROUTED or order.cum_qty:
+        return execution_report(order, _EXEC_NEW, venue=event.venue)
+    return ExecutionReport(
+        order.account, order.order_id, order.cl_ord_id, "", _EXEC_NEW, "0", status, qty, ZERO, qty,
+        ZERO, ZERO, None, "", "", None, "", "", order.symbol, event.venue,
+    )  # fmt: skip
 
 
 def _filled(state: State, event: ev.OrderFilled) -> Sequence[Effect]:
-    return (report_fill(event, state.orders[event.order_id]),)
+    return (report_fill(event, state.orders[event.order_id], average_at(str(event.px))),)
 
 
-def report_fill(event: ev.OrderFilled, order: Order) -> ExecutionReport:
-    """What the client is told of an execution, right after it: `execution_report` without keywords."""
+def report_fill(event: ev.OrderFilled, order: Order, average_px: Decimal | None) -> ExecutionReport:
+    """What the client is told of an execution, right after it: `execution_report` without keywords.
+
+    Args:
+        average_px: by `average_at`, of what is executed at its price alone.
+    """
     status, cum_qty, last_px = order.status, order.cum_qty, event.px
     if status is _FILLED:
         code, leaves_qty = "2", ZERO
     else:
         code, leaves_qty = fix_status(order), order.leaves_qty
-    text = str(last_px)
-    if text[-3:-2] == "." and (event.qty == cum_qty or last_px * cum_qty == order.notional):
-        avg_px = _written_price(text)  # all was executed at this price, and no digit of it is to round
-    else:
-        avg_px = average(order.notional, cum_qty)
+    if average_px is None or last_px * cum_qty != order.notional:
+        average_px = average(order.notional, cum_qty)
     return ExecutionReport(
-        order.account,
-        order.order_id,
-        order.cl_ord_id,
-        "",
-        _EXEC_TRADE,
-        code,
-        status,
-        order.qty,
-        cum_qty,
-        leaves_qty,
-        avg_px,
-        event.qty,
-        last_px,
-        event.exec_id,
-        "",
-        None,
-        "",
-        "late fill" if event.late else "",
-        order.symbol,
-        event.venue,
-    )
+        order.account, order.order_id, order.cl_ord_id, "", _EXEC_TRADE, code, status, order.qty, cum_qty,
+        leaves_qty, average_px, event.qty, last_px, event.exec_id, "", None, "",
+        "late fill" if event.late else "", order.symbol, event.venue,
+    )  # fmt: skip
 
 
 def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:

@@ -30,13 +30,13 @@ from qtinfra.engine.evolve_days import DAYS
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import count_flow, count_special, with_risk
 from qtinfra.engine.evolve_routing import ROUTING, note_routing
-from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, fill_up, note_inbound
+from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
 from qtinfra.engine.risk_state import PlainPass
 from qtinfra.engine.risk_sums import accepted_price, count_new, place_in, place_of
 from qtinfra.engine.scaling import scale_order
-from qtinfra.engine.settle import close, end_children, name_request, settle
+from qtinfra.engine.settle import close, end_children, fill_up, name_request, settle
 from qtinfra.engine.state import State
 
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
@@ -146,33 +146,35 @@ def _evolve_parts(
 
 def evolve_each(
     state: State,
-    usual: Iterator[tuple[ev.ChildAcked | ev.OrderFilled, Order, Child]],
+    usual: Iterator[tuple[ev.ChildAcked | None, tuple[ev.OrderFilled, Decimal] | None, Order, Child]],
     effects: list[Effect],
     applied: list[Any],
 ) -> None:
     """`evolve_all`, without routing, for the events of usual reports, each with the order and the child that
-    it names, and the client's report of each. As one is decided on the state after the one before, it is
-    asked for when that has been applied and joined `applied`.
+    it names, an execution with the average at its price; and the client's report of each. As what comes next
+    is decided on the state after what was before, it is asked for when that has been applied and joined
+    `applied`.
 
     Raises:
         InvariantBrokenError, KeyError: as `evolve_all`; the state's sequence is that of before then.
     """
     tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
-    filled, acked, before = _told(ev.OrderFilled), _told(ev.ChildAcked), len(applied)
-    for event, order, child in usual:
+    fill, acknowledge, before = _told(ev.OrderFilled), _told(ev.ChildAcked), len(applied)
+    for acked, filled, order, child in usual:
         tables.writing = True
-        if type(event) is ev.OrderFilled:
-            filled(state, event, order, child)
-            tables.writing = False
-            effects.append(report_fill(event, order))
-        elif type(event) is ev.ChildAcked:
-            acked(state, event, order, child)
-            tables.writing = False
-            if event.first:
-                effects.append(report_ack(event, order))
+        if acked is not None:
+            acknowledge(state, acked, order, child)
+            if acked.first:
+                effects.append(report_ack(acked, order))
+            applied.append(acked)
+        if filled is not None:
+            event, average = filled
+            fill(state, event, order, child)
+            effects.append(report_fill(event, order, average))
+            applied.append(event)
+        tables.writing = False
         if len(closing) >= full:
             pack_closed(state)
-        applied.append(event)
     state.seq += len(applied) - before
 
 

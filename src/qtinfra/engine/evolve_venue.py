@@ -18,7 +18,8 @@ from qtinfra.core.models import (
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER
 from qtinfra.engine.evolve_books import charge_fill, post_change, rebook
 from qtinfra.engine.evolve_pnl import follow
-from qtinfra.engine.settle import heard, known, release, settle, settle_fill
+from qtinfra.engine.risk_sums import count_execution, count_fill
+from qtinfra.engine.settle import fill_up, heard, known, release, settle, settle_fill
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
@@ -27,7 +28,6 @@ _CHILD_LIVE = ChildStatus.LIVE
 _EXECUTION_LIVE = ExecutionState.LIVE
 _BUY = OrderSide.BUY
 _CHILD_UNKNOWN = ChildStatus.UNKNOWN
-_CHILD_FILLED = ChildStatus.FILLED
 
 
 def note_inbound(state: State, event: ev.VenueEvent) -> None:
@@ -76,37 +76,21 @@ def _order_filled(state: State, event: ev.OrderFilled) -> None:
 
 
 def _filled(state: State, event: ev.OrderFilled, order: Order, child: Child) -> None:
-    mic, seq, key, qty, px = event.venue, event.seq, event.key, event.qty, event.px
+    mic, key, qty, px = event.venue, event.key, event.qty, event.px
+    account, symbol, ts_ns = event.account, event.symbol, event.ts_ns
     trade_date, fee, value = event.trade_date, event.fee, qty * px
-    if seq:
-        state.inbound[mic] = seq
+    if event.seq:
+        state.inbound[mic] = event.seq
     state.executions[key] = Execution(
-        key,
-        event.exec_id,
-        event.order_id,
-        event.child_id,
-        mic,
-        trade_date,
-        event.ts_ns,
-        qty,
-        px,
-        qty,
-        px,
-        value,
-        event.liquidity,
-        fee,
-        _EXECUTION_LIVE,
-        event.late,
-        event.commission or ZERO,
-    )
+        key, event.exec_id, event.order_id, event.child_id, mic, trade_date, ts_ns, qty, px, qty, px, value,
+        event.liquidity, fee, _EXECUTION_LIVE, event.late, event.commission or ZERO,
+    )  # fmt: skip
     order.executions += (key,)
-    _count_execution(order, child, qty)
-    order.notional = order.notional + value if order.notional else value
+    reserved = settle_fill(state, order, child, qty, value, ts_ns)
     if trade_date < state.trade_date:
         order.day_base_cum += qty
     if state.fees is not None:
         fee = charge_fill(state, event)
-    account, symbol = event.account, event.symbol
     units = state.positions.apply(
         account,
         symbol,
@@ -121,34 +105,11 @@ def _filled(state: State, event: ev.OrderFilled, order: Order, child: Child) -> 
         post_change(state, order, value, fee)
     if state.pnl is not None:
         follow(state, account, symbol)
-    settle_fill(state, order, child, event, value, units)
-
-
-def _count_execution(order: Order, child: Child, qty: Decimal) -> None:
-    """An execution adds to what order and child have executed, and uses up the child's remainder; more than
-    that was executed late or beyond its quantity.
-    """
-    executed = order.cum_qty
-    total = order.qty if not executed and qty == order.qty else executed + qty
-    child.cum = total if child.cum is executed else child.cum + qty  # one sum for an order's only child
-    order.cum_qty = total
-    if not order.acked:
-        order.acked = True
-    if child.status is not _CHILD_LIVE and child.status in (_CHILD_SENT, _CHILD_UNKNOWN):
-        heard(order, child)
-    left = child.leaves
-    if qty < left:
-        child.leaves = left - qty
-        return
-    child.leaves = ZERO
-    if child.status is _CHILD_LIVE:
-        child.status = _CHILD_FILLED
-
-
-def fill_up(child: Child) -> None:
-    """A live child that has nothing left is filled."""
-    if not child.leaves and child.status is _CHILD_LIVE:
-        child.status = _CHILD_FILLED
+    if reserved is None:
+        settle(state, order, ts_ns)
+        count_fill(state, order, event, value)
+    else:
+        count_execution(state, order, event, value, units, reserved)
 
 
 def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:

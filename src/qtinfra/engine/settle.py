@@ -8,7 +8,6 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.events import OrderFilled
 from qtinfra.core.models import (
     Child,
     ChildStatus,
@@ -18,7 +17,7 @@ from qtinfra.core.models import (
     order_status,
 )
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.risk_sums import borrow, count_execution, count_fill, recount
+from qtinfra.engine.risk_sums import borrow, recount
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
@@ -27,7 +26,9 @@ _FILLED = OrderStatus.FILLED
 _DONE_FOR_DAY = OrderStatus.DONE_FOR_DAY
 _CHILD_EXPIRED = ChildStatus.EXPIRED
 _CHILD_UNKNOWN = ChildStatus.UNKNOWN
+_CHILD_SENT = ChildStatus.SENT
 _CHILD_LIVE = ChildStatus.LIVE
+_CHILD_FILLED = ChildStatus.FILLED
 
 
 def settle(state: State, order: Order, ts_ns: int) -> None:
@@ -67,22 +68,51 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
 
 
 def settle_fill(
-    state: State, order: Order, child: Child, event: OrderFilled, value: Decimal, units: Decimal
-) -> None:
-    """`settle` and `count_fill` after an execution; for a plain order that venues work in one pass.
+    state: State, order: Order, child: Child, qty: Decimal, value: Decimal, ts_ns: int
+) -> Decimal | None:
+    """Count an execution in the order and its child; if venues work the order and it has no special terms,
+    `settle` it too, but for the risk sums.
 
     Args:
         child: of the order, the one that was executed.
         value: quantity times price of the execution, per multiplier.
-        units: what the position holds now, bought positive.
+
+    Returns:
+        The units that risk is to count as open, of which `risk_sums.count_execution` is to be told; None for
+        an order that is yet to be settled.
     """
+    whole = order.qty
+    if (
+        order.status is not _ROUTED
+        or child.status is not _CHILD_LIVE
+        or qty != whole
+        or child.leaves != whole
+        or len(order.children) != 1
+        or order.special is not None
+    ):
+        count_in_order(order, child, qty, value)
+        return _settle_worked(state, order, child, ts_ns)
+    order.version += 1
+    order.updated_ns = ts_ns
+    child.cum = order.cum_qty = whole
+    child.status = _CHILD_FILLED
+    order.status = _FILLED
+    order.notional = value
+    child.leaves = order.unallocated = ZERO
+    order.acked = True
+    order_id = order.order_id
+    del state.open_orders[order_id]  # nothing is to come any more: the order waits to be packed
+    state.closing[order_id] = True
+    return ZERO
+
+
+def _settle_worked(state: State, order: Order, child: Child, ts_ns: int) -> Decimal | None:
+    """`settle_fill` of what has been counted in order and child."""
     status = order.status
     if (status is not _ROUTED and status is not _PARTIALLY_FILLED) or order.special is not None:
-        settle(state, order, event.ts_ns)
-        count_fill(state, order, event, value)
-        return
+        return None
     order.version += 1
-    order.updated_ns = event.ts_ns
+    order.updated_ns = ts_ns
     held = child.leaves if len(order.children) == 1 else _held(state, order)
     cum_qty, qty = order.cum_qty, order.qty
     if cum_qty is not qty and cum_qty < qty:
@@ -93,10 +123,36 @@ def settle_fill(
         leaves = ZERO
     reserved = held if held and held > leaves else leaves
     order.unallocated = reserved - held if held else reserved
-    if not reserved:  # nothing is to come any more: the order waits to be packed
+    if not reserved:
         del state.open_orders[order.order_id]
         state.closing[order.order_id] = True
-    count_execution(state, order, event, value, units, reserved)
+    return reserved
+
+
+def count_in_order(order: Order, child: Child, qty: Decimal, value: Decimal) -> None:
+    """An execution adds to what order and child have executed, and uses up the child's remainder; more than
+    that was executed late or beyond its quantity.
+    """
+    executed = order.cum_qty
+    total = order.qty if not executed and qty == order.qty else executed + qty
+    child.cum = total if child.cum is executed else child.cum + qty  # one sum for an order's only child
+    order.cum_qty = total
+    order.notional = order.notional + value if order.notional else value
+    order.acked = True
+    if child.status is not _CHILD_LIVE and child.status in (_CHILD_SENT, _CHILD_UNKNOWN):
+        heard(order, child)
+    left = child.leaves
+    if qty < left:
+        child.leaves = left - qty
+        return
+    child.leaves = ZERO
+    fill_up(child)
+
+
+def fill_up(child: Child) -> None:
+    """A live child that has nothing left is filled."""
+    if not child.leaves and child.status is _CHILD_LIVE:
+        child.status = _CHILD_FILLED
 
 
 def _held(state: State, order: Order) -> Decimal:

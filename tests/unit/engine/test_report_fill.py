@@ -14,6 +14,7 @@ from qtinfra.core.events import OrderFilled
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.models import Capacity, Order, OrderSide, OrderStatus, OrderType, Origin, TimeInForce
 from qtinfra.core.reports import ExecType
+from qtinfra.engine.averages import average_at
 from qtinfra.engine.effects import execution_report, report_fill
 from qtinfra.positions.book import PositionBook
 from qtinfra.positions.booking import violations
@@ -48,7 +49,9 @@ def test_a_fill_is_reported_as_by_the_general_way(parts: list[tuple[str, str]], 
             order.status = OrderStatus.FILLED if order.filled else OrderStatus.PARTIALLY_FILLED
             general: dict[str, Any] = {"last_qty": event.qty, "last_px": event.px, "exec_id": "E1"}
             expected = execution_report(order, ExecType.TRADE, venue="XNAS", **general)
-            assert msgspec.json.encode(report_fill(event, order)) == msgspec.json.encode(expected)
+            assert msgspec.json.encode(
+                report_fill(event, order, average_at(str(event.px)))
+            ) == msgspec.json.encode(expected)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["1", "-1", "3", "-2", "-3"]), PRICES), min_size=1, max_size=8))

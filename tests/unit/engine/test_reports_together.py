@@ -211,14 +211,29 @@ def test_usual_reports_end_in_what_they_end_in_when_each_is_performed_alone(
     assert state_hash(short.state) == state_hash(general.state)
 
 
-@pytest.mark.parametrize("parts", [["100", "100"], ["40", "60", "40"], ["40", "70"]])
-def test_what_follows_an_acknowledged_child_finds_it_as_it_stands_then(parts: list[str]) -> None:
-    numbered = [(ReportKind.ACK, "X", "0", None, ""), *(_executed(qty) for qty in parts)]
+_ACK_X = (ReportKind.ACK, "X", "0", None, "")
+
+
+@given(said=st.lists(_SAID, max_size=4))
+@example(said=[_executed("100"), _executed("100")])
+@example(said=[_executed("40"), _executed("60"), _executed("40")])
+@example(said=[_executed("40"), _executed("70")])
+@example(said=[_executed("100.0")])
+@example(said=[_executed("100." + 60 * "0")])
+@example(said=[_executed("100", px="50.123456789")])
+@example(said=[_executed("100", px="1E+19")])
+@example(said=[_executed("100", unusual="again")])
+@example(said=[_executed("100", unusual="session")])
+@example(said=[_executed("100", unusual="cum")])
+@example(said=[_executed("100", unusual="date")])
+@example(said=[(ReportKind.FILL, "Y", "100", "50", "")])
+def test_what_follows_an_acknowledged_child_finds_it_as_it_stands_then(said: list[Any]) -> None:
+    numbered = [_ACK_X, *said]
     short, general = _with_two_orders(checked=False), _with_two_orders(checked=False)
     for desk in (short, general):  # an order is packed as soon as it has ended
         desk.state.packing.keep, desk.state.packing.block = 0, 1
     begun = VenueReport(ReportKind.ACK, "XNAS", "nobody", 1, "S1")
-    reports = [msgspec.structs.replace(said, seq=said.seq + 1) for said in _said(numbered, short)]
+    reports = [msgspec.structs.replace(report, seq=report.seq + 1) for report in _said(numbered, short)]
     outcome = short.run(cmd.RecordVenueReports((begun, *reports)))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(kernel_module, "plain_events", lambda *_: iter(()))
@@ -229,22 +244,32 @@ def test_what_follows_an_acknowledged_child_finds_it_as_it_stands_then(parts: li
     assert short.state.packing.rows == general.state.packing.rows
 
 
+@pytest.mark.parametrize("other", [{"venue": "XNYS"}, {"session": "S2"}, {"seq": 2}])
+def test_an_execution_from_elsewhere_does_not_follow_an_acknowledgement(other: dict[str, Any]) -> None:
+    desk = _with_two_orders(checked=False)
+    begun, x = VenueReport(ReportKind.ACK, "XNAS", "nobody", 1, "S1"), desk.child("X").child_id
+    desk.run(cmd.RecordVenueReport(begun))
+    acked, filled = _report(2, ReportKind.ACK, x), msgspec.structs.replace(_fill(3, x, 100), **other)
+    (usual,) = venue_module.plain_events(desk.state, (acked, filled), 1)
+    assert (type(usual[0]), usual[1]) == (ChildAcked, None)
+
+
 def test_the_usual_reports_of_a_plain_order_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = _with_two_orders()
     reports = _reports(desk)
     desk.run(cmd.RecordVenueReports(reports[:1]))  # begins the session
-    taken: list[type] = []
+    taken: list[tuple[bool, bool]] = []  # an acknowledgement, an execution
     known = venue_module.plain_events
 
     def watched(*args: Any) -> Any:
         for usual in known(*args):
-            taken.append(type(usual[0]))
+            taken.append((usual[0] is not None, usual[1] is not None))
             yield usual
 
     monkeypatch.setattr(kernel_module, "plain_events", watched)
     desk.checked = False
     desk.run(cmd.RecordVenueReports(reports[1:]))
-    assert taken[-3:] == [OrderFilled, ChildAcked, OrderFilled]
+    assert taken[-2:] == [(False, True), (True, True)]
 
 
 def test_an_execution_beyond_what_its_child_holds_or_of_an_ended_order_is_not_usual() -> None:
@@ -259,6 +284,9 @@ def test_an_execution_beyond_what_its_child_holds_or_of_an_ended_order_is_not_us
     desk.child("X").leaves = dec(99)
     assert usual() == 0
     desk.child("X").leaves = dec(100)
+    desk.order("X").qty = dec(50)
+    assert usual() == 0
+    desk.order("X").qty = dec(100)
     desk.order("X").closed = OrderStatus.CANCELLED
     assert usual() == 0
 

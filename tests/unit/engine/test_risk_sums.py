@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
 from qtinfra.core.decimals import ONE, ZERO, exact
-from qtinfra.core.models import ChildStatus, Currency
+from qtinfra.core.models import Child, ChildStatus, Currency, Order
 from qtinfra.engine import evolve_venue
 from qtinfra.engine.audit import audit
-from qtinfra.engine.risk_sums import count_fill, count_new, count_position, place_in, place_of, recount
-from qtinfra.engine.settle import settle
+from qtinfra.engine.risk_sums import count_new, count_position, place_in, place_of, recount
+from qtinfra.engine.settle import count_in_order
 from qtinfra.engine.state import State
 from tests.support.builders import ALPHA, BUY, DAYS, SELL, SYMBOL, Desk, dec, instrument
 
@@ -80,11 +80,10 @@ class Floor:
 
 
 def _one_after_the_other(
-    state: State, order: Any, child: Any, event: Any, value: Decimal, units: Decimal
+    state: State, order: Order, child: Child, qty: Decimal, value: Decimal, ts_ns: int
 ) -> None:
-    del child, units
-    settle(state, order, event.ts_ns)
-    count_fill(state, order, event, value)
+    del state, ts_ns  # `settle` and `count_fill` follow for an order that is yet to be settled
+    count_in_order(order, child, qty, value)
 
 
 @given(
@@ -133,3 +132,23 @@ def test_gross_is_the_larger_outcome_whatever_is_held_and_whatever_its_sign(
             assert cell.held == held
             assert cell.gross == max(abs(cell.long), abs(cell.short)) == home.gross
             assert (cell.long, cell.short) == (home.long, home.short)
+
+
+@pytest.mark.parametrize("leaves", ["0", "60", "100", "150"])
+@pytest.mark.parametrize("status", [ChildStatus.SENT, ChildStatus.LIVE, ChildStatus.CANCELLED])
+def test_an_execution_of_all_of_an_order_is_settled_by_what_its_child_still_has(
+    leaves: str, status: ChildStatus
+) -> None:
+    states = []
+    for patched in (False, True):
+        desk = Desk(checked=False)
+        desk.new("X", 100)
+        child = desk.child("X")
+        child.leaves, child.status = dec(leaves), status
+        with pytest.MonkeyPatch.context() as patch:
+            if patched:
+                patch.setattr(evolve_venue, "settle_fill", _one_after_the_other)
+            desk.fill(child, "100", "50")
+        states.append(desk.state)
+    short, long = states
+    assert short == long

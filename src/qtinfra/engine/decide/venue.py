@@ -27,7 +27,7 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.market import MarketView
-from qtinfra.core.models import Child, ChildStatus, Order, OrderStatus, OrderType, TimeInForce
+from qtinfra.core.models import Child, ChildStatus, Order, OrderType, TimeInForce
 from qtinfra.core.reports import (
     CXL_BROKER_OPTION,
     CXL_OTHER,
@@ -37,6 +37,7 @@ from qtinfra.core.reports import (
     VenueReport,
 )
 from qtinfra.core.validation.rules import in_range
+from qtinfra.engine.averages import average_at, known_average
 from qtinfra.engine.decide import books, outcome
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import check_list
@@ -47,7 +48,6 @@ from qtinfra.engine.state import State
 _KIND_ACK = ReportKind.ACK
 _KIND_FILL = ReportKind.FILL
 _KIND_MASS_STATUS_END = ReportKind.MASS_STATUS_END
-_ROUTED = OrderStatus.ROUTED
 _CHILD_SENT = ChildStatus.SENT
 _CHILD_UNKNOWN = ChildStatus.UNKNOWN
 _CHILD_LIVE = ChildStatus.LIVE
@@ -56,13 +56,15 @@ _LIQUIDITY_ADDED = Liquidity.ADDED
 
 #: Kinds of reports that `plain_events` may decide.
 USUAL_KINDS = (_KIND_ACK, _KIND_FILL)
-#: Whole cents whose first digit stands for less than this power of ten are in range.
-_USUAL = 18
-_CENT = Decimal("0.01")
-#: An entry of a state's table that is live; packed ones are left to the general way.
-_live = dict.get
+#: What finds the entries of a table that are live; packed ones are left to the general way.
+_live_of = dict.get.__get__
 
 Handler = Callable[[Situation, VenueReport], None]
+
+#: An execution, with the average price of what is executed at its price alone.
+Filled = tuple[OrderFilled, Decimal]
+#: What usual reports say of one order's child: acknowledged, executed, or first one and then the other.
+Usual = tuple[ChildAcked | None, Filled | None, Order, Child]
 
 
 def record_venue_report(
@@ -99,7 +101,7 @@ def record_venue_report(
 
 def _child_of(state: State, report: VenueReport) -> Child | None:
     """The child that the report names: mostly by the id it was sent under, else by that of a request."""
-    child = _live(state.children, report.cl_ord_id)
+    child = dict.get(state.children, report.cl_ord_id)
     if child is not None:
         return child
     child_id = state.venue_ids.get(report.cl_ord_id) or state.venue_ids.get(report.orig_cl_ord_id)
@@ -116,10 +118,10 @@ def _well_formed(report: VenueReport) -> bool:
 
 def _rest_well_formed(report: VenueReport) -> bool:
     """`_well_formed` of the numbers that only some reports have."""
-    for number in (report.cum_qty, report.leaves_qty, report.queue_ahead):
-        if number is not None and not in_range(number):
-            return False
-    return True
+    cum_qty, leaves_qty, ahead = report.cum_qty, report.leaves_qty, report.queue_ahead
+    if cum_qty is None and leaves_qty is None and ahead is None:
+        return True
+    return all(number is None or in_range(number) for number in (cum_qty, leaves_qty, ahead))
 
 
 def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
@@ -129,93 +131,100 @@ def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
 # --- usual reports ---------------------------------------------------------------------------------------
 
 
-def plain_events(
-    state: State, reports: Sequence[VenueReport], now_ns: int
-) -> Iterator[tuple[ChildAcked | OrderFilled, Order, Child]]:
-    """The events of reports that need no further thought, up to the first that does, with the orders and the
-    children that they name: a child's first acknowledgement, or an execution that a plain order and its live
-    child have room for.
+def plain_events(state: State, reports: Sequence[VenueReport], now_ns: int) -> Iterator[Usual]:
+    """The events of reports that need no further thought, up to the first that does: a child's first
+    acknowledgement, an execution that a plain order and its live child have room for, or one right after the
+    other.
 
-    `record_venue_report` decides the same one event for such a report, and nothing is to follow it. The
-    caller applies each before it asks for the next.
+    `record_venue_report` decides the same one event for each such report, and nothing is to follow it. The
+    caller applies what it is given before it asks for the next.
     """
-    seen, session_of, children, orders = state.inbound.get, state.sessions.get, state.children, state.orders
+    child_of: Callable[[str], Child | None] = _live_of(state.children)
+    order_of: Callable[[str], Order | None] = _live_of(state.orders)
     fill = _plain_fills(state, now_ns)
-    order: Order | None = None
-    child: Child | None = None
-    acknowledged = ""  # what comes next mostly is an execution of the same child
-    for report in reports if state.routing is None else ():
-        mic, seq = report.venue, report.seq
-        if seq <= seen(mic, 0) or report.session != session_of(mic, ""):
+    venue, session, seq = "", "", 0
+    place, count = 0, len(reports) if state.routing is None else 0
+    while place < count:
+        report = reports[place]
+        mic, cl_ord_id = report.venue, report.cl_ord_id
+        if mic != venue or report.session != session:
+            venue, session, seq = mic, state.sessions.get(mic, ""), state.inbound.get(mic, 0)
+        child = child_of(cl_ord_id)
+        if report.seq <= seq or report.session != session or child is None or child.venue != mic:
             return
-        cl_ord_id = report.cl_ord_id
-        if cl_ord_id != acknowledged or child is None or order is None or child.venue != mic:
-            child = _live(children, cl_ord_id)
-            order = _live(orders, child.order_id) if child is not None and child.venue == mic else None
-            if child is None or order is None or order.special is not None or order.algo is not None:
+        order = order_of(child.order_id)
+        if order is None or order.special is not None or order.algo is not None:
+            return
+        seq, kind, status = report.seq, report.kind, child.status
+        if kind is _KIND_ACK and status is _CHILD_SENT and not report.qty and report.px is None:
+            if (
+                report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None
+            ) and not _rest_well_formed(report):
                 return
-        acknowledged = ""
-        if (
-            report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None
-        ) and not _rest_well_formed(report):
-            return
-        kind = report.kind
-        if kind is _KIND_FILL:
+            name, first = report.venue_order_id, not order.acked
+            acked = ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
+            filled, place = None, place + 1
+            if place < count:
+                report = reports[place]
+                if (
+                    report.cl_ord_id == cl_ord_id
+                    and report.kind is _KIND_FILL
+                    and report.seq > seq
+                    and report.venue == mic
+                    and report.session == session
+                ):
+                    filled = fill(report, order, child)
+            yield acked, filled, order, child
+            if filled is None:
+                continue
+            seq = report.seq
+        elif kind is _KIND_FILL and status is _CHILD_LIVE:
             filled = fill(report, order, child)
             if filled is None:
                 return
-            yield filled, order, child
-        elif kind is _KIND_ACK and child.status is _CHILD_SENT and not report.qty and report.px is None:
-            first = not order.acked
-            name = report.venue_order_id
-            acked = ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
-            yield acked, order, child
-            if order.status is _ROUTED:  # such an order is not packed
-                acknowledged = cl_ord_id
+            yield None, filled, order, child
         else:
             return
+        place += 1
 
 
-def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Child], OrderFilled | None]:
-    """What decides executions of a plain order's child; None for one that needs more thought."""
-    executions, venues, today, free = state.executions, state.venues, state.trade_date, state.fees is None
+def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Child], Filled | None]:
+    """What decides executions of a plain order's child, live or about to be; None for one that needs more
+    thought.
+    """
+    venues, today, free = state.venues, state.trade_date, state.fees is None
+    executed_now = dict.keys(state.executions)  # live; packed ones are left to the general way
+    may_be_packed = state.tables.archive.index.rows_of
 
-    def fill(report: VenueReport, order: Order, child: Child) -> OrderFilled | None:
-        qty, px = report.qty, report.px
-        if px is None or child.status is not _CHILD_LIVE or order.closed is not None:
+    def fill(report: VenueReport, order: Order, child: Child) -> Filled | None:
+        qty, px, left, whole, executed = report.qty, report.px, child.leaves, order.qty, order.cum_qty
+        if px is None or order.closed is not None:
             return None
-        if not ZERO < qty <= child.leaves or (order.cum_qty + qty if order.cum_qty else qty) > order.qty:
+        all_of_it = not executed and qty == left and (left is whole or left == whole)
+        if not all_of_it and (not ZERO < qty <= left or (executed + qty if executed else qty) > whole):
             return None
         if not (qty.same_quantum(ONE) or in_range(qty)):  # no larger than what is left
             return None
-        if not ((px.same_quantum(_CENT) and px.adjusted() < _USUAL) or in_range(px)):
+        text = str(px)
+        average = known_average(text) or average_at(text)
+        if average is None:
             return None
-        trade_date, exec_id = report.trade_date or today, report.exec_id
+        if (
+            report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None
+        ) and not _rest_well_formed(report):
+            return None
+        mic, exec_id, trade_date = report.venue, report.exec_id, report.trade_date or today
         key = execution_key(report, exec_id, trade_date)
-        if executions.get(key) is not None:
+        if key in executed_now or may_be_packed(key):
             return None
-        mic, liquidity = report.venue, report.liquidity
-        venue = venues[mic]
-        return OrderFilled(
-            mic,
-            report.seq,
-            child.child_id,
-            order.order_id,
-            order.account,
-            order.symbol,
-            order.side,
-            key,
-            exec_id,
-            trade_date,
-            qty,
-            px,
-            liquidity,
-            (venue.make_fee if liquidity is _LIQUIDITY_ADDED else venue.take_fee) * qty,
-            report.queue_ahead,
-            False,
-            now_ns,
-            None if free else books.commission(state, order, report, key, trade_date, px),
-        )
+        venue, liquidity = venues[mic], report.liquidity
+        fee = (venue.make_fee if liquidity is _LIQUIDITY_ADDED else venue.take_fee) * qty
+        owed = None if free else books.commission(state, order, report, key, trade_date, px)
+        filled = OrderFilled(
+            mic, report.seq, child.child_id, order.order_id, order.account, order.symbol, order.side, key,
+            exec_id, trade_date, qty, px, liquidity, fee, report.queue_ahead, False, now_ns, owed,
+        )  # fmt: skip
+        return filled, average
 
     return fill
 
