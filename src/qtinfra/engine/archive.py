@@ -8,23 +8,17 @@ found again is a matter of this process.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from itertools import chain, repeat
 from operator import itemgetter
 
 import msgspec
 
 from qtinfra.core.models import Child
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, client_text
-from qtinfra.engine.rowform import Block, Leaving, Row, write_block
+from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part
+from qtinfra.engine.rowform import Block, Leaving, Row, compressed, decompressed, write_block
 
-#: Level of zlib: what a higher one saves in memory it costs in time.
-_LEVEL = 1
-#: No header and no checksum of its own: the state's hash covers what is written.
-_RAW = -zlib.MAX_WBITS
 #: What is common to order ids, and to ids that venues know children by, of events that came one after
 #: another: all but their last characters.
 _ORDERS, _SENT = itemgetter(slice(-2)), itemgetter(slice(-1))
@@ -54,20 +48,6 @@ class Packing(msgspec.Struct):
     def __post_init__(self) -> None:
         if self.keep < 0 or self.block < 1:
             raise ValueError(f"keep at least 0 and pack at least 1, not {self.keep} and {self.block}")
-
-
-def compressed(written: bytes, level: int = _LEVEL) -> bytes:
-    """Rows as written, as a block is kept."""
-    return zlib.compress(written, level, _RAW)
-
-
-def decompressed(block: bytes) -> bytes:
-    """Inverse of `compressed`.
-
-    Raises:
-        zlib.error: the bytes are no block.
-    """
-    return zlib.decompress(block, _RAW)
 
 
 class Archive:
@@ -115,24 +95,21 @@ class Archive:
     def _note(self, leaving: Leaving, number: int) -> None:
         """Index the rows, which are numbered from `number`: our own ids by block, all others by row."""
         orders, children, executions, client_ids = leaving
+        numbers = range(number, number + len(orders))
         sent = [child.child_id for child in children]
         for child in children:
             if child.requests is not None:
                 sent += child.requests
-        families = dict.fromkeys(map(_ORDERS, [order.order_id for order in orders]))
-        families.update(dict.fromkeys(map(_SENT, sent)))
-        index = self.index
-        index.add_ids([*families], [number // self.packing.block] * len(families))
-        counts = [len(order.executions) for order in orders]
-        holders = chain.from_iterable(map(repeat, range(number, number + len(orders)), counts))
-        index.add_ids([item.key for item in executions], [*holders])
-        texts: list[str] = []
-        owners: list[int] = []
-        for at, order in enumerate(orders):
-            for name in client_ids[at]:
-                texts.append(client_text(order.account, name))
-                owners.append(number + at)
-        index.add_clients(texts, owners)
+        ids = list(dict.fromkeys(map(_ORDERS, [order.order_id for order in orders])))
+        ids += dict.fromkeys(map(_SENT, sent))
+        rows = [number // self.packing.block] * len(ids)
+        ids += [item.key for item in executions]
+        rows += [row for row, order in zip(numbers, orders, strict=True) for _ in order.executions]
+        for row, order, names in zip(numbers, orders, client_ids, strict=True):
+            for name in (order.cl_ord_id,) if names is None else names:
+                ids.append(f"{order.account}\0{name}")
+                rows.append(row)
+        self.index.add_ids(ids, rows)
 
     def take(self, number: int) -> Row:
         """Unpack a row for good."""

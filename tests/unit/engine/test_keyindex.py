@@ -37,7 +37,7 @@ def test_a_hash_names_the_rows_that_were_put_in_under_it_and_no_others_and_survi
 def test_a_hundred_thousand_ids_are_found_each_by_its_own_row_and_others_by_none() -> None:
     index = KeyIndex()
     for number in range(100_000):
-        index.add_clients([client_text("alpha", f"O{number}")], [number])
+        index.add_ids([client_text("alpha", f"O{number}")], [number])
     index.add_ids([f"0-1-{number}" for number in range(100_000)], range(100_000))
     for number in range(0, 100_000, 97):
         assert list(index.rows_of_client("alpha", f"O{number}")) == [number]
@@ -91,7 +91,7 @@ def test_client_ids_made_to_collide_leave_a_few_rows_to_read_each() -> None:
     texts = [client_text("alpha", name) for name in names]
     assert len(set(texts)) == 2_000
     assert len({crc32(text.encode()) for text in texts}) == 1
-    index.add_clients(texts, range(2_000))
+    index.add_ids(texts, range(2_000))
     read = KeyIndex(index.dump())
     for row, name in enumerate(names):
         found = index.rows_of_client("alpha", name)
@@ -107,10 +107,10 @@ def test_a_client_id_whose_bucket_others_have_filled_is_noted_elsewhere_and_foun
     for row in range(2_100):
         index.add((bucket, b"full"), row)
     assert list(index.rows_of_client("alpha", "X")) == []
-    index.add_clients([text], [7])
+    index.add_ids([text], [7])
     assert list(index.rows_of_client("alpha", "X")) == list(index.rows(strong_key(text))) == [7]
     assert list(KeyIndex(index.dump()).rows_of_client("alpha", "X")) == [7]
-    index.add_clients([client_text("alpha", "Y")], [8])
+    index.add_ids([client_text("alpha", "Y")], [8])
     assert list(index.rows(strong_key(client_text("alpha", "Y")))) == []
 
 
@@ -118,13 +118,26 @@ def test_an_account_and_an_id_do_not_run_together() -> None:
     assert client_text("ab", "c") != client_text("a", "bc")
 
 
-def test_a_batch_of_ids_fills_a_bucket_of_which_any_id_is_then_noted_elsewhere() -> None:
+def test_a_batch_fills_a_bucket_of_which_any_id_is_then_noted_elsewhere() -> None:
     index, text = KeyIndex(), client_text("alpha", "X")
     number = crc32(text.encode()) >> 18
+    for row in range(2_047):
+        index.add((number, b"full"), row)
     beside = next(name for name in map(str, count()) if crc32(name.encode()) >> 18 == number)
-    index.add_ids([beside] * 2_100, range(2_100))
-    index.add_clients([text], [7])
+    index.add_ids([beside], [5])
+    index.add_ids([text], [7])
     assert list(index.rows(strong_key(text))) == list(index.rows_of_client("alpha", "X")) == [7]
+
+
+@pytest.mark.parametrize("together", [1, 3, 1_000])
+def test_ids_of_one_hash_leave_a_few_rows_to_read_however_many_are_noted_together(together: int) -> None:
+    names, index = [f"alpha\0{name}" for name in colliding(1_000)], KeyIndex()
+    for at in range(0, len(names), together):
+        index.add_ids(names[at : at + together], range(at, at + len(names[at : at + together])))
+    for row, name in enumerate(names):
+        found = index.rows_of(name)
+        assert row in found
+        assert len(found) <= 6
 
 
 def test_what_is_written_stands_in_the_order_of_the_buckets() -> None:
