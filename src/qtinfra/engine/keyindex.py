@@ -17,8 +17,9 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2s
+from itertools import repeat
 from operator import iadd
 from struct import Struct
 from zlib import crc32
@@ -84,11 +85,14 @@ class KeyIndex:
         self._buckets: list[bytearray] = []
         self._halves: list[bytearray] = []
         self._seen: bytes | bytearray = _UNSEEN
-        if parts:
-            self._open()
         for number, entries in parts:
+            seen = self._open()
             self._buckets[number] += entries
-            self._see(number, [hashed for _, hashed in _entries(entries)])
+            for _, hashed in _entries(entries):
+                seen[hashed >> _SEEN] = 1
+            if len(entries) >= _FULL:  # any id of it may be noted under the other hash
+                size = 1 << _BUCKET - _SEEN
+                seen[number * size : (number + 1) * size] = b"\1" * size
 
     def _open(self) -> bytearray:
         """The bytes in front of the buckets, to be written; with the first of them the buckets are made."""
@@ -99,44 +103,27 @@ class KeyIndex:
             seen = self._seen = bytearray(seen)
         return seen
 
-    def _see(self, number: int, hashes: Iterable[int]) -> None:
-        """Note what stands in a bucket; of a full one any id may be noted under the other hash."""
-        seen = self._open()
-        for hashed in hashes:
-            seen[hashed >> _SEEN] = 1
-        if len(self._buckets[number]) >= _FULL:
-            size = 1 << _BUCKET - _SEEN
-            seen[number * size : (number + 1) * size] = b"\1" * size
-
     def add(self, key: Key, row: int) -> None:
         """Note that row number `row` (below `MAX_ROWS`) may hold the id of this hash."""
-        self._open()
-        number, tag = key
+        seen, (number, tag) = self._open(), key
         self._buckets[number] += row.to_bytes(_NUMBER, "little") + tag
-        self._see(number, [int.from_bytes(tag, "little")])
+        seen[int.from_bytes(tag, "little") >> _SEEN] = 1
 
-    def add_ids(self, ids: Sequence[str], rows: Sequence[int]) -> None:
-        """As `add`, for many ids and the row of each, with as little as possible done for each in Python."""
-        hashes, seen, known = array("I", map(crc32, map(str.encode, ids))), self._open(), []
+    def add_ids(self, ids: Sequence[str], row: int) -> None:
+        """As `add`, for many ids, with as little as possible done for each in Python."""
+        hashes, seen, known = [*map(crc32, map(str.encode, ids))], self._open(), []
         for hashed in hashes:
             at = hashed >> _SEEN
             if seen[at]:
                 known.append(hashed)
             else:
                 seen[at] = 1
-        if len(set(known)) < len(known) or any(map(self._crowded, known)):
-            self._add_each(ids, hashes, rows)
+        if len(set(known)) == len(known) and not any(map(self._crowded, known)):
+            halves = memoryview(array("I", hashes)).cast("B").cast("H")[_UPPER::2].tolist()
+            found = map(self._halves.__getitem__, halves)
+            deque(map(iadd, found, map(_entry, repeat(row), hashes)), 0)
             return
-        halves = memoryview(hashes).cast("B").cast("H")[_UPPER::2].tolist()
-        found = [*map(self._halves.__getitem__, halves)]
-        deque(map(iadd, found, map(_entry, rows, hashes)), 0)
-        if max(map(len, found), default=0) >= _FULL:
-            for hashed in hashes:
-                self._see(hashed >> _BUCKET, ())
-
-    def _add_each(self, ids: Sequence[str], hashes: Iterable[int], rows: Sequence[int]) -> None:
-        """As `add_ids`, where some of the hashes may have been given to many ids."""
-        for text, hashed, row in zip(ids, hashes, rows, strict=True):
+        for text, hashed in zip(ids, hashes, strict=True):
             crowded = self._crowded(hashed)
             self.add(strong_key(text) if crowded else (hashed >> _BUCKET, _tag(hashed)), row)
 

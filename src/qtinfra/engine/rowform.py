@@ -52,8 +52,8 @@ class Row(msgspec.Struct, array_like=True, gc=False):
 
 
 class Leaving(NamedTuple):
-    """Orders that are to be packed; the children and the executions of all of them, one after another; for each
-    order the client ids that name it, None where that is its own and no other.
+    """Orders that are to be packed; the children and the executions of all of them, one after another; for
+    each order the client ids that name it, None where that is its own and no other.
     """
 
     orders: list[Order]
@@ -123,6 +123,8 @@ Columns = Sequence[Sequence[Any]]
 
 #: Where the orders' column of `created_ns` stands.
 _CREATED = ShortOrder.__struct_fields__.index("created_ns")
+#: Where an order's account and client id stand, in both of its forms.
+_ACCOUNT, _CL_ORD_ID = 1, 2
 #: Where a child's `requests` stand.
 _REQUESTS = Child.__struct_fields__.index("requests")
 
@@ -136,7 +138,7 @@ def _places(form: type[msgspec.Struct], names: Iterable[str]) -> list[int]:
 
 
 def _often_alike(form: type[msgspec.Struct]) -> list[int]:
-    """Which fields mostly have one value in a whole block: members of enumerations, and the day of trading."""
+    """Which fields mostly have one value in a whole block: members of enumerations, the day of trading."""
     return [
         number
         for number, field in enumerate(msgspec.structs.fields(form))
@@ -144,7 +146,7 @@ def _often_alike(form: type[msgspec.Struct]) -> list[int]:
     ]
 
 
-_FORMS = ShortOrder, ShortChild, ShortExecution
+_FORMS: tuple[type[msgspec.Struct], ...] = ShortOrder, ShortChild, ShortExecution
 _ORDER_ALIKE, _CHILD_ALIKE, _EXECUTION_ALIKE = map(_often_alike, _FORMS)
 #: Where the columns of `_COUNTED` stand, and where all others do.
 _IDS = [_places(form, names) for form, names in zip(_FORMS, _COUNTED, strict=True)]
@@ -157,8 +159,8 @@ _COLUMN = msgspec.msgpack.Decoder(list[Any])
 _PARTS = msgspec.msgpack.Decoder(tuple[bytes, msgspec.Raw])
 _ALIKE = msgspec.msgpack.Decoder(tuple[list[list[msgspec.Raw]], dict[int, Any]])
 _TABLES = msgspec.msgpack.Decoder(list[list[msgspec.Raw]])
-#: Level of zlib: what a higher one saves in memory it costs in time. No header and no checksum of its own: the
-#: state's hash covers what is written.
+#: Level of zlib: what a higher one saves in memory it costs in time. No header and no checksum of its own:
+#: the state's hash covers what is written.
 _LEVEL, _RAW = 1, -zlib.MAX_WBITS
 
 
@@ -217,7 +219,7 @@ def decompressed(block: bytes) -> bytes:
 
 
 def _columns(table: list[Values], alike: Sequence[int]) -> list[Values]:
-    """The table by columns; one of those that are often alike has one entry if it is the same in each line."""
+    """The table by columns; of those that are often alike, one that is the same in each line has one entry."""
     columns = [*zip(*table, strict=True)]
     for number in alike if columns else ():
         column = columns[number]
@@ -265,7 +267,7 @@ class Block:
         self._tables: list[list[list[Any]]] = []
 
     def _ids(self, table: int) -> list[str]:
-        """The ids of the orders, 0, or of the children, 1."""
+        """The ids of the orders, 0, of the children, 1, or of the executions, 2."""
         columns = self._written[table]
         return _COLUMN.decode(columns[0]) if columns else []
 
@@ -298,6 +300,29 @@ class Block:
             return self._places[ids.index(order_id)]
         for place, (order, *_) in self._others.items():
             if order[0] == order_id:
+                return place
+        return None
+
+    def of_execution(self, key: str) -> int | None:
+        """The place of the row that holds an execution, None if it is not here."""
+        keys = self._ids(2)
+        if key in keys:
+            return self._places[bisect_right(self._firsts[1], keys.index(key)) - 1]
+        for place, (_, _, executions, _) in self._others.items():
+            if any(item[0] == key for item in executions):
+                return place
+        return None
+
+    def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
+        """The place of the row of the order that a client id names, None if it is not here."""
+        columns = self._written[0]
+        accounts, names = (_COLUMN.decode(columns[at]) if columns else [] for at in (_ACCOUNT, _CL_ORD_ID))
+        if cl_ord_id in names:
+            for place, *own in zip(self._places, accounts, names, strict=True):
+                if own == [account, cl_ord_id]:
+                    return place
+        for place, (order, _, _, others) in self._others.items():
+            if order[_ACCOUNT] == account and cl_ord_id in others:
                 return place
         return None
 
@@ -370,7 +395,8 @@ def _shorten_one(
 ) -> bool:
     """Add a plain order's only child and execution to the tables, if the short forms say all of the three."""
     qty = item.qty
-    if order.cum_qty != qty or order.notional != item.value or child.cum != qty:
+    notional, value = order.notional, item.value
+    if order.cum_qty != qty or child.cum != qty or (notional is not value and notional != value):
         return False
     part, short = _short_child(child), _short_execution(item, child, 0, order.updated_ns)
     if part is None or short is None:

@@ -98,7 +98,12 @@ def test_the_rows_of_a_block_come_back_in_their_order_whatever_their_forms() -> 
     for row, place in ((rows[2], 0), (rows[0], 1), (rows[1], 2)):
         assert block.of_order(row.order.order_id) == place
         assert [block.of_venue_id(child.child_id) for child in row.children] == [place]
+        assert [block.of_execution(item.key) for item in row.executions] == [place] * len(row.executions)
+        assert [block.of_client_id(row.order.account, name) for name in row.client_ids] == [place]
+        assert block.of_client_id("nobody", row.order.cl_ord_id) is None
     assert block.of_order("nobody") is None
+    assert block.of_execution("nobody") is None
+    assert block.of_client_id(rows[0].order.account, "nobody") is None
     assert block.of_venue_id("nobody") is None
     assert list(Block(write_block(leaving()))) == []
 
