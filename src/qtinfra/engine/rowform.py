@@ -219,7 +219,7 @@ def decompressed(block: bytes) -> bytes:
 
 
 def _columns(table: list[Values], alike: Sequence[int]) -> list[Values]:
-    """The table by columns; of those that are often alike, one that is the same in each line has one entry."""
+    """The table by columns; of those often alike, one that is the same in each line has one entry."""
     columns = [*zip(*table, strict=True)]
     for number in alike if columns else ():
         column = columns[number]
