@@ -8,10 +8,8 @@ found again is a matter of this process.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
-from itertools import chain, repeat
 from operator import itemgetter
 
 import msgspec
@@ -19,12 +17,8 @@ import msgspec
 from qtinfra.core.models import Child
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, client_text
-from qtinfra.engine.rowform import Block, Leaving, Row, write_block
+from qtinfra.engine.rowform import Block, Leaving, Row, compressed, decompressed, write_block
 
-#: Level of zlib: what a higher one saves in memory it costs in time.
-_LEVEL = 1
-#: No header and no checksum of its own: the state's hash covers what is written.
-_RAW = -zlib.MAX_WBITS
 #: What is common to order ids, and to ids that venues know children by, of events that came one after
 #: another: all but their last characters.
 _ORDERS, _SENT = itemgetter(slice(-2)), itemgetter(slice(-1))
@@ -54,20 +48,6 @@ class Packing(msgspec.Struct):
     def __post_init__(self) -> None:
         if self.keep < 0 or self.block < 1:
             raise ValueError(f"keep at least 0 and pack at least 1, not {self.keep} and {self.block}")
-
-
-def compressed(written: bytes, level: int = _LEVEL) -> bytes:
-    """Rows as written, as a block is kept."""
-    return zlib.compress(written, level, _RAW)
-
-
-def decompressed(block: bytes) -> bytes:
-    """Inverse of `compressed`.
-
-    Raises:
-        zlib.error: the bytes are no block.
-    """
-    return zlib.decompress(block, _RAW)
 
 
 class Archive:
@@ -108,31 +88,25 @@ class Archive:
         written = write_block(leaving)
         packing.digest = sha256(packing.digest + written).digest()
         self.blocks.append(compressed(written))
-        self._note(leaving, number)
+        self._note(leaving, number // size)
         packing.last_ns = max(packing.last_ns, *[order.updated_ns for order in leaving.orders])
         packing.rows = number + size
 
-    def _note(self, leaving: Leaving, number: int) -> None:
-        """Index the rows, which are numbered from `number`: our own ids by block, all others by row."""
+    def _note(self, leaving: Leaving, block: int) -> None:
+        """Index the ids of a block's orders, children and executions."""
         orders, children, executions, client_ids = leaving
         sent = [child.child_id for child in children]
         for child in children:
             if child.requests is not None:
                 sent += child.requests
-        families = dict.fromkeys(map(_ORDERS, [order.order_id for order in orders]))
-        families.update(dict.fromkeys(map(_SENT, sent)))
-        index = self.index
-        index.add_ids([*families], [number // self.packing.block] * len(families))
-        counts = [len(order.executions) for order in orders]
-        holders = chain.from_iterable(map(repeat, range(number, number + len(orders)), counts))
-        index.add_ids([item.key for item in executions], [*holders])
-        texts: list[str] = []
-        owners: list[int] = []
-        for at, order in enumerate(orders):
-            for name in client_ids[at]:
-                texts.append(client_text(order.account, name))
-                owners.append(number + at)
-        index.add_clients(texts, owners)
+        ids = [item.key for item in executions]
+        ids += [f"{order.account}\0{order.cl_ord_id}" for order in orders]
+        for order, names in zip(orders, client_ids, strict=True):
+            if names is not None:
+                ids += [client_text(order.account, name) for name in names if name != order.cl_ord_id]
+        ids += dict.fromkeys(map(_ORDERS, [order.order_id for order in orders]))
+        ids += dict.fromkeys(map(_SENT, sent))
+        self.index.add_ids(ids, block)
 
     def take(self, number: int) -> Row:
         """Unpack a row for good."""
@@ -175,39 +149,33 @@ class Archive:
 
     def of_order(self, order_id: str) -> int | None:
         """Number of the row of an order."""
-        size, gone = self.packing.block, self.packing.gone
-        for block in self.index.rows_of(_ORDERS(order_id)):
-            place = self._block_at(block).of_order(order_id)
-            if place is not None and block * size + place not in gone:
-                return block * size + place
-        return None
+        return self._found(self.index.rows_of(_ORDERS(order_id)), Block.of_order, order_id)
 
     def of_execution(self, key: str) -> int | None:
         """Number of the row that holds an execution."""
-        for number in self.index.rows_of(key):
-            if number not in self.packing.gone and key in self.row(number).order.executions:
-                return number
-        return None
+        return self._found(self.index.rows_of(key), Block.of_execution, key)
 
     def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
         """Number of the row of the order that a client id names."""
-        for number in self.index.rows_of_client(account, cl_ord_id):
-            if number not in self.packing.gone:
-                row = self.row(number)
-                if row.order.account == account and cl_ord_id in row.client_ids:
-                    return number
-        return None
+        blocks = self.index.rows_of_client(account, cl_ord_id)
+        return self._found(blocks, Block.of_client_id, account, cl_ord_id) if blocks else None
 
     def of_venue_id(self, venue_id: str) -> tuple[int, Child] | None:
         """The child that a venue's client order id names, its own or a request's; its row's number first."""
+        number = self._found(self.index.rows_of(_SENT(venue_id)), Block.of_venue_id, venue_id)
+        if number is None:
+            return None
+        children = self.row(number).children
+        named = (child for child in children if venue_id in (child.child_id, *(child.requests or ())))
+        return number, next(named)
+
+    def _found(self, blocks: Iterable[int], place_of: Callable[..., int | None], *wanted: str) -> int | None:
+        """Number of the row that is packed now in one of the blocks, at the place that the block says."""
         size, gone = self.packing.block, self.packing.gone
-        for block in self.index.rows_of(_SENT(venue_id)):
-            place = self._block_at(block).of_venue_id(venue_id)
+        for block in blocks:
+            place = place_of(self._block_at(block), *wanted)
             if place is not None and block * size + place not in gone:
-                number = block * size + place
-                for child in self.row(number).children:
-                    if venue_id == child.child_id or venue_id in (child.requests or ()):
-                        return number, child
+                return block * size + place
         return None
 
     # --- the written form ---

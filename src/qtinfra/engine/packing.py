@@ -19,11 +19,12 @@ def pack_closed(state: State) -> None:
     while len(closing) >= packing.keep + packing.block:
         ready: list[Order] = []
         passed: list[str] = []
+        orders, size = tables.orders, packing.block
         for order_id in closing:
-            order = tables.orders[order_id]
+            order = orders[order_id]
             if may_pack(state, order):
                 ready.append(order)
-                if len(ready) == packing.block:
+                if len(ready) == size:
                     break
             else:
                 passed.append(order_id)

@@ -2,15 +2,19 @@
 
 Most orders are plain ones that venues have filled, and nothing else ever happened to them: a `ShortOrder`,
 with a `ShortChild` and a `ShortExecution` for each of its own, says all there is to say of such an order. A
-block has these as columns, first all orders' ids, then all accounts and so on: what is alike stands together,
-which is quicker to compress, and to less. Any other order stands in the block as it is. Which form a row
-takes depends on its values alone, to the last digit that is written: equal histories give equal bytes.
+block has these as columns, first all orders' ids, then all accounts and so on. Any other order stands in the
+block as it is. Which form a row takes depends on its values alone, to the last digit that is written: equal
+histories give equal bytes.
+
+What repeats most stands in a part of its own: ids that count up, and the orders that stand as they are. It is
+worth being compressed, the rest is not.
 """
 
 from __future__ import annotations
 
+import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from enum import EnumType
 from itertools import accumulate
@@ -48,14 +52,14 @@ class Row(msgspec.Struct, array_like=True, gc=False):
 
 
 class Leaving(NamedTuple):
-    """Orders that are to be packed, each with the client ids that name it; the children and the executions of
-    all of them, one after another.
+    """Orders that are to be packed; the children and the executions of all of them, one after another; for
+    each order the client ids that name it, None where that is its own and no other.
     """
 
     orders: list[Order]
     children: list[Child]
     executions: list[Execution]
-    client_ids: list[list[str]]
+    client_ids: list[list[str] | None]
 
 
 class ShortOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -119,64 +123,117 @@ Columns = Sequence[Sequence[Any]]
 
 #: Where the orders' column of `created_ns` stands.
 _CREATED = ShortOrder.__struct_fields__.index("created_ns")
+#: Where an order's account and client id stand, in both of its forms.
+_ACCOUNT, _CL_ORD_ID = 1, 2
 #: Where a child's `requests` stand.
 _REQUESTS = Child.__struct_fields__.index("requests")
 
 
-def _enums(form: type[msgspec.Struct]) -> list[int]:
-    """Which fields are members of enumerations: they take longest to write, and are mostly alike."""
-    kinds = (field.type for field in msgspec.structs.fields(form))
-    return [number for number, kind in enumerate(kinds) if isinstance(kind, EnumType)]
+#: Columns of ids that count up, in each table.
+_COUNTED = ("order_id",), ("child_id", "venue_order_id"), ("key", "exec_id")
 
 
-_ORDER_ENUMS, _CHILD_ENUMS = _enums(ShortOrder), _enums(ShortChild)
-_EXECUTION_ENUMS = _enums(ShortExecution)
+def _places(form: type[msgspec.Struct], names: Iterable[str]) -> list[int]:
+    return [form.__struct_fields__.index(name) for name in names]
+
+
+def _often_alike(form: type[msgspec.Struct]) -> list[int]:
+    """Which fields mostly have one value in a whole block: members of enumerations, the day of trading."""
+    return [
+        number
+        for number, field in enumerate(msgspec.structs.fields(form))
+        if isinstance(field.type, EnumType) or field.name == "trade_date"
+    ]
+
+
+_FORMS: tuple[type[msgspec.Struct], ...] = ShortOrder, ShortChild, ShortExecution
+_ORDER_ALIKE, _CHILD_ALIKE, _EXECUTION_ALIKE = map(_often_alike, _FORMS)
+#: Where the columns of `_COUNTED` stand, and where all others do.
+_IDS = [_places(form, names) for form, names in zip(_FORMS, _COUNTED, strict=True)]
+_REST = [
+    [place for place in range(len(form.__struct_fields__)) if place not in ids]
+    for form, ids in zip(_FORMS, _IDS, strict=True)
+]
 _ENCODER = msgspec.msgpack.Encoder()
 _COLUMN = msgspec.msgpack.Decoder(list[Any])
-_BLOCKS = msgspec.msgpack.Decoder(
-    tuple[list[msgspec.Raw], list[msgspec.Raw], list[msgspec.Raw], dict[int, Any]]
-)
+_PARTS = msgspec.msgpack.Decoder(tuple[bytes, msgspec.Raw])
+_ALIKE = msgspec.msgpack.Decoder(tuple[list[list[msgspec.Raw]], dict[int, Any]])
+_TABLES = msgspec.msgpack.Decoder(list[list[msgspec.Raw]])
+#: Level of zlib: what a higher one saves in memory it costs in time. No header and no checksum of its own:
+#: the state's hash covers what is written.
+_LEVEL, _RAW = 1, -zlib.MAX_WBITS
 
 
 def write_block(leaving: Leaving) -> bytes:
     """The rows of a block as they are written. To be called under `core.decimals.exact()`."""
-    sent, filled, client_ids = leaving.children, leaving.executions, leaving.client_ids
+    _, sent, filled, client_ids = leaving
     orders: list[Values] = []
     children: list[Values] = []
     executions: list[Values] = []
     others: dict[int, Row] = {}
     child = item = 0
     for place, order in enumerate(leaving.orders):
-        last_child, last_item = child + len(order.children), item + len(order.executions)
-        names = client_ids[place]
-        if len(names) != 1 or names[0] != order.cl_ord_id or not _plain(order):
+        first_child, first_item, names = child, item, client_ids[place]
+        child += len(order.children)
+        item += len(order.executions)
+        if names is not None or not _plain(order):
             short = False
-        elif last_child - child == 1 == last_item - item:
-            short = _shorten_one(order, sent[child], filled[item], children, executions)
+        elif child - first_child == 1 == item - first_item:
+            short = _shorten_one(order, sent[first_child], filled[first_item], children, executions)
         else:
-            own = sent[child:last_child], filled[item:last_item]
+            own = sent[first_child:child], filled[first_item:item]
             short = _shorten_several(order, *own, children, executions)
         if short:
             orders.append(_short_order(order))
         else:
-            others[place] = Row(order, sent[child:last_child], filled[item:last_item], names)
-        child, item = last_child, last_item
-    columns = _columns(orders, _ORDER_ENUMS)
+            names = [order.cl_ord_id] if names is None else names
+            others[place] = Row(order, sent[first_child:child], filled[first_item:item], names)
+    columns = _columns(orders, _ORDER_ALIKE)
     if columns:
         created = columns[_CREATED]
         columns[_CREATED] = (created[0], *map(sub, created[1:], created))
-    tables = columns, _columns(children, _CHILD_ENUMS), _columns(executions, _EXECUTION_ENUMS)
-    return _ENCODER.encode((*tables, others))
+    tables = columns, _columns(children, _CHILD_ALIKE), _columns(executions, _EXECUTION_ALIKE)
+    ids = [_chosen(table, places) for table, places in zip(tables, _IDS, strict=True)]
+    rest = [_chosen(table, places) for table, places in zip(tables, _REST, strict=True)]
+    return _ENCODER.encode((_ENCODER.encode((ids, others)), rest))
 
 
-def _columns(table: list[Values], enums: Sequence[int]) -> list[Values]:
-    """The table by columns; one of an enumeration that is the same in each line has one entry."""
+def _chosen(table: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    return [table[place] for place in places] if table else []
+
+
+def compressed(written: bytes, level: int = _LEVEL) -> bytes:
+    """Rows as written, as a block is kept."""
+    alike, tables = _PARTS.decode(written)
+    return _ENCODER.encode((zlib.compress(alike, level, _RAW), tables))
+
+
+def decompressed(block: bytes) -> bytes:
+    """Inverse of `compressed`.
+
+    Raises:
+        msgspec.DecodeError, zlib.error: the bytes are no block.
+    """
+    alike, tables = _PARTS.decode(block)
+    return _ENCODER.encode((zlib.decompress(alike, _RAW), tables))
+
+
+def _columns(table: list[Values], alike: Sequence[int]) -> list[Values]:
+    """The table by columns; of those often alike, one that is the same in each line has one entry."""
     columns = [*zip(*table, strict=True)]
-    for number in enums if columns else ():
+    for number in alike if columns else ():
         column = columns[number]
         if column.count(column[0]) == len(table):
             columns[number] = column[:1]
     return columns
+
+
+def _merged(
+    ids: list[msgspec.Raw], rest: list[msgspec.Raw], id_places: Sequence[int], rest_places: Sequence[int]
+) -> list[msgspec.Raw]:
+    """The columns of a table, in their places."""
+    found = dict(zip(id_places, ids, strict=False)) | dict(zip(rest_places, rest, strict=False))
+    return [found[place] for place in range(len(found))]
 
 
 def _lengthened(columns: list[list[Any]]) -> list[list[Any]]:
@@ -198,7 +255,11 @@ class Block:
     __slots__ = ("_firsts", "_others", "_places", "_tables", "_written")
 
     def __init__(self, written: bytes) -> None:
-        *self._written, self._others = _BLOCKS.decode(written)
+        parts, tables = _PARTS.decode(written)
+        ids, self._others = _ALIKE.decode(parts)
+        self._written = [
+            _merged(*table) for table in zip(ids, _TABLES.decode(tables), _IDS, _REST, strict=True)
+        ]
         counts = [_COLUMN.decode(column) for column in self._written[0][-2:]] or [[], []]
         self._firsts = [[0, *accumulate(each)] for each in counts]
         size = len(counts[0]) + len(self._others)
@@ -206,7 +267,7 @@ class Block:
         self._tables: list[list[list[Any]]] = []
 
     def _ids(self, table: int) -> list[str]:
-        """The ids of the orders, 0, or of the children, 1."""
+        """The ids of the orders, 0, of the children, 1, or of the executions, 2."""
         columns = self._written[table]
         return _COLUMN.decode(columns[0]) if columns else []
 
@@ -239,6 +300,29 @@ class Block:
             return self._places[ids.index(order_id)]
         for place, (order, *_) in self._others.items():
             if order[0] == order_id:
+                return place
+        return None
+
+    def of_execution(self, key: str) -> int | None:
+        """The place of the row that holds an execution, None if it is not here."""
+        keys = self._ids(2)
+        if key in keys:
+            return self._places[bisect_right(self._firsts[1], keys.index(key)) - 1]
+        for place, (_, _, executions, _) in self._others.items():
+            if any(item[0] == key for item in executions):
+                return place
+        return None
+
+    def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
+        """The place of the row of the order that a client id names, None if it is not here."""
+        columns = self._written[0]
+        accounts, names = (_COLUMN.decode(columns[at]) if columns else [] for at in (_ACCOUNT, _CL_ORD_ID))
+        if cl_ord_id in names:
+            for place, *own in zip(self._places, accounts, names, strict=True):
+                if own == [account, cl_ord_id]:
+                    return place
+        for place, (order, _, _, others) in self._others.items():
+            if order[_ACCOUNT] == account and cl_ord_id in others:
                 return place
         return None
 
@@ -311,7 +395,8 @@ def _shorten_one(
 ) -> bool:
     """Add a plain order's only child and execution to the tables, if the short forms say all of the three."""
     qty = item.qty
-    if order.cum_qty != qty or order.notional != item.value or child.cum != qty:
+    notional, value = order.notional, item.value
+    if order.cum_qty != qty or child.cum != qty or (notional is not value and notional != value):
         return False
     part, short = _short_child(child), _short_execution(item, child, 0, order.updated_ns)
     if part is None or short is None:
@@ -396,10 +481,10 @@ def _short_execution(item: Execution, child: Child, place: int, changed_ns: int)
         or item.value != qty * px
     ):
         return None
-    free = commission is ZERO or not ZERO.compare_total(commission)
     return (
-        item.key, item.exec_id, place, item.trade_date, changed_ns - item.ts_ns, qty, px, item.liquidity,
-        item.fee, None if free else commission,
+        item.key, item.exec_id, place, item.trade_date, changed_ns - item.ts_ns,
+        qty, px, item.liquidity, item.fee,
+        None if commission is ZERO or not ZERO.compare_total(commission) else commission,
     )  # fmt: skip
 
 

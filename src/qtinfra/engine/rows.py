@@ -79,14 +79,14 @@ class Tables:
     def leave(self, orders: list[Order]) -> Leaving:
         """Take live orders and all of their own out of the tables, to be packed."""
         pop, closing = self.orders.pop, self.closing
-        client_ids = []
+        client_ids: list[list[str] | None] = []
         for order in orders:
             order_id, cl_ord_id, names = order.order_id, order.cl_ord_id, self.client_ids[order.account]
             pop(order_id)
             del closing[order_id]
             if not order.amends and names.get(cl_ord_id) == order_id:
                 del names[cl_ord_id]
-                client_ids.append([cl_ord_id])
+                client_ids.append(None)
             else:
                 own = [name for name in _asked(order) if names.get(name) == order_id]
                 client_ids.append(own)

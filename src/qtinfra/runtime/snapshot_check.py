@@ -15,8 +15,8 @@ import msgspec
 
 from qtinfra.core.exceptions import JournalCorruptError
 from qtinfra.core.ports import Snapshot
-from qtinfra.engine.archive import decompressed
 from qtinfra.engine.kernel import replay
+from qtinfra.engine.rowform import decompressed
 from qtinfra.engine.state import State, decode_state, state_hash, state_version, version_of
 from qtinfra.infra.heap import LongLivedHeap
 from qtinfra.journal.anchor import VerifyResult

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from qtinfra.core.ports import Snapshot
-from qtinfra.engine.archive import Packing, compressed, decompressed
+from qtinfra.engine.archive import Packing
 from qtinfra.engine.kernel import Kernel, replay
+from qtinfra.engine.rowform import compressed, decompressed
 from qtinfra.engine.state import State, decode_state, encode_state, state_hash
 from qtinfra.journal.anchor import VerifyResult, verify_journal
 from qtinfra.journal.base import FrameJournal
@@ -117,10 +118,10 @@ def test_packed_orders_are_compared_although_the_states_hash_has_only_their_dige
     assert is_of(sound, state)
     lying = decode_state(sound.state)
     blocks = lying.tables.archive.blocks
-    columns, *others = msgspec.msgpack.decode(decompressed(blocks[0]), strict=False)
-    assert columns[1] == [ALPHA]
-    columns[1] = ["nobody"]
-    blocks[0] = compressed(msgspec.msgpack.encode([columns, *others]))
+    ids, (orders, *others) = msgspec.msgpack.decode(decompressed(blocks[0]))
+    assert orders[0] == [ALPHA]
+    orders[0] = ["nobody"]
+    blocks[0] = compressed(msgspec.msgpack.encode([ids, [orders, *others]]))
     assert state_hash(lying) == state_hash(state)
     assert not is_of(snapshot_of(lying, bytes(32)), state)
     lying.tables.archive.blocks[0] = b"no block"
