@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -99,6 +99,8 @@ class Running:
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.app = create_app(lambda: settings, clock)
+        self._life, self.app.router.lifespan_context = self.app.router.lifespan_context, self._noted
+        self._failure: BaseException | None = None
         config = uvicorn.Config(
             self.app,
             http=connections(self.app),
@@ -115,10 +117,21 @@ class Running:
         self._thread.start()
         deadline = time.monotonic() + PATIENCE_S
         while not self._server.started:
-            assert self._thread.is_alive(), "the server did not start"
+            if not self._thread.is_alive():
+                raise AssertionError("the server did not start") from self._failure
             assert time.monotonic() < deadline
             time.sleep(0.01)
         return Api(self._server.servers[0].sockets[0].getsockname()[1])
+
+    @asynccontextmanager
+    async def _noted(self, app: Any) -> AsyncIterator[Any]:
+        """The application's life; what its start raised, which uvicorn only logs, is kept."""
+        try:
+            async with self._life(app) as state:
+                yield state
+        except BaseException as error:
+            self._failure = error
+            raise
 
     @property
     def platform(self) -> Platform:
