@@ -104,6 +104,7 @@ class LiveShard:
             cancels and controls go on.
         strategies: what plans algo orders; None for those that come with the engine.
         routing: what routes orders; likewise.
+        disk: what does the journal's work; None for a thread of its own.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class LiveShard:
         disk_full: Callable[[], bool] = lambda: False,
         strategies: Registry | None = None,
         routing: RoutingRegistry | None = None,
+        disk: DiskThread | None = None,
     ) -> None:
         self.stopped: BaseException | None = None
         kernel = Kernel(state, strategies, routing)
@@ -141,7 +143,7 @@ class LiveShard:
         self._disk_full = disk_full
         self._told_full = False
         self._gateways: dict[str, VenueGateway] = {}
-        self._disk = DiskThread("journal")
+        self._disk = disk if disk is not None else DiskThread("journal")
         self._head = journal.head  # of the last frame that is durable
         self._replica = Replica(state, snapshots) if snapshots is not None else None
         self._snapshot: asyncio.Task[None] | None = None

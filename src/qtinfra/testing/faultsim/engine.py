@@ -27,6 +27,7 @@ from qtinfra.core.reports import Alert, ExecutionReport, OrderCancelReject, ToVe
 from qtinfra.engine.kernel import Outcome
 from qtinfra.engine.state import State
 from qtinfra.journal.log import LogJournal
+from qtinfra.runtime.disk_thread import DiskThread, T
 from qtinfra.runtime.live import LiveShard
 from qtinfra.runtime.recovery import recover
 from qtinfra.runtime.snapshots import SnapshotPolicy
@@ -91,6 +92,15 @@ class WatchedGateway(TcpVenueGateway):
     def send(self, message: ToVenue) -> None:
         self.watch(message)
         super().send(message)
+
+
+class LoopDisk(DiskThread):
+    """The disk's work as the loop does what is meant for another thread; a simulated loop has none."""
+
+    def begin(self, work: Callable[[], T], after: Callable[[], None]) -> asyncio.Future[T]:
+        done = asyncio.get_running_loop().run_in_executor(None, work)
+        done.add_done_callback(lambda _: after())
+        return done
 
 
 def reference(policies: Policies) -> list[AnyCommand]:
@@ -171,6 +181,7 @@ class Life:
             snapshots=SnapshotPolicy(_SNAPSHOT_EVERY),
             not_before_ns=recovery.last_ns,
             disk_full=lambda: self.journal.on_reserve,
+            disk=LoopDisk("journal"),
         )
 
     def cancel_answered(self, done: asyncio.Future[Outcome]) -> None:
