@@ -148,6 +148,7 @@ class FlockLock:
     def release(self) -> None:
         if self._handle >= 0:
             os.ftruncate(self._handle, 0)
+            fcntl.flock(self._handle, fcntl.LOCK_UN)  # a process that is being forked may have a copy of it
             os.close(self._handle)
             self._handle = -1
 

@@ -1,5 +1,6 @@
 """The two disks: what is synced survives, what is not does not, and a lock has one holder."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_a_lock_has_one_holder_whose_note_the_others_read(disk: Disk, tmp_path: 
     lock.release()
     lock.release()
     disk.lock(path, "pid 2 b").release()
+
+
+def test_a_released_lock_is_free_although_a_forked_process_has_a_copy_of_its_file(tmp_path: Path) -> None:
+    path, disk = tmp_path / "lock", RealDisk()
+    lock = disk.lock(path, "pid 1 a")
+    copy = os.dup(lock._handle)
+    lock.release()
+    disk.lock(path, "pid 2 b").release()
+    os.close(copy)
 
 
 def test_a_crash_takes_unsynced_bytes_open_files_and_locks() -> None:
