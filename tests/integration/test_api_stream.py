@@ -247,13 +247,18 @@ def test_nothing_is_told_before_it_is_durable(tmp_path: Path, monkeypatch: pytes
     with running(tmp_path) as (server, api), live(api) as client, live(api) as sender:
         client.follow("orders")
         platform = server.platform
-        append = SqliteJournal.append
+        seal = SqliteJournal.seal
 
-        def held(journal: SqliteJournal, entries: Sequence[Entry]) -> Head:
-            assert gate.wait(PATIENCE_S)
-            return append(journal, entries)
+        def held(journal: SqliteJournal, entries: Sequence[Entry]) -> Callable[[], Head]:
+            write = seal(journal, entries)
 
-        monkeypatch.setattr(SqliteJournal, "append", held)
+            def written() -> Head:
+                assert gate.wait(PATIENCE_S)
+                return write()
+
+            return written
+
+        monkeypatch.setattr(SqliteJournal, "seal", held)
         before = platform.state.seq
         sender.send(op="orders", id="f", items=[new_order()])
         deadline = time.monotonic() + PATIENCE_S
