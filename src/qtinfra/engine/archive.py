@@ -17,7 +17,7 @@ import msgspec
 
 from qtinfra.core.models import Child
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part
+from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Written
 from qtinfra.engine.rowform import Block, Leaving, Row, compressed, decompressed, write_block
 
 #: What is common to order ids, and to ids that venues know children by, of events that came one after
@@ -66,7 +66,7 @@ class Archive:
         self,
         packing: Packing,
         blocks: Sequence[bytes] = (),
-        index: Sequence[Part] = (),
+        index: Written | None = None,
     ) -> None:
         self.packing = packing
         self.blocks = list(blocks)
@@ -185,7 +185,7 @@ class Archive:
         """Whether it holds the rows that the packing counts."""
         return len(self.blocks) * self.packing.block == self.packing.rows
 
-    def dump(self) -> tuple[list[bytes], list[Part]]:
+    def dump(self) -> tuple[list[bytes], Written]:
         """Blocks and index; with the packing they make an equal archive."""
         return self.blocks, self.index.dump()
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2s
 from zlib import crc32
 
@@ -31,8 +31,9 @@ _SLOTS = 1 << 32 - _LOW
 #: Entries in a chain from which on ids of its slot are noted under the other hash.
 _FULL = 8
 
-#: The entries of one row as they are written: its number, and the hashes of four bytes, little-endian.
-Part = tuple[int, bytes]
+#: An index as it is written, numbers of four bytes, little-endian: hashes of entries, and the numbers of those
+#: before them; rows, and where their entries begin.
+Written = tuple[bytes, bytes, bytes, bytes]
 
 #: The slots of an index that has nothing; never written.
 _NONE = bytes(_SLOTS)
@@ -53,28 +54,33 @@ class KeyIndex:
 
     __slots__ = ("_firsts", "_hashes", "_newest", "_older", "_rows")
 
-    def __init__(self, parts: Iterable[Part] = ()) -> None:
+    def __init__(self, written: Written | None = None) -> None:
         self._newest: bytes | array[int] = _NONE
         self._hashes, self._older = array("I", (0,)), array("I", (0,))
-        self._firsts, self._rows = array("I"), array("I")
-        for row, written in parts:
-            self._add(_little_endian(array("I", written)).tolist(), row)
+        self._rows, self._firsts = array("I"), array("I")
+        if written is not None and written[2]:
+            self._hashes, self._older, self._rows, self._firsts = map(_read, written)
+            newest = self._slots()
+            for number, hashed in enumerate(self._hashes):
+                newest[hashed >> _LOW] = number
+
+    def _slots(self) -> array[int]:
+        """The slots, to be written; with the first entry they are made."""
+        newest = self._newest
+        if isinstance(newest, bytes):
+            newest = self._newest = array("I", (0,)) * _SLOTS
+        return newest
 
     def add_ids(self, ids: Sequence[str], row: int) -> None:
         """Note that row number `row` (below `MAX_ROWS`) may hold these ids."""
-        self._add([*map(crc32, map(str.encode, ids))], row, ids)
-
-    def _add(self, hashes: list[int], row: int, ids: Sequence[str] = ()) -> None:
-        """Put entries in front of their chains; with the `ids` given, those of full chains go elsewhere."""
-        newest, older, first = self._newest, self._older, len(self._hashes)
-        if isinstance(newest, bytes):
-            newest = self._newest = array("I", (0,)) * _SLOTS
+        hashes = [*map(crc32, map(str.encode, ids))]
+        newest, older, first = self._slots(), self._older, len(self._hashes)
         older.frombytes(bytes(older.itemsize * len(hashes)))
         for number, hashed in enumerate(hashes, first):
             slot = hashed >> _LOW
             before = newest[slot]
             if before:
-                if ids and older[before] and self._is_full(before):
+                if older[before] and self._is_full(before):
                     place = number - first
                     hashes[place] = strong_hash(ids[place])
                     slot = hashes[place] >> _LOW
@@ -82,8 +88,8 @@ class KeyIndex:
                 older[number] = before
             newest[slot] = number
         self._hashes.fromlist(hashes)
-        self._firsts.append(first)
         self._rows.append(row)
+        self._firsts.append(first)
 
     def _is_full(self, number: int) -> bool:
         """Whether a chain, told by its newest entry, has so many that further ids go elsewhere."""
@@ -120,17 +126,19 @@ class KeyIndex:
                 found += self._noted(text, strong)
         return found
 
-    def dump(self) -> list[Part]:
+    def dump(self) -> Written:
         """Everything, to be written; a new index can be made of it."""
-        hashes, ends = self._hashes, [*self._firsts, len(self._hashes)][1:]
-        return [
-            (row, _little_endian(hashes[first:end]).tobytes())
-            for row, first, end in zip(self._rows, self._firsts, ends, strict=True)
-        ]
+        return _bytes(self._hashes), _bytes(self._older), _bytes(self._rows), _bytes(self._firsts)
 
 
-def _little_endian(numbers: array[int]) -> array[int]:
-    """Numbers in the order of bytes that is written, or back; changed in place."""
+def _read(written: bytes) -> array[int]:
+    """Inverse of `_bytes`."""
+    numbers = array("I", written)
     if sys.byteorder == "big":
         numbers.byteswap()
     return numbers
+
+
+def _bytes(numbers: array[int]) -> bytes:
+    """Numbers as they are written."""
+    return numbers.tobytes() if sys.byteorder == "little" else _read(numbers.tobytes()).tobytes()
