@@ -8,7 +8,7 @@ found again is a matter of this process.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from operator import itemgetter
@@ -23,6 +23,8 @@ from qtinfra.engine.rowform import Block, Leaving, Row, compressed, decompressed
 #: What is common to order ids, and to ids that venues know children by, of events that came one after
 #: another: all but their last characters.
 _ORDERS, _SENT = itemgetter(slice(-2)), itemgetter(slice(-1))
+#: Sorts after all characters of our ids.
+_AFTER = "~"
 #: Rows kept unpacked because they were read.
 _MAX_READ = 64
 
@@ -204,5 +206,5 @@ def _heads_of_orders(order_ids: list[str]) -> list[str]:
     while at < len(order_ids):
         head = _ORDERS(order_ids[at])
         heads.append(head)
-        at = bisect_right(order_ids, head, at, key=_ORDERS)
+        at = bisect_left(order_ids, head + _AFTER, at + 1)
     return heads
