@@ -31,8 +31,8 @@ _SLOTS = 1 << 32 - _LOW
 #: Entries in a chain from which on ids of its slot are noted under the other hash.
 _FULL = 8
 
-#: An index as it is written, numbers of four bytes, little-endian: hashes of entries, and the numbers of those
-#: before them; rows, and where their entries begin.
+#: An index as it is written, numbers of four bytes, little-endian: hashes of entries, numbers of the entries
+#: before them, rows, and the numbers at which their entries begin.
 Written = tuple[bytes, bytes, bytes, bytes]
 
 #: The slots of an index that has nothing; never written.
