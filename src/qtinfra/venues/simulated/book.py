@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterator
+from decimal import Decimal
 
 import msgspec
 
@@ -78,10 +79,11 @@ class BookOrder(msgspec.Struct, eq=False):
 class Level:
     """A first-in-first-out queue at one price: `units` in it, `own` of them ours, and `reserve` behind it.
 
-    A price has one queue for what is displayed and a `dark` one for hidden orders, which trades later.
+    A price has one queue for what is displayed and a `dark` one for hidden orders, which trades later. The
+    limit of the last order that traded whole here is `reached_by`: the same object reaches it again.
     """
 
-    __slots__ = ("dark", "head", "own", "price", "reserve", "tail", "units")
+    __slots__ = ("dark", "head", "own", "price", "reached_by", "reserve", "tail", "units")
 
     def __init__(self, price: int, dark: bool) -> None:
         self.price = price
@@ -91,6 +93,7 @@ class Level:
         self.reserve = 0
         self.head: BookOrder | None = None
         self.tail: BookOrder | None = None
+        self.reached_by: Decimal | None = None
 
 
 def _key(buy: bool, price: int, dark: bool) -> int:
@@ -204,13 +207,13 @@ class OrderBook:
             self._rest(order, price)
         return trades
 
-    def trade_whole(self, buy: bool, price: int, units: int, smp: str) -> int | None:
+    def trade_whole(self, buy: bool, limit: Decimal, units: int, smp: str, grid: Grid) -> int | None:
         """Match an arriving limit order with the first in the queue, if that is somebody else's and larger.
 
         It then trades in full, as with `add`, and nothing is made for it.
 
         Args:
-            price: its limit in ticks.
+            limit: its price, which becomes ticks by `grid` where the queue has not been reached by it before.
             smp: orders under the same one do not trade with each other; empty trades with everybody.
 
         Returns:
@@ -220,8 +223,13 @@ class OrderBook:
         if not other.keys:
             return None
         level = other.levels[other.keys[-1]]
-        best, maker = level.price, level.head
-        if maker is None or maker.own or (best > price if buy else best < price):
+        price, maker = level.price, level.head
+        if level.reached_by is not limit:
+            ticks = grid.ticks_by_text[str(limit)]
+            if ticks is None or (price > ticks if buy else price < ticks):
+                return None
+            level.reached_by = limit
+        if maker is None or maker.own:
             return None
         left = maker.leaves - units
         if left <= maker.reserve or (smp and maker.smp == smp):
@@ -232,10 +240,10 @@ class OrderBook:
         self.others += 1
         self.trades += 1
         self.traded_units += units
-        self.last_price = best
+        self.last_price = price
         if self.prevented:
             self.prevented = []
-        return best
+        return price
 
     def enqueue(self, order: BookOrder) -> None:
         """Let a limit order rest without matching, as before an auction: the book may cross.

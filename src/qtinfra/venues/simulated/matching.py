@@ -92,7 +92,8 @@ class MatchingVenue:
         self._queues_in_halts = halt_entry is HaltEntry.QUEUE
         self._smp_mode = smp_mode
         self._markets = {item.symbol: Market.of(item) for item in listings}
-        self._db = OrderDatabase(mic, trade_date)
+        grids = {symbol: market.grid for symbol, market in self._markets.items()}
+        self._db = OrderDatabase(mic, trade_date, grids)
 
     # --- what venues have in common -----------------------------------------------------------------------
 
@@ -380,17 +381,18 @@ class MatchingVenue:
         db, market = self._db, self._markets.get(order.symbol)
         if market is None or not self._open or market.halted or market.call or market.stops or market.pegs:
             return None
-        if not is_plain(order) or order.price is None or order.cl_ord_id in db.known:
+        limit, grid = order.price, market.grid
+        if limit is None or not is_plain(order) or order.cl_ord_id in db.known:
             return None
-        grid = market.grid
-        units, ticks = grid.units_by_text[str(order.qty)], grid.ticks_by_text[str(order.price)]
-        if units is None or ticks is None:
+        size = grid.sizes_by_text[str(order.qty)]
+        if size is None:
             return None
-        traded = market.book.trade_whole(order.side is _BUY, ticks, units, order.smp_id)
+        units, qty = size
+        traded = market.book.trade_whole(order.side is _BUY, limit, units, order.smp_id, grid)
         if traded is None:
             return None
         market.changed_ns = now_ns
-        return db.trade_whole(order, grid, units, grid.prices[traded], now_ns, session, after_seq)
+        return db.trade_whole(order, qty, grid.prices[traded], now_ns, session, after_seq)
 
     def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:
         """The order for the book, or the reason to refuse it."""
