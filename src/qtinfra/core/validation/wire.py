@@ -368,13 +368,17 @@ _BACKSLASH, _DELETE, _COLON = b"\\\x7f:"
 
 def _number_of(said: object) -> Decimal | None:
     """A number from its text, or a whole one that was not quoted; None leaves it to the thorough reader."""
-    text = str(said) if type(said) is int and said else said  # 0 may have been -0
-    if type(text) is not str or _plain_number(text) is None:
+    if type(said) is int and said:  # 0 may have been -0
+        said = str(said)
+        known = _numbers.get(said)
+        if known is not None:
+            return known
+    if type(said) is not str or _plain_number(said) is None:
         return None
-    number = Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+    number = Decimal(said.rstrip("0").rstrip(".") if "." in said else said)
     if len(_numbers) >= _MAX_REMEMBERED:
         _numbers.clear()
-    _numbers[text] = number
+    _numbers[said] = number
     return number
 
 
