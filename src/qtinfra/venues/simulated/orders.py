@@ -22,7 +22,6 @@ _KIND_ACK = ReportKind.ACK
 _KIND_FILL = ReportKind.FILL
 _BUY = OrderSide.BUY
 _LIQUIDITY_ADDED = Liquidity.ADDED
-_LIQUIDITY_REMOVED = Liquidity.REMOVED
 _LIQUIDITY_UNKNOWN = Liquidity.UNKNOWN
 _KIND_BUST = ReportKind.BUST
 _KIND_CORRECT = ReportKind.CORRECT
@@ -32,7 +31,7 @@ _KIND_MASS_STATUS_END = ReportKind.MASS_STATUS_END
 _KIND_RESTATED = ReportKind.RESTATED
 
 #: A number's last three digits, by what they say.
-_LAST_DIGITS = tuple(f"{number:03d}" for number in range(1000))
+LAST_DIGITS = tuple(f"{number:03d}" for number in range(1000))
 
 _UNLISTED = Grid(ONE)  # of orders for symbols that the venue does not know; nothing of them ever trades
 
@@ -134,8 +133,8 @@ class OrderDatabase:
 
     The number of an order is minus the id of its `entry`, from 1 in order of arrival.
 
-    An order that has traded in full on arrival is kept as what was asked and what was reported, and becomes
-    a `VenueOrder` when somebody asks for it.
+    An order that has traded in full on arrival is kept as what was asked and what was reported
+    (`MatchingVenue.trade_whole`), and becomes a `VenueOrder` when somebody asks for it.
 
     Args:
         mic: ISO 10383 code of the venue.
@@ -144,85 +143,59 @@ class OrderDatabase:
 
     Attributes:
         known: an order's number by every id that was ever sent here; 0: the id concerned no order.
+        kept: orders by number; of one that traded whole, its fill.
+        execs: by the execution's number, the order's; of one that traded whole, what was asked; 0 for what
+            busted or corrected an execution.
+        order_ids, exec_ids: of this venue.
     """
 
     def __init__(self, mic: str, trade_date: str, grids: Mapping[str, Grid] | None = None) -> None:
         self.mic = mic
         self.trade_date = trade_date
         self._grids = grids or {}
-        self._all: list[VenueOrder | VenueReport] = []  # an order that traded whole: its fill
+        self.kept: list[VenueOrder | VenueReport] = []
         self.known: dict[str, int] = {}
         self._live: dict[int, VenueOrder] = {}  # by number, in order of arrival
-        # By the execution's number: the order's; of one that traded whole, what was asked; 0: what busted or
-        # corrected an execution.
-        self._execs: list[int | VenueNewOrder] = []
-        self._order_ids, self._exec_ids = RunningIds(f"{mic}-O"), RunningIds(f"{mic}-E")
+        self.execs: list[int | VenueNewOrder] = []
+        self.order_ids, self.exec_ids = RunningIds(f"{mic}-O"), RunningIds(f"{mic}-E")
 
     # --- orders -----------------------------------------------------------------------------------------
 
     @property
     def next_number(self) -> int:
-        return len(self._all) + 1
+        return len(self.kept) + 1
 
     def enter(self, message: VenueNewOrder, entry: BookOrder | None, grid: Grid | None) -> VenueOrder:
         """Keep a new order; without an entry it is one that was refused."""
-        number, accepted, cl_ord_id = len(self._all) + 1, entry is not None, message.cl_ord_id
+        number, accepted, cl_ord_id = len(self.kept) + 1, entry is not None, message.cl_ord_id
         own = VenueOrder(
             [cl_ord_id],
-            self._order_ids.begin(number),
+            self.order_ids.begin(number),
             message,
             entry or BookOrder(-number, False, 0, None, own=True),
             grid or _UNLISTED,
             accepted,
             not accepted,
         )
-        self._all.append(own)
+        self.kept.append(own)
         self.known[cl_ord_id] = number
         if accepted:
             self._live[number] = own
         return own
 
-    def trade_whole(
-        self, message: VenueNewOrder, qty: Decimal, px: Decimal, now_ns: int, session: str, after_seq: int
-    ) -> list[VenueReport]:
-        """Keep a new order that has traded in full on arrival, and report that.
-
-        Args:
-            qty, px: all of its quantity, canonical, and where it traded.
-            session, after_seq: the reports are numbered in this session from the next number on.
-        """
-        number, mic, trade_date, cl_ord_id = len(self._all) + 1, self.mic, self.trade_date, message.cl_ord_id
-        self.known[cl_ord_id] = number
-        ids, exec_ids, last = self._order_ids, self._exec_ids, _LAST_DIGITS
-        execs = self._execs
-        execs.append(message)
-        count = len(execs)
-        venue_order_id = ids.head + last[number % 1000] if number < ids.until else ids.begin(number)
-        exec_id = exec_ids.head + last[count % 1000] if count < exec_ids.until else exec_ids.begin(count)
-        ack = VenueReport(
-            _KIND_ACK, mic, cl_ord_id, after_seq + 1, session, trade_date, "", venue_order_id, "", "", ZERO,
-            None, None, None, False, _LIQUIDITY_UNKNOWN, None, "", "", now_ns,
-        )  # fmt: skip
-        fill = VenueReport(
-            _KIND_FILL, mic, cl_ord_id, after_seq + 2, session, trade_date, "", venue_order_id, exec_id, "",
-            qty, px, None, None, False, _LIQUIDITY_REMOVED, None, "", "", now_ns,
-        )  # fmt: skip
-        self._all.append(fill)
-        return [ack, fill]
-
     def get(self, entry_id: int) -> VenueOrder:
         """The order whose entry has this (negative) id."""
         place = -entry_id - 1
-        own = self._all[place]
+        own = self.kept[place]
         if type(own) is VenueReport:
-            own = self._all[place] = self._traded_whole(own, place + 1)
+            own = self.kept[place] = self._traded_whole(own, place + 1)
         return cast(VenueOrder, own)
 
     def _traded_whole(self, fill: VenueReport, number: int) -> VenueOrder:
         """An order that has traded whole as any other one, closed."""
         count = _number_in(fill.exec_id)
-        message = cast(VenueNewOrder, self._execs[count - 1])
-        self._execs[count - 1] = number
+        message = cast(VenueNewOrder, self.execs[count - 1])
+        self.execs[count - 1] = number
         entry = BookOrder(-number, message.side is _BUY, 0, None, own=True)
         done = ExecutionRecord(fill.exec_id, fill.qty, fill.px or ZERO, fill.liquidity, fill.source_ns)
         ids, grid = [message.cl_ord_id], self._grids[message.symbol]
@@ -253,7 +226,7 @@ class OrderDatabase:
 
     def records(self) -> tuple[OrderRecord, ...]:
         """All our orders, refused ones included, in order of arrival."""
-        return tuple(self.get(-number).record() for number in range(1, len(self._all) + 1))
+        return tuple(self.get(-number).record() for number in range(1, len(self.kept) + 1))
 
     # --- executions -------------------------------------------------------------------------------------
 
@@ -299,7 +272,7 @@ class OrderDatabase:
 
     def _unbusted(self, exec_id: str) -> tuple[VenueOrder, int]:
         place = _number_in(exec_id)
-        found = self._execs[place - 1] if 0 < place <= len(self._execs) else 0
+        found = self.execs[place - 1] if 0 < place <= len(self.execs) else 0
         number = found if isinstance(found, int) else self.known[found.cl_ord_id]
         if number:
             own = self.get(-number)
@@ -312,8 +285,8 @@ class OrderDatabase:
 
     def _next_exec(self, number: int = 0) -> str:
         """An execution's id, given for the order with this number; 0: for what busts or corrects one."""
-        self._execs.append(number)
-        return self._exec_ids.begin(len(self._execs))
+        self.execs.append(number)
+        return self.exec_ids.begin(len(self.execs))
 
     # --- reports ----------------------------------------------------------------------------------------
 
