@@ -17,7 +17,7 @@ from qtinfra.bench.mix import Mix, StandingMarket, resting_orders, setup_command
 from qtinfra.bench.street import ScriptedStreet, Street
 from qtinfra.core.commands import MAX_REPORTS, AnyCommand, Inbound, RecordVenueReports, SubmitOrder
 from qtinfra.core.events import Entry, OrderFilled, OrderRejected
-from qtinfra.core.ports import Clock, Journal
+from qtinfra.core.ports import Clock, Head, Journal
 from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueNewOrder, VenueReport
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.kernel import Kernel
@@ -59,7 +59,8 @@ class Desk:
         clock: UTC nanoseconds.
         street: the venues.
         epoch: of the journal's owner.
-        disk: where appends run while the next frame is computed; None appends in the caller's thread.
+        disk: where a sealed frame is written while the next one is computed; None writes it in the caller's
+            thread.
         reports_per_record: how many of the venues' reports share a record at most.
     """
 
@@ -84,7 +85,7 @@ class Desk:
         self._disk = disk
         self._reports_per_record = reports_per_record
         self._heap = LongLivedHeap()
-        self._syncing: tuple[Frame[None], Future[None]] | None = None
+        self._syncing: tuple[Frame[None], Future[Head]] | None = None
         self.loop: ShardLoop[None] = ShardLoop(
             Kernel(State()), journal, clock, market or standing_market(mix)
         )
@@ -131,7 +132,8 @@ class Desk:
         if before is not None:
             before[1].result()
         if frame.entries:
-            self._syncing = (frame, self._disk.submit(self.loop.append, frame))
+            # encoded here, as in the live shard: two threads would compete for the interpreter
+            self._syncing = (frame, self._disk.submit(self.loop.journal.seal(frame.entries)))
         if before is not None:
             self._release(before[0])
         return frame

@@ -155,8 +155,12 @@ class ExecType(StrEnum):
     ORDER_STATUS = "I"
 
 
-class ExecutionReport(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """What a client is told about an order (FIX 8). Order id "NONE" when the order is not known."""
+class ExecutionReport(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, gc=False):
+    """What a client is told about an order (FIX 8). Order id "NONE" when the order is not known.
+
+    As JSON it leaves out what does not apply: a member that is absent has its default (a quantity or average
+    price 0, a text empty, `reason` and `last_px` null). Whoever decodes one gets the equal report.
+    """
 
     account: str
     order_id: str
@@ -166,9 +170,9 @@ class ExecutionReport(msgspec.Struct, frozen=True, tag=True, gc=False):
     ord_status: str
     status: OrderStatus
     order_qty: Decimal
-    cum_qty: Decimal
-    leaves_qty: Decimal
-    avg_px: Decimal
+    cum_qty: Decimal = ZERO
+    leaves_qty: Decimal = ZERO
+    avg_px: Decimal = ZERO
     last_qty: Decimal = ZERO
     last_px: Decimal | None = None
     exec_id: str = ""
@@ -180,8 +184,11 @@ class ExecutionReport(msgspec.Struct, frozen=True, tag=True, gc=False):
     venue: str = ""
 
 
-class OrderCancelReject(msgspec.Struct, frozen=True, tag=True, gc=False):
-    """A cancel or replace was refused (FIX 9). `response_to`: 1 cancel, 2 replace."""
+class OrderCancelReject(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, gc=False):
+    """A cancel or replace was refused (FIX 9). `response_to`: 1 cancel, 2 replace.
+
+    As JSON it leaves out an empty `code` and `text`.
+    """
 
     account: str
     order_id: str

@@ -8,6 +8,7 @@ found again is a matter of this process.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from operator import itemgetter
@@ -16,12 +17,14 @@ import msgspec
 
 from qtinfra.core.models import Child
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Part, client_text
+from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Written
 from qtinfra.engine.rowform import Block, Leaving, Row, compressed, decompressed, write_block
 
 #: What is common to order ids, and to ids that venues know children by, of events that came one after
 #: another: all but their last characters.
 _ORDERS, _SENT = itemgetter(slice(-2)), itemgetter(slice(-1))
+#: Sorts after all characters of our ids.
+_AFTER = "~"
 #: Rows kept unpacked because they were read.
 _MAX_READ = 64
 
@@ -65,7 +68,7 @@ class Archive:
         self,
         packing: Packing,
         blocks: Sequence[bytes] = (),
-        index: Sequence[Part] = (),
+        index: Written | None = None,
     ) -> None:
         self.packing = packing
         self.blocks = list(blocks)
@@ -95,16 +98,15 @@ class Archive:
     def _note(self, leaving: Leaving, block: int) -> None:
         """Index the ids of a block's orders, children and executions."""
         orders, children, executions, client_ids = leaving
-        sent = [child.child_id for child in children]
-        for child in children:
-            if child.requests is not None:
-                sent += child.requests
         ids = [item.key for item in executions]
-        ids += [f"{order.account}\0{order.cl_ord_id}" for order in orders]
-        for order, names in zip(orders, client_ids, strict=True):
-            if names is not None:
-                ids += [client_text(order.account, name) for name in names if name != order.cl_ord_id]
-        ids += dict.fromkeys(map(_ORDERS, [order.order_id for order in orders]))
+        ids += [order.account + order.cl_ord_id for order in orders]
+        if client_ids.count(None) < len(orders):
+            for order, names in zip(orders, client_ids, strict=True):
+                ids += [order.account + name for name in names or () if name != order.cl_ord_id]
+        ids += _heads_of_orders([order.order_id for order in orders])
+        sent = [child.child_id for child in children]
+        for requests in [child.requests for child in children if child.requests is not None]:
+            sent += requests
         ids += dict.fromkeys(map(_SENT, sent))
         self.index.add_ids(ids, block)
 
@@ -185,7 +187,7 @@ class Archive:
         """Whether it holds the rows that the packing counts."""
         return len(self.blocks) * self.packing.block == self.packing.rows
 
-    def dump(self) -> tuple[list[bytes], list[Part]]:
+    def dump(self) -> tuple[list[bytes], Written]:
         """Blocks and index; with the packing they make an equal archive."""
         return self.blocks, self.index.dump()
 
@@ -193,3 +195,16 @@ class Archive:
         """An equal archive that changes by itself; the blocks, which never change, are shared."""
         packing = msgspec.structs.replace(self.packing, gone=dict(self.packing.gone))
         return Archive(packing, *self.dump())
+
+
+def _heads_of_orders(order_ids: list[str]) -> list[str]:
+    """The heads of order ids, each once, sorted. All order ids are of one length (`core.ids`), so between two
+    of one head there are no others.
+    """
+    order_ids.sort()
+    heads, at = [], 0
+    while at < len(order_ids):
+        head = _ORDERS(order_ids[at])
+        heads.append(head)
+        at = bisect_left(order_ids, head + _AFTER, at + 1)
+    return heads

@@ -88,7 +88,7 @@ def execution_report(
     text: str = "",
     venue: str = "",
 ) -> ExecutionReport:
-    """The order as it stands, as a FIX execution report."""
+    """The order as it stands, as a FIX execution report; of zeros the one that it leaves out when written."""
     return ExecutionReport(
         order.account,
         order.order_id,
@@ -98,10 +98,10 @@ def execution_report(
         fix_status(order),
         order.status,
         order.qty,
-        order.cum_qty,
-        order.leaves_qty,
-        order.avg_px,
-        last_qty,
+        order.cum_qty or ZERO,
+        order.leaves_qty or ZERO,
+        order.avg_px or ZERO,
+        last_qty or ZERO,
         last_px,
         exec_id,
         ref_exec_id,

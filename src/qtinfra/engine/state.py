@@ -30,7 +30,7 @@ from qtinfra.core.writes import quick_writes
 from qtinfra.engine.algo_state import AlgoState
 from qtinfra.engine.archive import Archive, Packing
 from qtinfra.engine.book_state import BookState
-from qtinfra.engine.keyindex import Part
+from qtinfra.engine.keyindex import Written
 from qtinfra.engine.risk_state import RiskState
 from qtinfra.engine.routing_state import RoutingState
 from qtinfra.engine.rowform import Row, ShortChild, ShortExecution, ShortOrder
@@ -188,7 +188,7 @@ _DEFAULT_POLICIES = Policies()
 
 #: What a snapshot's bytes mean besides the names and types of its fields. Add one when evolve comes to read
 #: the same fields in another way.
-_RULES = 2
+_RULES = 3
 
 
 class _Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -202,7 +202,7 @@ class _Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
 _ENCODER = msgspec.msgpack.Encoder()
 _IMAGES = msgspec.msgpack.Decoder(_Image)
 _STATES = msgspec.msgpack.Decoder(State)
-_ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], list[Part]])
+_ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], Written])
 
 
 @cache

@@ -396,7 +396,7 @@ def test_the_audit_looks_into_the_rows() -> None:
     swapped = [blocks[1], blocks[0], *blocks[2:]]
     for parts, missing in (
         ((swapped, index), ("not found by",)),
-        ((blocks, []), ("not found by",)),
+        ((blocks, None), ("not found by",)),
         ((blocks[:-1], index), ("does not hold the rows",)),
     ):
         state = decode_state(encode_state(whole))

@@ -54,6 +54,16 @@ def test_a_fill_is_reported_as_by_the_general_way(parts: list[tuple[str, str]], 
             ) == msgspec.json.encode(expected)
 
 
+@given(st.sampled_from(["0", "-0"]))
+def test_a_report_is_written_alike_whichever_zero_the_order_has(zero: str) -> None:
+    with exact():
+        order, other = _order(Decimal(3)), _order(Decimal(3))
+        other.cum_qty, other.notional = Decimal(zero), Decimal(zero)
+        written = msgspec.json.encode(execution_report(other, ExecType.NEW, last_qty=Decimal(zero)))
+    assert written == msgspec.json.encode(execution_report(order, ExecType.NEW))
+    assert b'"0"' not in written.replace(b'"exec_type":"0"', b"").replace(b'"ord_status":"0"', b"")
+
+
 @given(st.lists(st.tuples(st.sampled_from(["1", "-1", "3", "-2", "-3"]), PRICES), min_size=1, max_size=8))
 @settings(deadline=None)
 def test_booking_answers_what_is_held_and_its_numbers_are_those_of_the_trades(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
@@ -616,9 +617,13 @@ class Pair:
         assert counted[0] == counted[1]
 
 
+#: One decimal per text, as from a parser that remembers numbers.
+remembered = functools.cache(D)
+
+
 def order(cl_ord_id: str, qty: str, price: str | None, **more: object) -> VenueNewOrder:
     terms = {"side": OrderSide.BUY, "order_type": OrderType.LIMIT, "tif": TimeInForce.DAY, "symbol": "ABC"}
-    limit = None if price is None else D(price)
+    limit = None if price is None else remembered(price)
     return VenueNewOrder(venue="XSIM", cl_ord_id=cl_ord_id, qty=D(qty), price=limit, **(terms | more))  # type: ignore[arg-type]
 
 
@@ -697,6 +702,41 @@ def test_nothing_goes_the_short_way_while_a_stop_waits_for_the_trade_that_sets_i
     assert [report.cl_ord_id for report in said if report.kind is ReportKind.FILL] == ["a", "stop"]
     pair.assert_equal()
     assert trades_whole(pair, order("b", "1", "10.00")), "the stop is gone"
+
+
+def test_a_limit_that_has_reached_a_queue_reaches_only_that_one_again() -> None:
+    pair = Pair()
+    pair.others(BookOrder(0, False, 150, 1000))
+    pair.others(BookOrder(0, False, 500, 1001))
+    assert [len(pair.send(order(f"a{n}", "100", "10.00"))) for n in range(3)] == [2, 2, 1]
+    assert len(pair.send(order("b", "100", "10.01"))) == 2
+    assert len(pair.send(order("c", "100", "10.00", side=OrderSide.SELL))) == 5, "trades with what rested"
+    pair.assert_equal()
+
+
+def test_ids_count_on_whichever_way_an_order_goes() -> None:
+    pair = Pair()
+    pair.others(BookOrder(0, False, 10_000, 1000))
+    for number in range(2_100):
+        pair.send(order(f"a{number}", "1", "10.00" if number % 7 else "9.00"))
+    last = pair.sessions[0].resend(0)[-1]
+    assert (last.venue_order_id, last.exec_id) == ("XSIM-O2100", "XSIM-E1800")
+    pair.assert_equal()
+
+
+def test_an_execution_of_an_order_that_traded_whole_is_found_busted_and_corrected() -> None:
+    pair = Pair()
+    pair.others(BookOrder(0, False, 500, 1000))
+    fills = [pair.send(order(name, "100", "10.00"))[1] for name in ("a", "b")]
+    for venue, session in zip(pair.venues, pair.sessions, strict=True):
+        session.stamp(venue.correct(fills[1].exec_id, D(90), D("9.5")))
+        session.stamp(venue.bust(fills[0].exec_id))
+        with pytest.raises(ValueError, match="busted before"):
+            venue.bust(fills[0].exec_id)
+    assert [record.cum_qty for record in pair.venues[0].orders()] == [0, 90]
+    assert pair.send(VenueStatusRequest("XSIM", "b"))[0].cum_qty == 90
+    assert kinds(pair.send(order("a", "1", "10.00"))) == [ReportKind.REJECT]
+    pair.assert_equal()
 
 
 class Listening(MatchingVenue):

@@ -17,10 +17,10 @@ import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from json import JSONDecodeError, JSONDecoder
-from typing import Annotated, NoReturn, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, UnsetType
 from msgspec.structs import astuple
 
 from qtinfra.core.algo import AlgoTerms
@@ -31,6 +31,7 @@ from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, TimeIn
 from qtinfra.core.validation.errors import FieldError, MessageRefused, Stage, in_order, shown
 from qtinfra.core.validation.fields import (
     ID_LENGTH,
+    SYMBOL_PATTERN,
     Field,
     JsonNumber,
     date_field,
@@ -332,49 +333,52 @@ def field_values(
 # --- new orders -------------------------------------------------------------------------------------------
 
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=ID_LENGTH)]
-_Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=24)]
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class _PlainOrder(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     client_order_id: _Id | UnsetType = UNSET
     account_id: _Id | UnsetType = UNSET
-    symbol: _Symbol
+    symbol: str
     side: OrderSide
     order_type: OrderType
     time_in_force: TimeInForce | UnsetType = UNSET
-    quantity: Raw
-    price: Raw | UnsetType = UNSET
-    min_quantity: Raw | UnsetType = UNSET
+    quantity: Any
+    price: Any = UNSET
+    min_quantity: Any = UNSET
     capacity: Capacity | UnsetType = UNSET
     trader: _Id | UnsetType = UNSET
     text: _Text | UnsetType = UNSET
 
 
-_decode_plain = msgspec.json.Decoder(_PlainOrder).decode
-_plain_symbol = re.compile(r"[A-Z0-9.\-/]+").fullmatch
-#: Below 10**10, so that the product of two is below `MAX_NOTIONAL`; quotes are balanced where JSON was read.
-_plain_number = re.compile(rb'"?((?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,9})?)"?').fullmatch
+#: A number with a fraction that is not quoted stays the text that it is.
+_decode_plain = msgspec.json.Decoder(_PlainOrder, float_hook=str).decode
+_plain_symbol = re.compile(SYMBOL_PATTERN).fullmatch
+#: Below 10**10, so that the product of two is below `MAX_NOTIONAL`.
+_plain_number = re.compile(r"(?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,9})?", re.ASCII).fullmatch
 
 #: Texts that each of the two below keeps: the same few stand in new orders again and again.
 _MAX_REMEMBERED = 4096
-_numbers: dict[bytes, Decimal] = {}
+_numbers: dict[str, Decimal] = {}
 _symbols: dict[str, bool] = {}
 
 #: As numbers: bytes are sought in bytes by way of an exception.
 _BACKSLASH, _DELETE, _COLON = b"\\\x7f:"
 
 
-def _number_of(text: bytes) -> Decimal | None:
-    """A number as it stands in the body, quoted or not; None leaves it to the thorough reader."""
-    found = _plain_number(text)
-    if found is None:
+def _number_of(said: object) -> Decimal | None:
+    """A number from its text, or a whole one that was not quoted; None leaves it to the thorough reader."""
+    if type(said) is int and said:  # 0 may have been -0
+        said = str(said)
+        known = _numbers.get(said)
+        if known is not None:
+            return known
+    if type(said) is not str or _plain_number(said) is None:
         return None
-    digits = found[1].decode()
-    number = Decimal(digits.rstrip("0").rstrip(".") if "." in digits else digits)
+    number = Decimal(said.rstrip("0").rstrip(".") if "." in said else said)
     if len(_numbers) >= _MAX_REMEMBERED:
         _numbers.clear()
-    _numbers[text] = number
+    _numbers[said] = number
     return number
 
 
@@ -404,23 +408,23 @@ def fast_new_order(
         order = _decode_plain(data)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    own_id, own_account, symbol, side, kind, tif, raw_qty, raw_price, raw_min, capacity, trader, text = (
+    own_id, own_account, symbol, side, kind, tif, said_qty, said_price, said_min, capacity, trader, text = (
         astuple(order)
     )
-    keys = 4 + (own_id is not UNSET) + (own_account is not UNSET) + (tif is not UNSET) + (trader is not UNSET)
+    keys = 8
+    if own_id is UNSET or own_account is UNSET or tif is UNSET or trader is UNSET:
+        keys -= (own_id is UNSET) + (own_account is UNSET) + (tif is UNSET) + (trader is UNSET)
     price: Decimal | None = None
     min_qty: Decimal | None = None
-    qty_text = b"" + raw_qty  # a copy, for half of what a call of `bytes` costs
-    qty = _numbers.get(qty_text) or _number_of(qty_text)
-    if raw_price is not UNSET:
+    qty = (type(said_qty) is str and _numbers.get(said_qty)) or _number_of(said_qty)
+    if said_price is not UNSET:
         keys += 1
-        price_text = b"" + raw_price
-        price = _numbers.get(price_text) or _number_of(price_text)
+        price = (type(said_price) is str and _numbers.get(said_price)) or _number_of(said_price)
         if not price:
             return None
-    if raw_min is not UNSET:
+    if said_min is not UNSET:
         keys += 1
-        least = _number_of(b"" + raw_min)
+        least = _number_of(said_min)
         if least is None:
             return None
         min_qty = least or None

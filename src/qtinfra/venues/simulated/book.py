@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterator
+from decimal import Decimal
 
 import msgspec
 
@@ -78,10 +79,11 @@ class BookOrder(msgspec.Struct, eq=False):
 class Level:
     """A first-in-first-out queue at one price: `units` in it, `own` of them ours, and `reserve` behind it.
 
-    A price has one queue for what is displayed and a `dark` one for hidden orders, which trades later.
+    A price has one queue for what is displayed and a `dark` one for hidden orders, which trades later. The
+    limit of the last order that traded whole here is `reached_by`: the same object reaches it again.
     """
 
-    __slots__ = ("dark", "head", "own", "price", "reserve", "tail", "units")
+    __slots__ = ("dark", "head", "own", "price", "reached_by", "reserve", "tail", "units")
 
     def __init__(self, price: int, dark: bool) -> None:
         self.price = price
@@ -91,6 +93,7 @@ class Level:
         self.reserve = 0
         self.head: BookOrder | None = None
         self.tail: BookOrder | None = None
+        self.reached_by: Decimal | None = None
 
 
 def _key(buy: bool, price: int, dark: bool) -> int:
@@ -98,7 +101,7 @@ def _key(buy: bool, price: int, dark: bool) -> int:
     return 2 * (price if buy else -price) + (not dark)
 
 
-class _Side:
+class Side:
     """Levels of one side by `_key`."""
 
     __slots__ = ("keys", "levels")
@@ -147,13 +150,14 @@ class OrderBook:
 
     Trades print at the resting order's price. `version` grows with every change, `others` with those that
     concern more than our own resting orders; `trades` and `traded_units` count what has matched; `prevented`
-    lists the self-matches that the last `add` or `amend` did not make.
+    lists the self-matches that the last `add` or `amend` did not make. `MatchingVenue.trade_whole` reads and
+    writes sides and counters itself.
     """
 
     __slots__ = (
-        "_asks",
-        "_bids",
         "_orders",
+        "asks",
+        "bids",
         "last_price",
         "others",
         "prevented",
@@ -163,8 +167,8 @@ class OrderBook:
     )
 
     def __init__(self) -> None:
-        self._bids = _Side()
-        self._asks = _Side()
+        self.bids = Side()
+        self.asks = Side()
         self._orders: dict[int, BookOrder] = {}
         self.version = 0
         self.others = 0
@@ -186,7 +190,7 @@ class OrderBook:
         price = order.price
         if order.order_id in self._orders or order.leaves <= 0 or (price is not None and price <= 0):
             raise _not_new(order)
-        other = self._asks if order.buy else self._bids
+        other = self.asks if order.buy else self.bids
         floor = _NO_LIMIT if price is None else _key(not order.buy, price, True)
         keys = other.keys
         trades: list[Trade] = []
@@ -203,39 +207,6 @@ class OrderBook:
         if order.leaves and order.rests and price is not None and not order.blocked:
             self._rest(order, price)
         return trades
-
-    def trade_whole(self, buy: bool, price: int, units: int, smp: str) -> int | None:
-        """Match an arriving limit order with the first in the queue, if that is somebody else's and larger.
-
-        It then trades in full, as with `add`, and nothing is made for it.
-
-        Args:
-            price: its limit in ticks.
-            smp: orders under the same one do not trade with each other; empty trades with everybody.
-
-        Returns:
-            The price in ticks; None when it would not trade so, and nothing has changed.
-        """
-        other = self._asks if buy else self._bids
-        if not other.keys:
-            return None
-        level = other.levels[other.keys[-1]]
-        best, maker = level.price, level.head
-        if maker is None or maker.own or (best > price if buy else best < price):
-            return None
-        left = maker.leaves - units
-        if left <= maker.reserve or (smp and maker.smp == smp):
-            return None
-        maker.leaves = left
-        level.units -= units
-        self.version += 1
-        self.others += 1
-        self.trades += 1
-        self.traded_units += units
-        self.last_price = best
-        if self.prevented:
-            self.prevented = []
-        return best
 
     def enqueue(self, order: BookOrder) -> None:
         """Let a limit order rest without matching, as before an auction: the book may cross.
@@ -315,23 +286,23 @@ class OrderBook:
 
     def best_bid(self) -> int | None:
         """Highest displayed bid in ticks."""
-        return self._bids.best()
+        return self.bids.best()
 
     def best_ask(self) -> int | None:
         """Lowest displayed offer in ticks."""
-        return self._asks.best()
+        return self.asks.best()
 
     @property
     def crossed(self) -> bool:
         """Whether orders rest that could trade with each other, as they may before an auction."""
-        bids, asks = self._bids, self._asks
+        bids, asks = self.bids, self.asks
         if not bids.keys or not asks.keys:
             return False
         return bids.levels[bids.keys[-1]].price >= asks.levels[asks.keys[-1]].price
 
     def resting(self, buy: bool) -> Iterator[BookOrder]:
         """All orders of one side as they would trade. The book must not change meanwhile."""
-        side = self._bids if buy else self._asks
+        side = self.bids if buy else self.asks
         for key in reversed(side.keys):
             order = side.levels[key].head
             while order is not None:
@@ -340,16 +311,16 @@ class OrderBook:
 
     def depth(self, levels: int, *, own: bool = True) -> tuple[tuple[TickLevel, ...], tuple[TickLevel, ...]]:
         """Bids and asks, best first, at most `levels` each; `own=False` leaves our orders out."""
-        return self._bids.depth(levels, own), self._asks.depth(levels, own)
+        return self.bids.depth(levels, own), self.asks.depth(levels, own)
 
     def level_count(self, buy: bool) -> int:
         """How many prices one side displays."""
-        side = self._bids if buy else self._asks
+        side = self.bids if buy else self.asks
         return sum(not level.dark for level in side.levels.values())
 
     def units_at(self, buy: bool, price: int, *, own: bool = True) -> int:
         """Units displayed at one price."""
-        side = self._bids if buy else self._asks
+        side = self.bids if buy else self.asks
         level = side.levels.get(2 * price + 1 if buy else 1 - 2 * price)
         if level is None:
             return 0
@@ -357,7 +328,7 @@ class OrderBook:
 
     def better_than(self, buy: bool, price: int) -> list[BookOrder]:
         """Resting orders of one side that are priced strictly better, best first, in time order."""
-        side, bound = self._bids if buy else self._asks, _key(buy, price, False)
+        side, bound = self.bids if buy else self.asks, _key(buy, price, False)
         found: list[BookOrder] = []
         for key in reversed(side.keys):
             if key <= bound:
@@ -388,7 +359,7 @@ class OrderBook:
             units += before.shown
             before = before.before
         if order.hidden:
-            side = self._bids if order.buy else self._asks
+            side = self.bids if order.buy else self.asks
             level = side.levels.get(_key(order.buy, order.price or 0, False))
             before = level.tail if level is not None else None
             while before is not None:
@@ -399,7 +370,7 @@ class OrderBook:
 
     # --- mechanics --------------------------------------------------------------------------------------
 
-    def _match(self, taker: BookOrder, other: _Side, floor: int, trades: list[Trade]) -> None:
+    def _match(self, taker: BookOrder, other: Side, floor: int, trades: list[Trade]) -> None:
         keys, levels, leaves, traded = other.keys, other.levels, taker.leaves, 0
         while leaves and keys and keys[-1] >= floor:
             level = levels[keys[-1]]
@@ -446,7 +417,7 @@ class OrderBook:
             taker.blocked, taker.leaves = True, leaves
         return done.taker_units
 
-    def _tradable(self, taker: BookOrder, other: _Side, floor: int) -> int:
+    def _tradable(self, taker: BookOrder, other: Side, floor: int) -> int:
         """Units that an arriving order would trade; without self-matches, counted up to its minimum."""
         if not taker.smp:
             return other.available(floor, taker.minimum)
@@ -505,7 +476,7 @@ class OrderBook:
 
     def _rest(self, order: BookOrder, price: int) -> None:
         buy, dark = order.buy, order.hidden
-        side, key = (self._bids, 2 * price) if buy else (self._asks, -2 * price)  # as `_key` has it
+        side, key = (self.bids, 2 * price) if buy else (self.asks, -2 * price)  # as `_key` has it
         if not dark:
             key += 1
         level = side.levels.get(key)
@@ -555,7 +526,7 @@ class OrderBook:
             order.reserve = 0
         order.before = order.behind = order.level = None
         if level.head is None:
-            (self._bids if order.buy else self._asks).drop(_key(order.buy, level.price, level.dark))
+            (self.bids if order.buy else self.asks).drop(_key(order.buy, level.price, level.dark))
 
 
 def _not_new(order: BookOrder) -> ValueError:

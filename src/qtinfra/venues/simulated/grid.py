@@ -42,10 +42,11 @@ class Grid:
     Attributes:
         ticks_by_text, units_by_text: as `ticks` and `units`, by the number's text: a decimal's own hash costs
             five times as much.
+        sizes_by_text: a quantity in lots, and canonical, likewise.
         prices, quantities: as `price` and `quantity`.
     """
 
-    __slots__ = ("lot", "prices", "quantities", "tick", "ticks_by_text", "units_by_text")
+    __slots__ = ("lot", "prices", "quantities", "sizes_by_text", "tick", "ticks_by_text", "units_by_text")
 
     def __init__(self, tick: Decimal, lot: Decimal = ONE) -> None:
         if tick <= 0 or lot <= 0:
@@ -56,6 +57,7 @@ class Grid:
         self.units_by_text = Remembered[str, int | None](lambda text: _multiples(Decimal(text), lot))
         self.prices = Remembered[int, Decimal](lambda ticks: canonical(EXACT.multiply(tick, ticks)))
         self.quantities = Remembered[int, Decimal](lambda units: canonical(EXACT.multiply(lot, units)))
+        self.sizes_by_text = Remembered[str, tuple[int, Decimal] | None](self._size)
 
     def ticks(self, price: Decimal) -> int | None:
         """The price in ticks; None when it is not a positive multiple of the tick."""
@@ -64,6 +66,10 @@ class Grid:
     def units(self, quantity: Decimal) -> int | None:
         """The quantity in lots; None when it is not a positive multiple of the lot."""
         return self.units_by_text[str(quantity)]
+
+    def _size(self, text: str) -> tuple[int, Decimal] | None:
+        units = self.units_by_text[text]
+        return None if units is None else (units, self.quantities[units])
 
     def price(self, ticks: int) -> Decimal:
         """The canonical decimal price."""

@@ -16,7 +16,7 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from qtinfra.core.decimals import EXACT
+from qtinfra.core.decimals import EXACT, ZERO
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.market import VenueQuote
 from qtinfra.core.models import OrderSide, TimeInForce
@@ -34,6 +34,7 @@ from qtinfra.venues.simulated import auction, reasons
 from qtinfra.venues.simulated.book import BookOrder, OrderBook, Trade
 from qtinfra.venues.simulated.market import DISPLAYED_LEVELS, AuctionTimes, HaltEntry, Market
 from qtinfra.venues.simulated.orders import (
+    LAST_DIGITS,
     ExecutionRecord,
     Listing,
     OrderDatabase,
@@ -46,7 +47,9 @@ from qtinfra.venues.simulated.terms import RESTING, Terms, is_plain, on_auction,
 # Members by name: looking them up in their class costs more than comparing them.
 _KIND_REJECT = ReportKind.REJECT
 _KIND_ACK = ReportKind.ACK
+_KIND_FILL = ReportKind.FILL
 _KIND_CANCELED = ReportKind.CANCELED
+_LIQUIDITY_UNKNOWN = Liquidity.UNKNOWN
 _LIQUIDITY_REMOVED = Liquidity.REMOVED
 _LIQUIDITY_ADDED = Liquidity.ADDED
 _KIND_RESTATED = ReportKind.RESTATED
@@ -92,7 +95,8 @@ class MatchingVenue:
         self._queues_in_halts = halt_entry is HaltEntry.QUEUE
         self._smp_mode = smp_mode
         self._markets = {item.symbol: Market.of(item) for item in listings}
-        self._db = OrderDatabase(mic, trade_date)
+        grids = {symbol: market.grid for symbol, market in self._markets.items()}
+        self._db = OrderDatabase(mic, trade_date, grids)
 
     # --- what venues have in common -----------------------------------------------------------------------
 
@@ -375,22 +379,60 @@ class MatchingVenue:
     ) -> list[VenueReport] | None:
         """A plain order that trades in full with the first in the queue, who is somebody else and shows more.
 
-        As `submit` and numbering its reports would do, without an order of ours in the book. None: not so.
+        As `submit` and numbering its reports would do, in one straight function: nothing enters the book, and
+        what is kept is the message and its fill. None: not so, and nothing has changed.
         """
         db, market = self._db, self._markets.get(order.symbol)
         if market is None or not self._open or market.halted or market.call or market.stops or market.pegs:
             return None
-        if not is_plain(order) or order.price is None or order.cl_ord_id in db.known:
+        limit, book, grid, cl_ord_id = order.price, market.book, market.grid, order.cl_ord_id
+        if limit is None or not is_plain(order) or cl_ord_id in db.known:
             return None
-        grid = market.grid
-        units, ticks = grid.units_by_text[str(order.qty)], grid.ticks_by_text[str(order.price)]
-        if units is None or ticks is None:
+        size = grid.sizes_by_text[str(order.qty)]
+        buy = order.side is _BUY
+        side = book.asks if buy else book.bids
+        if size is None or not side.keys:
             return None
-        traded = market.book.trade_whole(order.side is _BUY, ticks, units, order.smp_id)
-        if traded is None:
+        units, qty = size
+        level = side.levels[side.keys[-1]]
+        price, maker = level.price, level.head
+        if level.reached_by is not limit:
+            ticks = grid.ticks_by_text[str(limit)]
+            if ticks is None or (price > ticks if buy else price < ticks):
+                return None
+            level.reached_by = limit
+        if maker is None or maker.own:
             return None
+        left, smp = maker.leaves - units, order.smp_id
+        if left <= maker.reserve or (smp and maker.smp == smp):
+            return None
+        maker.leaves = left
+        level.units -= units
+        book.version += 1
+        book.others += 1
+        book.trades += 1
+        book.traded_units += units
+        book.last_price = price
+        if book.prevented:
+            book.prevented = []
         market.changed_ns = now_ns
-        return db.trade_whole(order, grid, units, grid.prices[traded], now_ns, session, after_seq)
+        kept, execs, mic = db.kept, db.execs, self._mic
+        execs.append(order)
+        number, count = len(kept) + 1, len(execs)
+        db.known[cl_ord_id] = number
+        ids, fills, trade_date = db.order_ids, db.exec_ids, db.trade_date
+        order_id = ids.head + LAST_DIGITS[number % 1000] if number < ids.until else ids.begin(number)
+        exec_id = fills.head + LAST_DIGITS[count % 1000] if count < fills.until else fills.begin(count)
+        ack = VenueReport(
+            _KIND_ACK, mic, cl_ord_id, after_seq + 1, session, trade_date, "", order_id, "", "", ZERO,
+            None, None, None, False, _LIQUIDITY_UNKNOWN, None, "", "", now_ns,
+        )  # fmt: skip
+        fill = VenueReport(
+            _KIND_FILL, mic, cl_ord_id, after_seq + 2, session, trade_date, "", order_id, exec_id, "",
+            qty, grid.prices[price], None, None, False, _LIQUIDITY_REMOVED, None, "", "", now_ns,
+        )  # fmt: skip
+        kept.append(fill)
+        return [ack, fill]
 
     def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:
         """The order for the book, or the reason to refuse it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import cast
 
@@ -21,7 +22,6 @@ _KIND_ACK = ReportKind.ACK
 _KIND_FILL = ReportKind.FILL
 _BUY = OrderSide.BUY
 _LIQUIDITY_ADDED = Liquidity.ADDED
-_LIQUIDITY_REMOVED = Liquidity.REMOVED
 _LIQUIDITY_UNKNOWN = Liquidity.UNKNOWN
 _KIND_BUST = ReportKind.BUST
 _KIND_CORRECT = ReportKind.CORRECT
@@ -29,6 +29,9 @@ _KIND_UNKNOWN_ORDER = ReportKind.UNKNOWN_ORDER
 _KIND_STATUS = ReportKind.STATUS
 _KIND_MASS_STATUS_END = ReportKind.MASS_STATUS_END
 _KIND_RESTATED = ReportKind.RESTATED
+
+#: A number's last three digits, by what they say.
+LAST_DIGITS = tuple(f"{number:03d}" for number in range(1000))
 
 _UNLISTED = Grid(ONE)  # of orders for symbols that the venue does not know; nothing of them ever trades
 
@@ -103,20 +106,26 @@ class VenueOrder(msgspec.Struct, eq=False):
         return OrderRecord(ids, self.venue_order_id, *said, *state, executions)
 
 
-class TradedWhole(msgspec.Struct, frozen=True, gc=False):
-    """One of our orders that traded in full on arrival, by what was asked and what was reported."""
+class RunningIds:
+    """Ids that end in a number which grows; what a thousand of them have in common is put together once.
 
-    message: VenueNewOrder
-    fill: VenueReport
-    grid: Grid
+    The id of a number below `until` is `head` and its last three digits, once `begin` has seen one of the
+    same thousand; two long texts joined take half of what formatting a number does.
+    """
 
-    def order(self, number: int) -> VenueOrder:
-        """As any other order, closed."""
-        message, fill = self.message, self.fill
-        entry = BookOrder(-number, message.side is _BUY, 0, None, own=True)
-        done = ExecutionRecord(fill.exec_id, fill.qty, fill.px or ZERO, fill.liquidity, fill.source_ns)
-        ids = [message.cl_ord_id]
-        return VenueOrder(ids, fill.venue_order_id, message, entry, self.grid, False, False, ZERO, [done])
+    __slots__ = ("_prefix", "head", "until")
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self.head = ""
+        self.until = 0
+
+    def begin(self, number: int) -> str:
+        """The id of a number as large as any before."""
+        thousands = number // 1000
+        if thousands:
+            self.head, self.until = f"{self._prefix}{thousands}", 1000 * thousands + 1000
+        return f"{self._prefix}{number}"
 
 
 class OrderDatabase:
@@ -124,78 +133,73 @@ class OrderDatabase:
 
     The number of an order is minus the id of its `entry`, from 1 in order of arrival.
 
+    An order that has traded in full on arrival is kept as what was asked and what was reported
+    (`MatchingVenue.trade_whole`), and becomes a `VenueOrder` when somebody asks for it.
+
     Args:
         mic: ISO 10383 code of the venue.
         trade_date: ISO 8601 date that reports carry; may be changed for the next day.
+        grids: of the symbols in which orders may trade in full on arrival.
 
     Attributes:
         known: an order's number by every id that was ever sent here; 0: the id concerned no order.
+        kept: orders by number; of one that traded whole, its fill.
+        execs: by the execution's number, the order's; of one that traded whole, what was asked; 0 for what
+            busted or corrected an execution.
+        order_ids, exec_ids: of this venue.
     """
 
-    def __init__(self, mic: str, trade_date: str) -> None:
+    def __init__(self, mic: str, trade_date: str, grids: Mapping[str, Grid] | None = None) -> None:
         self.mic = mic
         self.trade_date = trade_date
-        self._all: list[VenueOrder | TradedWhole] = []
+        self._grids = grids or {}
+        self.kept: list[VenueOrder | VenueReport] = []
         self.known: dict[str, int] = {}
         self._live: dict[int, VenueOrder] = {}  # by number, in order of arrival
-        self._execs: list[int] = []  # the order's number by the execution's; 0: what busted or corrected one
+        self.execs: list[int | VenueNewOrder] = []
+        self.order_ids, self.exec_ids = RunningIds(f"{mic}-O"), RunningIds(f"{mic}-E")
 
     # --- orders -----------------------------------------------------------------------------------------
 
     @property
     def next_number(self) -> int:
-        return len(self._all) + 1
+        return len(self.kept) + 1
 
     def enter(self, message: VenueNewOrder, entry: BookOrder | None, grid: Grid | None) -> VenueOrder:
         """Keep a new order; without an entry it is one that was refused."""
-        number, accepted, cl_ord_id = len(self._all) + 1, entry is not None, message.cl_ord_id
+        number, accepted, cl_ord_id = len(self.kept) + 1, entry is not None, message.cl_ord_id
         own = VenueOrder(
             [cl_ord_id],
-            f"{self.mic}-O{number}",
+            self.order_ids.begin(number),
             message,
             entry or BookOrder(-number, False, 0, None, own=True),
             grid or _UNLISTED,
             accepted,
             not accepted,
         )
-        self._all.append(own)
+        self.kept.append(own)
         self.known[cl_ord_id] = number
         if accepted:
             self._live[number] = own
         return own
 
-    def trade_whole(
-        self, message: VenueNewOrder, grid: Grid, units: int, px: Decimal, now_ns: int,
-        session: str, after_seq: int,
-    ) -> list[VenueReport]:  # fmt: skip
-        """Keep a new order that has traded in full on arrival, and report that.
-
-        Args:
-            units, px: all of its quantity, and where it traded.
-            session, after_seq: the reports are numbered in this session from the next number on.
-        """
-        number, mic, trade_date, cl_ord_id = len(self._all) + 1, self.mic, self.trade_date, message.cl_ord_id
-        self.known[cl_ord_id] = number
-        self._execs.append(number)
-        venue_order_id, exec_id = f"{mic}-O{number}", f"{mic}-E{len(self._execs)}"
-        ack = VenueReport(
-            _KIND_ACK, mic, cl_ord_id, after_seq + 1, session, trade_date, "", venue_order_id, "", "", ZERO,
-            None, None, None, False, _LIQUIDITY_UNKNOWN, None, "", "", now_ns,
-        )  # fmt: skip
-        fill = VenueReport(
-            _KIND_FILL, mic, cl_ord_id, after_seq + 2, session, trade_date, "", venue_order_id, exec_id, "",
-            grid.quantities[units], px, None, None, False, _LIQUIDITY_REMOVED, None, "", "", now_ns,
-        )  # fmt: skip
-        self._all.append(TradedWhole(message, fill, grid))
-        return [ack, fill]
-
     def get(self, entry_id: int) -> VenueOrder:
         """The order whose entry has this (negative) id."""
         place = -entry_id - 1
-        own = self._all[place]
-        if type(own) is TradedWhole:
-            own = self._all[place] = own.order(place + 1)
+        own = self.kept[place]
+        if type(own) is VenueReport:
+            own = self.kept[place] = self._traded_whole(own, place + 1)
         return cast(VenueOrder, own)
+
+    def _traded_whole(self, fill: VenueReport, number: int) -> VenueOrder:
+        """An order that has traded whole as any other one, closed."""
+        count = _number_in(fill.exec_id)
+        message = cast(VenueNewOrder, self.execs[count - 1])
+        self.execs[count - 1] = number
+        entry = BookOrder(-number, message.side is _BUY, 0, None, own=True)
+        done = ExecutionRecord(fill.exec_id, fill.qty, fill.px or ZERO, fill.liquidity, fill.source_ns)
+        ids, grid = [message.cl_ord_id], self._grids[message.symbol]
+        return VenueOrder(ids, fill.venue_order_id, message, entry, grid, False, False, ZERO, [done])
 
     def find(self, cl_ord_id: str) -> VenueOrder | None:
         """The order that any of its ids names."""
@@ -222,7 +226,7 @@ class OrderDatabase:
 
     def records(self) -> tuple[OrderRecord, ...]:
         """All our orders, refused ones included, in order of arrival."""
-        return tuple(self.get(-number).record() for number in range(1, len(self._all) + 1))
+        return tuple(self.get(-number).record() for number in range(1, len(self.kept) + 1))
 
     # --- executions -------------------------------------------------------------------------------------
 
@@ -267,9 +271,9 @@ class OrderDatabase:
         return replace(said, exec_id=self._next_exec(), ref_exec_id=exec_id, qty=qty, px=px)
 
     def _unbusted(self, exec_id: str) -> tuple[VenueOrder, int]:
-        count = exec_id.rpartition("-E")[2]
-        place = int(count) if count.isdecimal() else 0
-        number = self._execs[place - 1] if 0 < place <= len(self._execs) else 0
+        place = _number_in(exec_id)
+        found = self.execs[place - 1] if 0 < place <= len(self.execs) else 0
+        number = found if isinstance(found, int) else self.known[found.cl_ord_id]
         if number:
             own = self.get(-number)
             for index, done in enumerate(own.executions):
@@ -281,8 +285,8 @@ class OrderDatabase:
 
     def _next_exec(self, number: int = 0) -> str:
         """An execution's id, given for the order with this number; 0: for what busts or corrects one."""
-        self._execs.append(number)
-        return f"{self.mic}-E{len(self._execs)}"
+        self.execs.append(number)
+        return self.exec_ids.begin(len(self.execs))
 
     # --- reports ----------------------------------------------------------------------------------------
 
@@ -337,3 +341,9 @@ class OrderDatabase:
             kind, self.mic, cl_ord_id, 0, "", self.trade_date, orig, venue_order_id, "", "", ZERO,
             None, None, None, False, _LIQUIDITY_UNKNOWN, None, reason, "", now_ns,
         )  # fmt: skip
+
+
+def _number_in(exec_id: str) -> int:
+    """The number of an execution; 0 for an id of another form."""
+    count = exec_id.rpartition("-E")[2]
+    return int(count) if count.isdecimal() else 0

@@ -350,6 +350,26 @@ def test_only_plain_numbers_that_cannot_exceed_the_notional_are_read_fast(number
         assert (fast_new_order(body + b'"quantity":"%b"}' % number.encode()) is not None) is fast
 
 
+#: Values of a number's field as they stand in the message.
+READ_FAST = ["100", '"100"', "35.990", '"35.990"', "9999999999"]
+READ_THOROUGHLY = ["-0", "-0.0", '"-0"', "1E5", "1e400", "-7", "10000000000", "99999999999999999999999"]
+READ_THOROUGHLY += ['"1:2"', '""', "true", "null", "[1]", '["1"]', '{"a":"b"}']
+
+
+@pytest.mark.parametrize("field", ["quantity", "price", "min_quantity"])
+@pytest.mark.parametrize("written", [*READ_FAST, *READ_THOROUGHLY])
+def test_a_number_however_written_is_read_fast_as_it_is_thoroughly_or_not_at_all(
+    field: str, written: str
+) -> None:
+    body = b'{"side":"BUY","order_type":"LIMIT","account_id":"a","client_order_id":"c","symbol":"ACME",%b}'
+    numbers = {"quantity": "100", "price": "35.99"} | {field: written}
+    data = body % ",".join(f'"{name}":{number}' for name, number in numbers.items()).encode()
+    for _ in range(2):  # the second time from memory
+        found = fast_new_order(data)
+        assert (found is not None) is (written in READ_FAST)
+        assert found is None or found == thorough_new_order(data)
+
+
 def test_the_memory_of_numbers_and_symbols_is_bounded() -> None:
     body = '{"side":"BUY","order_type":"MARKET","account_id":"a","client_order_id":"c",'
     body += '"symbol":"S%d","quantity":%d}'
