@@ -56,8 +56,8 @@ def restored(*rows: Row) -> list[Row]:
 
 
 def is_short(row: Row) -> bool:
-    alike, _ = msgspec.msgpack.decode(write_block(leaving(row)))
-    _, others = msgspec.msgpack.decode(alike, strict=False)
+    often, _ = msgspec.msgpack.decode(write_block(leaving(row)))
+    _, others = msgspec.msgpack.decode(often, strict=False)
     return not others
 
 
