@@ -399,26 +399,18 @@ def _shorten_usual(
     """`_shorten` of a plain order with one child and one execution, whose numbers are the very objects that
     evolve has put there; any other is left to `_shorten`, which writes the same of equal ones.
     """
-    zero, qty, price, child_id, venue = ZERO, order.qty, order.price, child.child_id, child.venue
-    filled, px, value, created_ns, updated_ns = (
-        item.qty,
-        item.px,
-        item.value,
-        order.created_ns,
-        order.updated_ns,
-    )
+    zero, qty, price = ZERO, order.qty, order.price
+    child_id, venue = child.child_id, child.venue
+    filled, px, value = item.qty, item.px, item.value
+    created_ns, updated_ns = order.created_ns, order.updated_ns
     if (
         order.status is not _ORDER_FILLED
         or not order.acked
         or order.closed is not None
         or order.special is not None
         or order.algo is not None
-        or order.amends
-        or order.queued
-        or order.refused_venues
-        or order.done_for_day
-        or order.suspended
-        or order.stopped
+        or (order.amends or order.queued or order.refused_venues)
+        or (order.done_for_day or order.suspended or order.stopped)
         or order.open_px is not None
         or order.submitted_qty is not qty
         or order.submitted_price is not price
@@ -559,20 +551,22 @@ def _short_executions(order: Order, children: list[Child], executions: list[Exec
     children is not the sum of them.
     """
     changed_ns, names = order.updated_ns, order.children
-    cums = [ZERO] * len(children)
+    cums: dict[str, Decimal] = {}
     cum = notional = ZERO
-    found = []
+    found: list[Values] = []
     for item in executions:
-        place, qty = names.index(item.child_id), item.qty
+        child_id, qty, value = item.child_id, item.qty, item.value
+        place = names.index(child_id)
         short = _short_execution(item, children[place], place, changed_ns)
         if short is None:
             return []
+        cums[child_id] = cums[child_id] + qty if child_id in cums else qty
+        cum = cum + qty if found else qty
+        notional = notional + value if found else value
         found.append(short)
-        cums[place] = cums[place] + qty if cums[place] else qty
-        cum, notional = (cum + qty, notional + item.value) if cum else (qty, item.value)
     if order.cum_qty != cum or order.notional != notional:
         return []
-    for place, child in enumerate(children):
-        if child.cum != cums[place]:
+    for child in children:
+        if cums.get(child.child_id, ZERO) != child.cum:
             return []
     return found
