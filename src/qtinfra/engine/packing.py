@@ -21,14 +21,14 @@ def pack_closed(state: State) -> None:
     size = packing.block
     while len(closing) >= packing.keep + size:
         ready = [*map(orders.__getitem__, islice(closing, size))]
-        if not _may_all(state, ready):
+        if not may_all_be_packed(state, ready):
             ready = _chosen(state)
             if len(ready) < size:
                 return
         tables.archive.add(tables.leave(ready))
 
 
-def _may_all(state: State, ready: list[Order]) -> bool:
+def may_all_be_packed(state: State, ready: list[Order]) -> bool:
     """Whether `may_pack` is true of all of the orders; false where that is not plain to see."""
     for order in ready:
         if (
