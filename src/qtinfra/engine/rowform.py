@@ -7,8 +7,8 @@ block as it is. Which form a row takes depends on its values alone, to the last 
 histories give equal bytes.
 
 A column that is the same in each line has one entry, and a column of texts is one text with a line for each.
-What repeats most stands in a part of its own: the first column of each table, of ids that count up, and the
-orders that stand as they are. It is worth being compressed, the rest is not.
+What repeats most stands in a part of its own: the orders' ids, the executions' keys, and the orders that
+stand as they are. It is worth being compressed, the rest is not.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ Written = Any
 _ENCODER = msgspec.msgpack.Encoder()
 _COLUMN = msgspec.msgpack.Decoder(str | list[Any])
 _PARTS = msgspec.msgpack.Decoder(tuple[bytes, msgspec.Raw])
-_OFTEN = msgspec.msgpack.Decoder(tuple[list[list[msgspec.Raw]], dict[int, Any]])
-_TABLES = msgspec.msgpack.Decoder(list[list[msgspec.Raw]])
+_OFTEN = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], list[msgspec.Raw], dict[int, Any]])
+_TABLES = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], list[msgspec.Raw], list[msgspec.Raw]])
 #: Level of zlib: what a higher one saves in memory it costs in time. No header and no checksum of its own:
 #: the state's hash covers what is written.
 _LEVEL, _RAW = 1, -zlib.MAX_WBITS
@@ -152,12 +152,16 @@ def write_block(leaving: Leaving) -> bytes:
             and _shorten_usual(order, sent[first_child], filled[first_item], orders, children, executions)
         ):
             continue
-        own = sent[first_child:child], filled[first_item:item]
-        if names is not None or not _shorten(order, *own, orders, children, executions):
-            others[place] = Row(order, *own, [order.cl_ord_id] if names is None else names)
-    tables = _columns(orders, _ORDER), _columns(children, _CHILD), _columns(executions, _EXECUTION)
-    often = [table[:1] for table in tables], others
-    return _ENCODER.encode((_ENCODER.encode(often), [table[1:] for table in tables]))
+        own, parts = sent[first_child:child], filled[first_item:item]
+        if names is not None or not (
+            (len(own) == len(parts) and _shorten_pairs(order, own, parts, orders, children, executions))
+            or _shorten(order, own, parts, orders, children, executions)
+        ):
+            others[place] = Row(order, own, parts, [order.cl_ord_id] if names is None else names)
+    of_orders, of_children = _columns(orders, _ORDER), _columns(children, _CHILD)
+    of_executions = _columns(executions, _EXECUTION)
+    often = _ENCODER.encode((of_orders[:1], of_executions[:1], others))
+    return _ENCODER.encode((often, (of_orders[1:], of_children, of_executions[1:])))
 
 
 def compressed(written: bytes, level: int = _LEVEL) -> bytes:
@@ -251,9 +255,10 @@ class Block:
 
     def __init__(self, written: bytes) -> None:
         often, tables = _PARTS.decode(written)
-        firsts, self._others = _OFTEN.decode(often)
-        self._written = [first + rest for first, rest in zip(firsts, _TABLES.decode(tables), strict=True)]
-        orders = self._written[0]
+        ids, keys, self._others = _OFTEN.decode(often)
+        orders, children, executions = _TABLES.decode(tables)
+        orders = ids + orders
+        self._written = orders, children, keys + executions
         self._ids: list[str] = _lines(orders[0], 0) if orders else []
         counts = [_lines(column, len(self._ids)) for column in orders[-2:]] or [[], []]
         self._firsts = [[0, *accumulate(each)] for each in counts]
@@ -450,6 +455,58 @@ def _shorten_usual(
         item.fee, None,
     )  # fmt: skip
     executions.append(line)
+    return True
+
+
+def _shorten_pairs(
+    order: Order,
+    sent: list[Child],
+    filled: list[Execution],
+    orders: list[Values],
+    children: list[Values],
+    executions: list[Values],
+) -> bool:
+    """As `_shorten_usual`, for several children with one execution of each, in their order."""
+    if len(sent) < 2 or not _plain(order):
+        return False
+    zero, updated_ns = ZERO, order.updated_ns
+    cum = notional = zero
+    parts: list[Values] = []
+    items: list[Values] = []
+    for place in range(len(sent)):
+        child, item = sent[place], filled[place]
+        child_id, venue, qty, px, value = child.child_id, child.venue, item.qty, item.px, item.value
+        if (
+            item.child_id is not child_id
+            or child.status is not _CHILD_FILLED
+            or child.requests is not None
+            or child.cl_ord_id is not child_id
+            or child.leaves is not zero
+            or child.min_qty is not zero
+            or item.state is not _EXECUTION_LIVE
+            or item.late
+            or item.venue is not venue
+            or item.reported_qty is not qty
+            or item.reported_px is not px
+            or item.commission is not zero
+            or child.cum != qty
+            or value != qty * px
+        ):
+            return False
+        cum, notional = cum + qty, notional + value
+        parts.append(
+            (child_id, venue, child.order_type, child.tif, child.qty, child.price, child.venue_order_id)
+        )
+        line: Values = (
+            item.key, item.exec_id, place, item.trade_date, updated_ns - item.ts_ns, qty, px, item.liquidity,
+            item.fee, None,
+        )  # fmt: skip
+        items.append(line)
+    if order.cum_qty != cum or order.notional != notional:
+        return False
+    orders.append(_short_order(order))
+    children += parts
+    executions += items
     return True
 
 

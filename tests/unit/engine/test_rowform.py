@@ -1,5 +1,6 @@
 """The short form of a packed order says all there is to say of it, or is not used."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -66,7 +67,7 @@ def restored(*rows: Row) -> list[Row]:
 
 def is_short(row: Row) -> bool:
     often, _ = msgspec.msgpack.decode(written(row))
-    _, others = msgspec.msgpack.decode(often, strict=False)
+    *_, others = msgspec.msgpack.decode(often, strict=False)
     return not others
 
 
@@ -79,7 +80,7 @@ def test_a_plain_filled_order_takes_the_short_form_and_comes_back_as_it_was() ->
         assert len(write_block(leaving(row))) < 0.7 * len(_ENCODE(row))
 
 
-def test_an_order_that_one_execution_filled_takes_the_short_way_and_an_equal_one_the_general_one(
+def test_the_usual_orders_take_the_short_ways_and_equal_ones_the_general_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
@@ -89,13 +90,38 @@ def test_an_order_that_one_execution_filled_takes_the_short_way_and_an_equal_one
         asked.append(order.cl_ord_id)
         return general(order, *args)
 
-    rows = filled_rows()
+    rows = [*filled_rows(), twofold(filled_rows()[0])]
     monkeypatch.setattr(rowform, "_shorten", noted)
     block = write_block(leaving(*rows))
-    assert asked == ["Y", "Z"], "these were executed in two parts"
+    assert asked == ["Y", "Z"], "a child of these was executed in two parts"
     asked.clear()
     assert write_block(leaving(*_ROWS(_ENCODE(rows)))) == block
-    assert asked == ["X", "Y", "Z"]
+    assert asked == ["X", "Y", "Z", "X"]
+
+
+def twofold(row: Row) -> Row:
+    """The row as if two venues had got, and filled, as much as one of it."""
+    order, child, item = row.order, row.children[0], row.executions[0]
+    row.children.append(msgspec.structs.replace(child, child_id="0-1-b", cl_ord_id="0-1-b", venue="BATS"))
+    row.children[1].cl_ord_id = row.children[1].child_id
+    row.executions.append(msgspec.structs.replace(item, key="B", venue="BATS"))
+    row.executions[1].child_id = row.children[1].child_id
+    order.children, order.executions = (child.child_id, "0-1-b"), (item.key, "B")
+    order.qty = order.submitted_qty = order.cum_qty = order.cum_qty * 2
+    order.notional = order.notional * 2
+    return row
+
+
+@pytest.mark.parametrize("rows", [filled_rows, lambda: [twofold(filled_rows()[0])]])
+def test_what_was_executed_of_other_parts_than_the_order_says_is_kept(rows: Callable[[], list[Row]]) -> None:
+    for row in rows():
+        item = row.executions[-1]
+        item.qty = item.reported_qty = item.qty + 1
+        row.order.notional -= item.value
+        item.value = item.qty * item.px
+        row.order.notional += item.value
+        assert not is_short(row)
+        assert _ENCODE(restored(row)) == _ENCODE([row])
 
 
 def test_what_an_order_has_executed_at_once_is_its_own_quantity_as_evolve_has_it() -> None:
@@ -168,7 +194,7 @@ def test_the_rows_of_a_block_come_back_in_their_order_whatever_their_forms() -> 
 
 def test_whatever_else_is_true_of_an_order_is_kept_to_the_last_digit() -> None:
     tried = 0
-    for row in filled_rows():
+    for row in (*filled_rows(), twofold(filled_rows()[0])):
         plain = _ENCODE(row)
         for part in (row.order, *row.children, *row.executions):
             for name in part.__struct_fields__:
