@@ -7,6 +7,8 @@ meanwhile is passed over, and waits again after its next end.
 
 from __future__ import annotations
 
+from itertools import chain, islice
+
 from qtinfra.core.models import WORKING_CHILD, ChildStatus, Order, OrderStatus
 from qtinfra.engine.state import State
 
@@ -15,24 +17,51 @@ _ORDER_FILLED, _CHILD_FILLED = OrderStatus.FILLED, ChildStatus.FILLED
 
 def pack_closed(state: State) -> None:
     """Pack full blocks of the orders that ended longest ago, as long as more wait than are to stay."""
-    tables, packing, closing = state.tables, state.packing, state.closing
-    while len(closing) >= packing.keep + packing.block:
-        ready: list[Order] = []
-        passed: list[str] = []
-        orders, size = tables.orders, packing.block
-        for order_id in closing:
-            order = orders[order_id]
-            if may_pack(state, order):
-                ready.append(order)
-                if len(ready) == size:
-                    break
-            else:
-                passed.append(order_id)
-        for order_id in passed:
-            del closing[order_id]
-        if len(ready) < packing.block:
-            return
+    tables, packing, closing, orders = state.tables, state.packing, state.closing, state.orders
+    size = packing.block
+    while len(closing) >= packing.keep + size:
+        ready = [*map(orders.__getitem__, islice(closing, size))]
+        if not may_all_be_packed(state, ready):
+            ready = _chosen(state)
+            if len(ready) < size:
+                return
         tables.archive.add(tables.leave(ready))
+
+
+def may_all_be_packed(state: State, ready: list[Order]) -> bool:
+    """Whether `may_pack` is true of all of the orders; false where that is not plain to see."""
+    for order in ready:
+        if (
+            (order.status is not _ORDER_FILLED and order.closed is None)
+            or order.unknown_children
+            or order.pending_cancel is not None
+            or order.pending_replace is not None
+        ):
+            return False
+    ids = [order.order_id for order in ready]
+    if not (state.open_orders.keys().isdisjoint(ids) and state.frozen.keys().isdisjoint(ids)):
+        return False
+    sent = map(state.children.__getitem__, chain.from_iterable([order.children for order in ready]))
+    statuses = [child.status for child in sent]
+    return statuses.count(_CHILD_FILLED) == len(statuses) or not any(map(statuses.count, WORKING_CHILD))
+
+
+def _chosen(state: State) -> list[Order]:
+    """Of the orders that ended longest ago as many as one block has, or fewer. The others no longer wait."""
+    orders, closing, size = state.orders, state.closing, state.packing.block
+    ready: list[Order] = []
+    passed: list[str] = []
+    for order_id in closing:
+        order = orders[order_id]
+        if may_pack(state, order):
+            ready.append(order)
+            if len(ready) == size:
+                break
+        else:
+            passed.append(order_id)
+    for order_id in passed:
+        del closing[order_id]
+    return ready
 
 
 def may_pack(state: State, order: Order) -> bool:

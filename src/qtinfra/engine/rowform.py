@@ -6,19 +6,19 @@ block has these as columns, first all orders' ids, then all accounts and so on. 
 block as it is. Which form a row takes depends on its values alone, to the last digit that is written: equal
 histories give equal bytes.
 
-What repeats most stands in a part of its own: ids that count up, and the orders that stand as they are. It is
-worth being compressed, the rest is not.
+A column that is the same in each line has one entry, and a column of texts is one text with a line for each.
+What repeats most stands in a part of its own: the orders' ids, the executions' keys, and the orders that
+stand as they are. It is worth being compressed, the rest is not.
 """
 
 from __future__ import annotations
 
 import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from enum import EnumType
 from itertools import accumulate
-from operator import sub
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -88,13 +88,15 @@ class ShortOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class ShortChild(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A child that its venue has filled as it was sent; `cum` follows from its executions."""
+    """A child that its venue has filled as it was sent; `cum` follows from its executions. `qty` is None of
+    an only child that has its order's.
+    """
 
     child_id: str
     venue: str
     order_type: OrderType
     tif: TimeInForce
-    qty: Decimal
+    qty: Decimal | None
     price: Decimal | None
     venue_order_id: str
 
@@ -117,48 +119,16 @@ class ShortExecution(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 T = TypeVar("T")
-#: The values of one row of a table, and a table by columns.
+#: The values of one line of a table.
 Values = tuple[Any, ...]
-Columns = Sequence[Sequence[Any]]
+#: A column as it is written, in one of several forms.
+Written = Any
 
-#: Where the orders' column of `created_ns` stands.
-_CREATED = ShortOrder.__struct_fields__.index("created_ns")
-#: Where an order's account and client id stand, in both of its forms.
-_ACCOUNT, _CL_ORD_ID = 1, 2
-#: Where a child's `requests` stand.
-_REQUESTS = Child.__struct_fields__.index("requests")
-
-
-#: Columns of ids that count up, in each table.
-_COUNTED = ("order_id",), ("child_id", "venue_order_id"), ("key", "exec_id")
-
-
-def _places(form: type[msgspec.Struct], names: Iterable[str]) -> list[int]:
-    return [form.__struct_fields__.index(name) for name in names]
-
-
-def _often_alike(form: type[msgspec.Struct]) -> list[int]:
-    """Which fields mostly have one value in a whole block: members of enumerations, the day of trading."""
-    return [
-        number
-        for number, field in enumerate(msgspec.structs.fields(form))
-        if isinstance(field.type, EnumType) or field.name == "trade_date"
-    ]
-
-
-_FORMS: tuple[type[msgspec.Struct], ...] = ShortOrder, ShortChild, ShortExecution
-_ORDER_ALIKE, _CHILD_ALIKE, _EXECUTION_ALIKE = map(_often_alike, _FORMS)
-#: Where the columns of `_COUNTED` stand, and where all others do.
-_IDS = [_places(form, names) for form, names in zip(_FORMS, _COUNTED, strict=True)]
-_REST = [
-    [place for place in range(len(form.__struct_fields__)) if place not in ids]
-    for form, ids in zip(_FORMS, _IDS, strict=True)
-]
 _ENCODER = msgspec.msgpack.Encoder()
-_COLUMN = msgspec.msgpack.Decoder(list[Any])
+_COLUMN = msgspec.msgpack.Decoder(str | list[Any])
 _PARTS = msgspec.msgpack.Decoder(tuple[bytes, msgspec.Raw])
-_ALIKE = msgspec.msgpack.Decoder(tuple[list[list[msgspec.Raw]], dict[int, Any]])
-_TABLES = msgspec.msgpack.Decoder(list[list[msgspec.Raw]])
+_OFTEN = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], list[msgspec.Raw], dict[int, Any]])
+_TABLES = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], list[msgspec.Raw], list[msgspec.Raw]])
 #: Level of zlib: what a higher one saves in memory it costs in time. No header and no checksum of its own:
 #: the state's hash covers what is written.
 _LEVEL, _RAW = 1, -zlib.MAX_WBITS
@@ -176,36 +146,28 @@ def write_block(leaving: Leaving) -> bytes:
         first_child, first_item, names = child, item, client_ids[place]
         child += len(order.children)
         item += len(order.executions)
-        if names is not None or not _plain(order):
-            short = False
-        elif child - first_child == 1 == item - first_item:
-            short = _shorten_one(order, sent[first_child], filled[first_item], children, executions)
-        else:
-            own = sent[first_child:child], filled[first_item:item]
-            short = _shorten_several(order, *own, children, executions)
-        if short:
-            orders.append(_short_order(order))
-        else:
-            names = [order.cl_ord_id] if names is None else names
-            others[place] = Row(order, sent[first_child:child], filled[first_item:item], names)
-    columns = _columns(orders, _ORDER_ALIKE)
-    if columns:
-        created = columns[_CREATED]
-        columns[_CREATED] = (created[0], *map(sub, created[1:], created))
-    tables = columns, _columns(children, _CHILD_ALIKE), _columns(executions, _EXECUTION_ALIKE)
-    ids = [_chosen(table, places) for table, places in zip(tables, _IDS, strict=True)]
-    rest = [_chosen(table, places) for table, places in zip(tables, _REST, strict=True)]
-    return _ENCODER.encode((_ENCODER.encode((ids, others)), rest))
-
-
-def _chosen(table: Sequence[Any], places: Sequence[int]) -> list[Any]:
-    return [table[place] for place in places] if table else []
+        if (
+            names is None
+            and child - first_child == 1 == item - first_item
+            and _shorten_usual(order, sent[first_child], filled[first_item], orders, children, executions)
+        ):
+            continue
+        own, parts = sent[first_child:child], filled[first_item:item]
+        if names is not None or not (
+            (len(own) == len(parts) and _shorten_pairs(order, own, parts, orders, children, executions))
+            or _shorten(order, own, parts, orders, children, executions)
+        ):
+            others[place] = Row(order, own, parts, [order.cl_ord_id] if names is None else names)
+    of_orders, of_children = _columns(orders, _ORDER), _columns(children, _CHILD)
+    of_executions = _columns(executions, _EXECUTION)
+    often = _ENCODER.encode((of_orders[:1], of_executions[:1], others))
+    return _ENCODER.encode((often, (of_orders[1:], of_children, of_executions[1:])))
 
 
 def compressed(written: bytes, level: int = _LEVEL) -> bytes:
     """Rows as written, as a block is kept."""
-    alike, tables = _PARTS.decode(written)
-    return _ENCODER.encode((zlib.compress(alike, level, _RAW), tables))
+    often, tables = _PARTS.decode(written)
+    return _ENCODER.encode((zlib.compress(often, level, _RAW), tables))
 
 
 def decompressed(block: bytes) -> bytes:
@@ -214,32 +176,69 @@ def decompressed(block: bytes) -> bytes:
     Raises:
         msgspec.DecodeError, zlib.error: the bytes are no block.
     """
-    alike, tables = _PARTS.decode(block)
-    return _ENCODER.encode((zlib.decompress(alike, _RAW), tables))
+    often, tables = _PARTS.decode(block)
+    return _ENCODER.encode((zlib.decompress(often, _RAW), tables))
 
 
-def _columns(table: list[Values], alike: Sequence[int]) -> list[Values]:
-    """The table by columns; of those often alike, one that is the same in each line has one entry."""
-    columns = [*zip(*table, strict=True)]
-    for number in alike if columns else ():
-        column = columns[number]
-        if column.count(column[0]) == len(table):
-            columns[number] = column[:1]
-    return columns
+# --- columns ---------------------------------------------------------------------------------------------
 
 
-def _merged(
-    ids: list[msgspec.Raw], rest: list[msgspec.Raw], id_places: Sequence[int], rest_places: Sequence[int]
-) -> list[msgspec.Raw]:
-    """The columns of a table, in their places."""
-    found = dict(zip(id_places, ids, strict=False)) | dict(zip(rest_places, rest, strict=False))
-    return [found[place] for place in range(len(found))]
+def _as_it_is(column: Sequence[Any]) -> Written:
+    return column
 
 
-def _lengthened(columns: list[list[Any]]) -> list[list[Any]]:
-    """The columns with an entry for each line."""
-    size = len(columns[0]) if columns else 0
-    return [column if len(column) == size else column * size for column in columns]
+def _text(column: Sequence[str]) -> Written:
+    """One text, a line for each; the column itself if there are other line breaks."""
+    text = "\n".join(column)
+    return text if text.count("\n") == len(column) - 1 else column
+
+
+def _alike(column: Sequence[Any]) -> Written:
+    """One entry, if all are the same; numbers that are equal may be written in several ways."""
+    first = column[0]
+    return column[:1] if type(first) is not Decimal and column.count(first) == len(column) else column
+
+
+def _alike_text(column: Sequence[str]) -> Written:
+    return column[:1] if column.count(column[0]) == len(column) else _text(column)
+
+
+def _lines(column: msgspec.Raw, size: int) -> list[Any]:
+    """The column that was written, an entry for each line."""
+    written: str | list[Any] = _COLUMN.decode(column)
+    if isinstance(written, str):
+        return written.split("\n")
+    return written if len(written) == size else written * size
+
+
+#: Numbers that often are the same in a whole block, or None.
+_OFTEN_ALIKE = {"version", "route_attempts", "children", "executions", "child", "before_ns", "commission"}
+
+
+def _writer(
+    form: type[msgspec.Struct], field: msgspec.structs.FieldInfo
+) -> Callable[[Sequence[Any]], Written]:
+    """How the column of a field is written."""
+    name, kind = field.name, field.type
+    if isinstance(kind, EnumType) or name in ("venue", "trade_date"):
+        return _alike_text
+    if name in _OFTEN_ALIKE or (form, name) == (ShortChild, "qty"):
+        return _alike
+    return _text if kind is str else _as_it_is
+
+
+_ORDER, _CHILD, _EXECUTION = (
+    {field.name: _writer(form, field) for field in msgspec.structs.fields(form)}
+    for form in (ShortOrder, ShortChild, ShortExecution)
+)
+#: Where an order's account and client id stand, in both of its forms.
+_ACCOUNT, _CL_ORD_ID = 1, 2
+#: Where a child's requests stand in the full form.
+_REQUESTS = Child.__struct_fields__.index("requests")
+
+
+def _columns(table: list[Values], writers: dict[str, Callable[[Sequence[Any]], Written]]) -> list[Written]:
+    return [write(column) for write, column in zip(writers.values(), zip(*table, strict=True), strict=False)]
 
 
 class Block:
@@ -252,24 +251,26 @@ class Block:
         msgspec.DecodeError: foreign bytes.
     """
 
-    __slots__ = ("_firsts", "_others", "_places", "_tables", "_written")
+    __slots__ = ("_firsts", "_ids", "_others", "_places", "_tables", "_written")
 
     def __init__(self, written: bytes) -> None:
-        parts, tables = _PARTS.decode(written)
-        ids, self._others = _ALIKE.decode(parts)
-        self._written = [
-            _merged(*table) for table in zip(ids, _TABLES.decode(tables), _IDS, _REST, strict=True)
-        ]
-        counts = [_COLUMN.decode(column) for column in self._written[0][-2:]] or [[], []]
+        often, tables = _PARTS.decode(written)
+        ids, keys, self._others = _OFTEN.decode(often)
+        orders, children, executions = _TABLES.decode(tables)
+        orders = ids + orders
+        self._written = orders, children, keys + executions
+        self._ids: list[str] = _lines(orders[0], 0) if orders else []
+        counts = [_lines(column, len(self._ids)) for column in orders[-2:]] or [[], []]
         self._firsts = [[0, *accumulate(each)] for each in counts]
-        size = len(counts[0]) + len(self._others)
+        size = len(self._ids) + len(self._others)
         self._places = [place for place in range(size) if place not in self._others]
         self._tables: list[list[list[Any]]] = []
 
-    def _ids(self, table: int) -> list[str]:
-        """The ids of the orders, 0, of the children, 1, or of the executions, 2."""
+    def _column(self, table: int, place: int) -> list[Any]:
+        """A column of the orders, 0, of the children, 1, or of the executions, 2."""
         columns = self._written[table]
-        return _COLUMN.decode(columns[0]) if columns else []
+        size = self._firsts[table - 1][-1] if table else len(self._ids)
+        return _lines(columns[place], size) if columns else []
 
     def row(self, place: int) -> Row:
         """The row that stands at `place`, from 0: order, children and executions as they were."""
@@ -277,9 +278,10 @@ class Block:
         if other is not None:
             return msgspec.convert(other, Row)
         if not self._tables:
-            self._tables = [_lengthened([*map(_COLUMN.decode, table)]) for table in self._written]
-            created = self._tables[0]
-            created[_CREATED] = [*accumulate(created[_CREATED])]
+            self._tables = [
+                [self._column(table, place) for place in range(len(columns))]
+                for table, columns in enumerate(self._written)
+            ]
         orders, children, executions = self._tables
         number = bisect_left(self._places, place)
         order = _line(orders, number, ShortOrder)
@@ -295,9 +297,8 @@ class Block:
 
     def of_order(self, order_id: str) -> int | None:
         """The place of an order's row, None if it is not here."""
-        ids = self._ids(0)
-        if order_id in ids:
-            return self._places[ids.index(order_id)]
+        if order_id in self._ids:
+            return self._places[self._ids.index(order_id)]
         for place, (order, *_) in self._others.items():
             if order[0] == order_id:
                 return place
@@ -305,7 +306,7 @@ class Block:
 
     def of_execution(self, key: str) -> int | None:
         """The place of the row that holds an execution, None if it is not here."""
-        keys = self._ids(2)
+        keys = self._column(2, 0)
         if key in keys:
             return self._places[bisect_right(self._firsts[1], keys.index(key)) - 1]
         for place, (_, _, executions, _) in self._others.items():
@@ -315,8 +316,7 @@ class Block:
 
     def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
         """The place of the row of the order that a client id names, None if it is not here."""
-        columns = self._written[0]
-        accounts, names = (_COLUMN.decode(columns[at]) if columns else [] for at in (_ACCOUNT, _CL_ORD_ID))
+        accounts, names = self._column(0, _ACCOUNT), self._column(0, _CL_ORD_ID)
         if cl_ord_id in names:
             for place, *own in zip(self._places, accounts, names, strict=True):
                 if own == [account, cl_ord_id]:
@@ -328,7 +328,7 @@ class Block:
 
     def of_venue_id(self, venue_id: str) -> int | None:
         """The place of the row whose child has this id, or was asked something under it; None without one."""
-        ids = self._ids(1)
+        ids = self._column(1, 0)
         if venue_id in ids:
             return self._places[bisect_right(self._firsts[0], ids.index(venue_id)) - 1]
         for place, (_, children, *_) in self._others.items():
@@ -338,21 +338,23 @@ class Block:
         return None
 
 
-def _line(table: Columns, number: int, form: type[T]) -> T:
+def _line(table: list[list[Any]], number: int, form: type[T]) -> T:
     """One line of a table that is kept by columns."""
     return msgspec.convert([column[number] for column in table], form)
 
 
 def _restored(short: ShortOrder, sent: list[ShortChild], filled: list[ShortExecution]) -> Row:
+    """The row, executed as evolve counted it (`settle.count_in_order`)."""
+    qty, price, created_ns = short.qty, short.price, short.created_ns
     children = [_child(short, child) for child in sent]
     executions, cum, notional = [], ZERO, ZERO
     for part in filled:
         child = children[part.child]
         item = _execution(short, child, part)
         executions.append(item)
-        child.cum = _add(child.cum, item.qty)
-        cum, notional = _add(cum, item.qty), _add(notional, item.value)
-    qty, price, created_ns = short.qty, short.price, short.created_ns
+        total = qty if not cum and item.qty == qty else _add(cum, item.qty)
+        child.cum = total if child.cum is cum else _add(child.cum, item.qty)
+        cum, notional = total, _add(notional, item.value) if notional else item.value
     order = Order(
         short.order_id, short.account, short.cl_ord_id, short.symbol, short.side,
         short.order_type, short.tif, qty, price, ZERO, short.capacity, short.trader,
@@ -367,8 +369,9 @@ def _restored(short: ShortOrder, sent: list[ShortChild], filled: list[ShortExecu
 
 def _child(of: ShortOrder, short: ShortChild) -> Child:
     """The child before its executions."""
+    qty = of.qty if short.qty is None else short.qty
     return Child(
-        short.child_id, of.order_id, short.venue, of.symbol, of.side, short.order_type, short.tif, short.qty,
+        short.child_id, of.order_id, short.venue, of.symbol, of.side, short.order_type, short.tif, qty,
         short.price, ZERO, short.child_id, ZERO, ZERO, _CHILD_FILLED, short.venue_order_id,
     )  # fmt: skip
 
@@ -390,34 +393,144 @@ def _execution(of: ShortOrder, child: Child, short: ShortExecution) -> Execution
 # child stands under an id among its `requests`.
 
 
-def _shorten_one(
-    order: Order, child: Child, item: Execution, children: list[Values], executions: list[Values]
-) -> bool:
-    """Add a plain order's only child and execution to the tables, if the short forms say all of the three."""
-    qty = item.qty
-    notional, value = order.notional, item.value
-    if order.cum_qty != qty or child.cum != qty or (notional is not value and notional != value):
-        return False
-    part, short = _short_child(child), _short_execution(item, child, 0, order.updated_ns)
-    if part is None or short is None:
-        return False
-    children.append(part)
-    executions.append(short)
-    return True
-
-
-def _shorten_several(
+def _shorten_usual(
     order: Order,
-    sent: list[Child],
-    filled: list[Execution],
+    child: Child,
+    item: Execution,
+    orders: list[Values],
     children: list[Values],
     executions: list[Values],
 ) -> bool:
-    """As `_shorten_one`, for any number of children and executions."""
-    parts = [part for child in sent if (part := _short_child(child)) is not None]
-    items = _short_executions(order, sent, filled)
-    if len(parts) < len(sent) or len(items) < len(filled):
+    """`_shorten` of a plain order with one child and one execution, whose numbers are the very objects that
+    evolve has put there; any other is left to `_shorten`, which writes the same of equal ones.
+    """
+    zero, qty, price = ZERO, order.qty, order.price
+    child_id, venue = child.child_id, child.venue
+    filled, px, value = item.qty, item.px, item.value
+    created_ns, updated_ns = order.created_ns, order.updated_ns
+    if (
+        order.status is not _ORDER_FILLED
+        or not order.acked
+        or order.closed is not None
+        or order.special is not None
+        or order.algo is not None
+        or (order.amends or order.queued or order.refused_venues)
+        or (order.done_for_day or order.suspended or order.stopped)
+        or order.open_px is not None
+        or order.submitted_qty is not qty
+        or order.submitted_price is not price
+        or order.cum_qty is not qty
+        or order.unallocated is not zero
+        or order.min_qty is not zero
+        or order.reserved is not zero
+        or order.open_value is not zero
+        or order.day_base_cum is not zero
+        or child.status is not _CHILD_FILLED
+        or child.requests is not None
+        or child.cl_ord_id is not child_id
+        or child.qty is not qty
+        or child.cum is not qty
+        or child.leaves is not zero
+        or child.min_qty is not zero
+        or item.state is not _EXECUTION_LIVE
+        or item.late
+        or item.venue is not venue
+        or item.reported_qty is not filled
+        or item.reported_px is not px
+        or item.commission is not zero
+        or order.notional is not value
+        or filled != qty
+        or value != filled * px
+    ):
         return False
+    line: Values = (
+        order.order_id, order.account, order.cl_ord_id, order.symbol, order.side, order.order_type,
+        order.tif, qty, price, order.capacity, order.trader, order.origin, created_ns,
+        updated_ns - created_ns, order.version, order.route_attempts, 1, 1,
+    )  # fmt: skip
+    orders.append(line)
+    children.append((child_id, venue, child.order_type, child.tif, None, child.price, child.venue_order_id))
+    line = (
+        item.key, item.exec_id, 0, item.trade_date, updated_ns - item.ts_ns, filled, px, item.liquidity,
+        item.fee, None,
+    )  # fmt: skip
+    executions.append(line)
+    return True
+
+
+def _shorten_pairs(
+    order: Order,
+    sent: list[Child],
+    filled: list[Execution],
+    orders: list[Values],
+    children: list[Values],
+    executions: list[Values],
+) -> bool:
+    """As `_shorten_usual`, for several children with one execution of each, in their order."""
+    if len(sent) < 2 or not _plain(order):
+        return False
+    zero, updated_ns = ZERO, order.updated_ns
+    cum = notional = zero
+    parts: list[Values] = []
+    items: list[Values] = []
+    for place in range(len(sent)):
+        child, item = sent[place], filled[place]
+        child_id, venue, qty, px, value = child.child_id, child.venue, item.qty, item.px, item.value
+        if (
+            item.child_id is not child_id
+            or child.status is not _CHILD_FILLED
+            or child.requests is not None
+            or child.cl_ord_id is not child_id
+            or child.leaves is not zero
+            or child.min_qty is not zero
+            or item.state is not _EXECUTION_LIVE
+            or item.late
+            or item.venue is not venue
+            or item.reported_qty is not qty
+            or item.reported_px is not px
+            or item.commission is not zero
+            or child.cum != qty
+            or value != qty * px
+        ):
+            return False
+        cum, notional = cum + qty, notional + value
+        parts.append(
+            (child_id, venue, child.order_type, child.tif, child.qty, child.price, child.venue_order_id)
+        )
+        line: Values = (
+            item.key, item.exec_id, place, item.trade_date, updated_ns - item.ts_ns, qty, px, item.liquidity,
+            item.fee, None,
+        )  # fmt: skip
+        items.append(line)
+    if order.cum_qty != cum or order.notional != notional:
+        return False
+    orders.append(_short_order(order))
+    children += parts
+    executions += items
+    return True
+
+
+def _shorten(
+    order: Order,
+    sent: list[Child],
+    filled: list[Execution],
+    orders: list[Values],
+    children: list[Values],
+    executions: list[Values],
+) -> bool:
+    """Add an order and all of its own to the tables, if the short forms say all of them."""
+    if not _plain(order):
+        return False
+    parts: list[Values] = []
+    for child in sent:
+        part = _short_child(child, order)
+        if part is None:
+            return False
+        parts.append(part)
+    items = _short_executions(order, sent, filled)
+    if len(items) < len(filled):
+        return False
+    orders.append(_short_order(order))
     children += parts
     executions += items
     return True
@@ -455,9 +568,9 @@ def _plain(order: Order) -> bool:
     )
 
 
-def _short_child(child: Child) -> Values | None:
+def _short_child(child: Child, order: Order) -> Values | None:
     """The fields of a `ShortChild`, if it says all of the child."""
-    zero, name = ZERO, child.child_id
+    zero, name, qty, whole = ZERO, child.child_id, child.qty, order.qty
     if (
         child.status is not _CHILD_FILLED
         or child.requests is not None
@@ -466,7 +579,9 @@ def _short_child(child: Child) -> Values | None:
         or ((least := child.min_qty) is not zero and zero.compare_total(least))
     ):
         return None
-    return name, child.venue, child.order_type, child.tif, child.qty, child.price, child.venue_order_id
+    told = len(order.children) == 1 and (qty is whole or not whole.compare_total(qty))
+    own = None if told else qty
+    return name, child.venue, child.order_type, child.tif, own, child.price, child.venue_order_id
 
 
 def _short_execution(item: Execution, child: Child, place: int, changed_ns: int) -> Values | None:
@@ -492,18 +607,23 @@ def _short_executions(order: Order, children: list[Child], executions: list[Exec
     """The fields of a `ShortExecution` for each of several; none if what was executed of the order and its
     children is not the sum of them.
     """
-    changed_ns, places = order.updated_ns, {child_id: place for place, child_id in enumerate(order.children)}
-    cums = [ZERO] * len(children)
+    changed_ns, names = order.updated_ns, order.children
+    cums: dict[str, Decimal] = {}
     cum = notional = ZERO
-    found = []
+    found: list[Values] = []
     for item in executions:
-        place, qty = places[item.child_id], item.qty
+        child_id, qty, value = item.child_id, item.qty, item.value
+        place = names.index(child_id)
         short = _short_execution(item, children[place], place, changed_ns)
         if short is None:
             return []
+        cums[child_id] = cums[child_id] + qty if child_id in cums else qty
+        cum = cum + qty if found else qty
+        notional = notional + value if found else value
         found.append(short)
-        cums[place] += qty
-        cum += qty
-        notional += item.value
-    summed = order.cum_qty == cum and order.notional == notional
-    return found if summed and [child.cum for child in children] == cums else []
+    if order.cum_qty != cum or order.notional != notional:
+        return []
+    for child in children:
+        if cums.get(child.child_id, ZERO) != child.cum:
+            return []
+    return found

@@ -17,7 +17,7 @@ from qtinfra.core.reports import ExecType, ReportKind
 from qtinfra.engine.archive import Archive, Packing
 from qtinfra.engine.audit import audit
 from qtinfra.engine.kernel import Kernel, replay
-from qtinfra.engine.packing import may_pack
+from qtinfra.engine.packing import may_all_be_packed, may_pack
 from qtinfra.engine.state import State, clone_state, decode_state, encode_state, state_hash, state_version
 from tests.support.builders import ALPHA, GTC, Desk, dec, only, submit, values
 
@@ -100,6 +100,35 @@ def test_an_order_that_may_still_change_by_itself_stays_live(happens: Callable[[
     assert len(live(desk)) == 1
 
 
+def may_be_packed(desk: Desk) -> bool:
+    """Whether the desk's order may be packed; asked with others at once, it is answered alike."""
+    found = may_pack(desk.state, desk.order())
+    assert may_all_be_packed(desk.state, [desk.order()]) is found
+    return found
+
+
+@pytest.mark.parametrize("status", OrderStatus)
+@pytest.mark.parametrize("closed", [None, OrderStatus.CANCELLED])
+@pytest.mark.parametrize("executed", ["99", "100"])
+def test_orders_are_never_packed_together_of_which_one_would_not_be_packed_alone(
+    status: OrderStatus, closed: OrderStatus | None, executed: str
+) -> None:
+    desk = packing_desk(keep=1)
+    filled(desk)
+    order = desk.order()
+    order.status, order.closed, order.cum_qty = status, closed, dec(executed)
+    assert may_pack(desk.state, order) or not may_all_be_packed(desk.state, [order])
+
+
+@pytest.mark.parametrize("of", ["frozen", "open_orders"])
+def test_an_order_that_is_frozen_or_open_is_not_packed_with_others(of: str) -> None:
+    desk = packing_desk(keep=1)
+    filled(desk)
+    assert may_be_packed(desk)
+    getattr(desk.state, of)[desk.order().order_id] = True
+    assert not may_be_packed(desk)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -112,19 +141,19 @@ def test_an_order_of_which_anything_pends_stays_live(name: str, value: object) -
     """The short form of a packed order has no place for it."""
     desk = packing_desk(keep=1)
     filled(desk)
-    assert may_pack(desk.state, desk.order())
+    assert may_be_packed(desk)
     setattr(desk.order(), name, value)
-    assert not may_pack(desk.state, desk.order())
+    assert not may_be_packed(desk)
 
 
 def test_an_order_is_not_packed_while_a_venue_may_still_execute_a_child() -> None:
     desk = packing_desk(keep=1)
     filled(desk)
-    assert may_pack(desk.state, desk.order())
+    assert may_be_packed(desk)
     for status in ChildStatus:
         desk.child().status = status
         working = status in (ChildStatus.SENT, ChildStatus.LIVE, ChildStatus.UNKNOWN)
-        assert may_pack(desk.state, desk.order()) is not working
+        assert may_be_packed(desk) is not working
 
 
 def test_a_frozen_order_stays_live_until_a_person_lets_it_go() -> None:

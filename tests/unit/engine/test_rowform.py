@@ -1,5 +1,6 @@
 """The short form of a packed order says all there is to say of it, or is not used."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 
 from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.extended_models import Liquidity
-from qtinfra.core.models import Amend, OrderStatus, Origin, QueuedReplace
+from qtinfra.core.models import Amend, Order, OrderStatus, Origin, QueuedReplace
 from qtinfra.core.special import SpecialTerms
+from qtinfra.engine import rowform
 from qtinfra.engine.archive import Packing
 from qtinfra.engine.kernel import Kernel, replay
 from qtinfra.engine.rowform import Block, Leaving, Row, compressed, decompressed, write_block
@@ -20,6 +22,7 @@ from tests.support.builders import Desk
 pytestmark = pytest.mark.unit
 
 _ENCODE = msgspec.msgpack.Encoder().encode
+_ROWS = msgspec.msgpack.Decoder(list[Row]).decode
 #: What a child and an execution say of their order, and an order of its children: fixed when they are made.
 #: And what can only be so of an order that is not packed, or of a child that has requests.
 _TIES = {
@@ -51,13 +54,20 @@ def leaving(*rows: Row) -> Leaving:
     )
 
 
+def written(*rows: Row) -> bytes:
+    """The block; equal rows that are other objects, so that the general way is taken, give the same."""
+    block = write_block(leaving(*rows))
+    assert write_block(leaving(*_ROWS(_ENCODE(rows)))) == block
+    return block
+
+
 def restored(*rows: Row) -> list[Row]:
-    return list(Block(write_block(leaving(*rows))))
+    return list(Block(written(*rows)))
 
 
 def is_short(row: Row) -> bool:
-    alike, _ = msgspec.msgpack.decode(write_block(leaving(row)))
-    _, others = msgspec.msgpack.decode(alike, strict=False)
+    often, _ = msgspec.msgpack.decode(written(row))
+    *_, others = msgspec.msgpack.decode(often, strict=False)
     return not others
 
 
@@ -68,6 +78,80 @@ def test_a_plain_filled_order_takes_the_short_form_and_comes_back_as_it_was() ->
         assert is_short(row)
         assert _ENCODE(restored(row)) == _ENCODE([row])
         assert len(write_block(leaving(row))) < 0.7 * len(_ENCODE(row))
+
+
+def test_the_usual_orders_take_the_short_ways_and_equal_ones_the_general_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    general = rowform._shorten
+
+    def noted(order: Order, *args: Any) -> bool:
+        asked.append(order.cl_ord_id)
+        return general(order, *args)
+
+    rows = [*filled_rows(), twofold(filled_rows()[0])]
+    monkeypatch.setattr(rowform, "_shorten", noted)
+    block = write_block(leaving(*rows))
+    assert asked == ["Y", "Z"], "a child of these was executed in two parts"
+    asked.clear()
+    assert write_block(leaving(*_ROWS(_ENCODE(rows)))) == block
+    assert asked == ["X", "Y", "Z", "X"]
+
+
+def twofold(row: Row) -> Row:
+    """The row as if two venues had got, and filled, as much as one of it."""
+    order, child, item = row.order, row.children[0], row.executions[0]
+    row.children.append(msgspec.structs.replace(child, child_id="0-1-b", cl_ord_id="0-1-b", venue="BATS"))
+    row.children[1].cl_ord_id = row.children[1].child_id
+    row.executions.append(msgspec.structs.replace(item, key="B", venue="BATS"))
+    row.executions[1].child_id = row.children[1].child_id
+    order.children, order.executions = (child.child_id, "0-1-b"), (item.key, "B")
+    order.qty = order.submitted_qty = order.cum_qty = order.cum_qty * 2
+    order.notional = order.notional * 2
+    return row
+
+
+@pytest.mark.parametrize("rows", [filled_rows, lambda: [twofold(filled_rows()[0])]])
+def test_what_was_executed_of_other_parts_than_the_order_says_is_kept(rows: Callable[[], list[Row]]) -> None:
+    for row in rows():
+        item = row.executions[-1]
+        item.qty = item.reported_qty = item.qty + 1
+        row.order.notional -= item.value
+        item.value = item.qty * item.px
+        row.order.notional += item.value
+        assert not is_short(row)
+        assert _ENCODE(restored(row)) == _ENCODE([row])
+
+
+def test_what_an_order_has_executed_at_once_is_its_own_quantity_as_evolve_has_it() -> None:
+    row = filled_rows()[0]
+    item = row.executions[0]
+    item.qty = item.reported_qty = Decimal("100.0")
+    item.value = item.qty * item.px
+    row.order.notional = item.value
+    assert is_short(row)
+    assert _ENCODE(restored(row)) == _ENCODE([row])
+
+
+def test_numbers_that_are_equal_and_written_in_two_ways_stay_so_beside_each_other() -> None:
+    first, _, second = filled_rows()
+    first.executions[0].commission, second.executions[0].commission = Decimal("0.10"), Decimal("0.1")
+    second.executions[1].commission = Decimal("0.1")
+    first.order.price = first.order.submitted_price = Decimal("50.1")
+    assert _ENCODE(restored(first, second)) == _ENCODE([first, second])
+    assert _ENCODE(restored(second, first)) == _ENCODE([second, first])
+
+
+@pytest.mark.parametrize("other", ["a\nb", "\n", "", "a\r\x85"])
+@pytest.mark.parametrize("name", ["account", "cl_ord_id", "trader"])
+def test_texts_with_line_breaks_are_kept(name: str, other: str) -> None:
+    first, second, third = filled_rows()
+    setattr(second.order, name, other)
+    second.client_ids[:] = [second.order.cl_ord_id]
+    for rows in ([second], [first, second, third], [second, second]):
+        assert is_short(second)
+        assert _ENCODE(restored(*rows)) == _ENCODE(rows)
 
 
 #: Sums and products of what is kept: they come back as evolve's arithmetic writes them.
@@ -110,7 +194,7 @@ def test_the_rows_of_a_block_come_back_in_their_order_whatever_their_forms() -> 
 
 def test_whatever_else_is_true_of_an_order_is_kept_to_the_last_digit() -> None:
     tried = 0
-    for row in filled_rows():
+    for row in (*filled_rows(), twofold(filled_rows()[0])):
         plain = _ENCODE(row)
         for part in (row.order, *row.children, *row.executions):
             for name in part.__struct_fields__:
@@ -165,9 +249,9 @@ def test_every_field_is_tried_above_or_fixed_or_can_only_be_so_of_an_order_that_
 def test_a_block_is_kept_smaller_and_comes_back_as_it_was_written() -> None:
     rows = filled_rows()
     rows[1].order.stopped = True
-    written = write_block(leaving(*rows * 20))
-    assert decompressed(compressed(written)) == decompressed(compressed(written, 9)) == written
-    assert len(compressed(written)) < 0.6 * len(written)
+    block = written(*rows * 20)
+    assert decompressed(compressed(block)) == decompressed(compressed(block, 9)) == block
+    assert len(compressed(block)) < 0.6 * len(block)
 
 
 def test_an_order_that_none_of_its_client_ids_names_is_kept_so() -> None:
