@@ -15,7 +15,7 @@ from qtinfra.core.models import Child, ChildStatus, Order, OrderSide, OrderStatu
 from qtinfra.engine.evolve_books import charge_fill, post_change
 from qtinfra.engine.evolve_pnl import follow
 from qtinfra.engine.risk_state import AccountPlace
-from qtinfra.engine.risk_sums import count_bought, count_sold, place_in, place_of
+from qtinfra.engine.risk_sums import count_bought, count_sold, places
 from qtinfra.engine.settle import settle, settle_part
 from qtinfra.engine.state import State
 from qtinfra.positions.booking import book_trade
@@ -31,15 +31,16 @@ _BUY = OrderSide.BUY
 def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> None:
     """Apply an execution of the order's child.
 
-    Mostly it is all of a plain order by the one child that it has: then nothing is to come any more, and the
-    order waits to be packed.
+    Mostly it is all of a plain order, by one child: then nothing is to come any more, and the order waits to be
+    packed.
     """
-    mic, key, qty, px = event.venue, event.key, event.qty, event.px
-    account, symbol, ts_ns = event.account, event.symbol, event.ts_ns
-    trade_date, fee, value = event.trade_date, event.fee, qty * px
-    order_id, whole, memo = event.order_id, order.qty, state.risk.memo
-    if event.seq:
-        state.inbound[mic] = event.seq
+    mic, key, seq = event.venue, event.key, event.seq
+    qty, px, fee = event.qty, event.px, event.fee
+    account, symbol, order_id = event.account, event.symbol, event.order_id
+    trade_date, ts_ns, value = event.trade_date, event.ts_ns, qty * px
+    whole, memo = order.qty, state.risk.memo
+    if seq:
+        state.inbound[mic] = seq
     state.executions[key] = Execution(
         key, event.exec_id, order_id, event.child_id, mic, trade_date, ts_ns, qty, px, qty, px, value,
         event.liquidity, fee, _EXECUTION_LIVE, event.late, event.commission or ZERO,
@@ -50,8 +51,8 @@ def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> 
         order.status is _ROUTED
         and child.status is _CHILD_LIVE
         and (child.leaves is whole or child.leaves == whole)
+        and order.reserved is whole
         and qty == whole
-        and len(order.children) == 1
         and order.special is None
     ):
         order.version += 1
@@ -67,14 +68,19 @@ def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> 
         left = settle_part(state, order, child, qty, value, ts_ns)
     if state.fees is not None:
         fee = charge_fill(state, event)
-    of = memo.of_accounts.get(account) or place_of(state, account)
-    to = memo.of_symbols.get(symbol) or place_in(state, symbol)
+    try:
+        of, to = memo.of_accounts[account], memo.of_symbols[symbol]
+    except KeyError:
+        of, to = places(state, account, symbol)
     worth = traded = value if to.factor is None else value * to.factor
     if trade_date < state.trade_date:
         order.day_base_cum += qty
         traded = ZERO
-    held, sells = of.positions, event.side is not _BUY
-    position = (held.get(symbol) if held is not None else None) or _position(state, account, symbol, of)
+    try:
+        position = of.positions[symbol]
+    except KeyError:
+        position = _position(state, account, symbol, of)
+    sells = event.side is not _BUY
     units = book_trade(position, key, sells, qty, px, fee, worth, to.instrument.multiplier, trade_date)
     if state.cash is not None:
         post_change(state, order, value, fee)

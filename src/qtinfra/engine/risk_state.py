@@ -58,9 +58,9 @@ MAX_PROFILES = 200_000
 class AccountPlace:
     """Where the figures of one account are.
 
-    `sums` are those in the base currency: the account's own, its client's, its firm's. `cells` and
-    `positions` are by symbol, `messages` the times of its messages, `names` its client ids; each None until
-    there is a first one. An account's positions are left when the last is taken back: empty ones may be old.
+    `sums` are those in the base currency: the account's own, its client's, its firm's. `cells` are by symbol,
+    `messages` the times of its messages, `names` its client ids; each None until there is a first one.
+    `positions` are by symbol too; while there are none it may be another dictionary than the state's.
     `acks`: New is said at acceptance, as it always is for an order taken by phone. `self_match`: venues are
     told which orders of its firm must not meet.
     """
@@ -74,7 +74,7 @@ class AccountPlace:
         self.cells: dict[str, Cell] | None = None
         self.messages: list[int] | None = None
         self.names: dict[str, str] | None = None
-        self.positions: dict[str, Position] | None = None
+        self.positions: dict[str, Position] = {}
 
 
 class SymbolPlace:

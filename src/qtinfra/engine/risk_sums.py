@@ -49,7 +49,8 @@ def place_in(state: State, symbol: str) -> SymbolPlace:
     return found
 
 
-def _places(state: State, account: str, symbol: str) -> tuple[AccountPlace, SymbolPlace]:
+def places(state: State, account: str, symbol: str) -> tuple[AccountPlace, SymbolPlace]:
+    """Where the figures of the account and of the symbol are."""
     memo = state.risk.memo
     of = memo.of_accounts.get(account) or place_of(state, account)
     return of, memo.of_symbols.get(symbol) or place_in(state, symbol)
@@ -80,7 +81,7 @@ def _cell(state: State, account: str, symbol: str, of: AccountPlace) -> Cell:
 
 def _shift(state: State, account: str, symbol: str, cell: Cell, long: Decimal, short: Decimal) -> None:
     """Add what a change of the cell has done to its outcomes to the sums above it."""
-    of, to = _places(state, account, symbol)
+    of, to = places(state, account, symbol)
     change = _regross(cell)
     for sums in of.sums if to.home else _foreign(state, account, to.instrument):
         if long:
@@ -181,7 +182,7 @@ def recount(state: State, order: Order, reserved: Decimal) -> None:
     if not (units or change):
         return
     account, symbol = order.account, order.symbol
-    of, _ = _places(state, account, symbol)
+    of, _ = places(state, account, symbol)
     cell = _cell(state, account, symbol, of)
     if order.side is _BUY:
         cell.buy, cell.buy_value = cell.buy + units or ZERO, cell.buy_value + change or ZERO
@@ -214,7 +215,7 @@ def borrow(state: State, order: Order) -> None:
 
 def count_position(state: State, account: str, symbol: str, px: Decimal | None = None) -> None:
     """Value the position: at the journaled reference price, else at the account's last execution."""
-    of, to = _places(state, account, symbol)
+    of, to = places(state, account, symbol)
     cell = _cell(state, account, symbol, of)
     units = state.net_position(account, symbol)
     mark = state.risk.marks.get(symbol)
@@ -235,7 +236,7 @@ def count_trade(state: State, account: str, symbol: str, value: Decimal) -> None
     Args:
         value: quantity times price per multiplier; negative when it is taken back.
     """
-    of, to = _places(state, account, symbol)
+    of, to = places(state, account, symbol)
     for sums in of.sums if to.home else _foreign(state, account, to.instrument):
         sums.traded += value * to.instrument.multiplier
 
