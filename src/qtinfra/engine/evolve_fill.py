@@ -31,8 +31,8 @@ _BUY = OrderSide.BUY
 def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> None:
     """Apply an execution of the order's child.
 
-    Mostly it is all of a plain order, by one child: then nothing is to come any more, and the order waits to be
-    packed.
+    Mostly it is all of a plain order, by one child: then nothing is to come any more, and the order waits to
+    be packed.
     """
     mic, key, seq = event.venue, event.key, event.seq
     qty, px, fee = event.qty, event.px, event.fee
@@ -52,7 +52,7 @@ def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> 
         and child.status is _CHILD_LIVE
         and (child.leaves is whole or child.leaves == whole)
         and order.reserved is whole
-        and qty == whole
+        and (qty is whole or qty == whole)
         and order.special is None
     ):
         order.version += 1

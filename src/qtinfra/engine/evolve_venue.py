@@ -42,10 +42,11 @@ def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
 
 
 def _child_acked(state: State, event: ev.ChildAcked) -> None:
-    _acked(state, event, state.orders[event.order_id], state.children[event.child_id])
+    apply_ack(state, event, state.orders[event.order_id], state.children[event.child_id])
 
 
-def _acked(state: State, event: ev.ChildAcked, order: Order, child: Child) -> None:
+def apply_ack(state: State, event: ev.ChildAcked, order: Order, child: Child) -> None:
+    """Apply a venue's acknowledgement of the order's child."""
     if event.seq:
         state.inbound[event.venue] = event.seq
     child.venue_order_id = event.venue_order_id
@@ -176,7 +177,7 @@ def _order_stopped(state: State, event: ev.OrderStopped) -> None:
 
 #: Handlers that the event's order and child may be handed to, by those that look them up.
 AT_HAND: dict[Callable[..., None], Callable[[State, Any, Order, Child], None]] = {
-    _child_acked: _acked,
+    _child_acked: apply_ack,
     _order_filled: apply_fill,
 }
 

@@ -84,7 +84,8 @@ def settle_part(
         The units that risk is to count as open, of which `risk_sums` is to be told; None for an order that is
         yet to be settled.
     """
-    status, room, executed, whole = order.status, child.leaves, order.cum_qty, order.qty
+    status, executed, whole = order.status, order.cum_qty, order.qty
+    room = child.leaves
     total = executed + qty if executed else qty
     if (
         (status is not _ROUTED and status is not _PARTIALLY_FILLED)
