@@ -14,6 +14,7 @@ from qtinfra.core.decimals import ZERO
 from qtinfra.core.models import (
     Amend,
     Child,
+    ChildStatus,
     Order,
     OrderStatus,
     Origin,
@@ -27,10 +28,11 @@ from qtinfra.engine.evolve_algos import ALGOS
 from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
 from qtinfra.engine.evolve_days import DAYS
+from qtinfra.engine.evolve_fill import apply_fill
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import count_flow, count_special, with_risk
 from qtinfra.engine.evolve_routing import ROUTING, note_routing
-from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, note_inbound
+from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, apply_ack, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
 from qtinfra.engine.risk_state import PlainPass
@@ -41,6 +43,7 @@ from qtinfra.engine.state import State
 
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 _STAFF = Origin.STAFF
+_CHILD_SENT, _CHILD_LIVE = ChildStatus.SENT, ChildStatus.LIVE
 _EXEC_NEW, _EXEC_PENDING_NEW = ExecType.NEW, ExecType.PENDING_NEW
 
 #: What an event of a kind makes leave, with the state after it.
@@ -160,10 +163,17 @@ def evolve_each(
     """
     tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
     fill, acknowledge, before = _told(ev.OrderFilled), _told(ev.ChildAcked), len(applied)
+    both = fill is apply_fill and acknowledge is apply_ack
     for acked, filled, order, child in usual:
         tables.writing = True
         if acked is not None:
-            acknowledge(state, acked, order, child)
+            if (
+                both and filled is not None and child.status is _CHILD_SENT
+            ):  # the execution writes the rest too
+                child.venue_order_id, child.status = acked.venue_order_id, _CHILD_LIVE
+                order.version += 1
+            else:
+                acknowledge(state, acked, order, child)
             if acked.first:
                 effects.append(report_ack(acked, order))
             applied.append(acked)

@@ -13,20 +13,16 @@ from qtinfra.core.models import (
     Child,
     ChildStatus,
     Order,
-    OrderSide,
 )
 from qtinfra.core.reports import CXL_UNKNOWN_ORDER
-from qtinfra.engine.evolve_books import charge_fill, post_change, rebook
-from qtinfra.engine.evolve_pnl import follow
-from qtinfra.engine.risk_sums import count_execution, count_fill
-from qtinfra.engine.settle import fill_up, heard, known, release, settle, settle_fill
+from qtinfra.engine.evolve_books import rebook
+from qtinfra.engine.evolve_fill import apply_fill
+from qtinfra.engine.settle import fill_up, heard, known, release, settle
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
 _CHILD_SENT = ChildStatus.SENT
 _CHILD_LIVE = ChildStatus.LIVE
-_EXECUTION_LIVE = ExecutionState.LIVE
-_BUY = OrderSide.BUY
 _CHILD_UNKNOWN = ChildStatus.UNKNOWN
 
 
@@ -46,10 +42,11 @@ def _report_ignored(state: State, event: ev.ReportIgnored) -> None:
 
 
 def _child_acked(state: State, event: ev.ChildAcked) -> None:
-    _acked(state, event, state.orders[event.order_id], state.children[event.child_id])
+    apply_ack(state, event, state.orders[event.order_id], state.children[event.child_id])
 
 
-def _acked(state: State, event: ev.ChildAcked, order: Order, child: Child) -> None:
+def apply_ack(state: State, event: ev.ChildAcked, order: Order, child: Child) -> None:
+    """Apply a venue's acknowledgement of the order's child."""
     if event.seq:
         state.inbound[event.venue] = event.seq
     child.venue_order_id = event.venue_order_id
@@ -72,44 +69,7 @@ def _child_rejected(state: State, event: ev.ChildRejected) -> None:
 
 
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
-    _filled(state, event, state.orders[event.order_id], state.children[event.child_id])
-
-
-def _filled(state: State, event: ev.OrderFilled, order: Order, child: Child) -> None:
-    mic, key, qty, px = event.venue, event.key, event.qty, event.px
-    account, symbol, ts_ns = event.account, event.symbol, event.ts_ns
-    trade_date, fee, value = event.trade_date, event.fee, qty * px
-    if event.seq:
-        state.inbound[mic] = event.seq
-    state.executions[key] = Execution(
-        key, event.exec_id, event.order_id, event.child_id, mic, trade_date, ts_ns, qty, px, qty, px, value,
-        event.liquidity, fee, _EXECUTION_LIVE, event.late, event.commission or ZERO,
-    )  # fmt: skip
-    order.executions += (key,)
-    reserved = settle_fill(state, order, child, qty, value, ts_ns)
-    if trade_date < state.trade_date:
-        order.day_base_cum += qty
-    if state.fees is not None:
-        fee = charge_fill(state, event)
-    units = state.positions.apply(
-        account,
-        symbol,
-        key,
-        qty if event.side is _BUY else -qty,
-        px,
-        fee,
-        trade_date,
-        state.instruments[symbol].multiplier,
-    )
-    if state.cash is not None:
-        post_change(state, order, value, fee)
-    if state.pnl is not None:
-        follow(state, account, symbol)
-    if reserved is None:
-        settle(state, order, ts_ns)
-        count_fill(state, order, event, value)
-    else:
-        count_execution(state, order, event, value, units, reserved)
+    apply_fill(state, event, state.orders[event.order_id], state.children[event.child_id])
 
 
 def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:
@@ -217,8 +177,8 @@ def _order_stopped(state: State, event: ev.OrderStopped) -> None:
 
 #: Handlers that the event's order and child may be handed to, by those that look them up.
 AT_HAND: dict[Callable[..., None], Callable[[State, Any, Order, Child], None]] = {
-    _child_acked: _acked,
-    _order_filled: _filled,
+    _child_acked: apply_ack,
+    _order_filled: apply_fill,
 }
 
 VENUE_REPORTS: dict[type, Callable[[State, Any], None]] = {

@@ -10,6 +10,7 @@ import msgspec
 from qtinfra.core.decimals import ONE
 from qtinfra.core.extended_models import Instrument, RiskPolicy
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
+from qtinfra.positions.position import Position
 from qtinfra.risk.facts import AccountProfile, Control, Rate, RiskProfile, SymbolProfile
 from qtinfra.risk.ledger import (
     AlgoRun,
@@ -59,11 +60,12 @@ class AccountPlace:
 
     `sums` are those in the base currency: the account's own, its client's, its firm's. `cells` are by symbol,
     `messages` the times of its messages, `names` its client ids; each None until there is a first one.
+    `positions` are by symbol too; while there are none it may be another dictionary than the state's.
     `acks`: New is said at acceptance, as it always is for an order taken by phone. `self_match`: venues are
     told which orders of its firm must not meet.
     """
 
-    __slots__ = ("acks", "cells", "messages", "names", "self_match", "sums")
+    __slots__ = ("acks", "cells", "messages", "names", "positions", "self_match", "sums")
 
     def __init__(self, acks: bool, self_match: bool, sums: tuple[Amounts, Amounts, Amounts]) -> None:
         self.acks = acks
@@ -72,6 +74,7 @@ class AccountPlace:
         self.cells: dict[str, Cell] | None = None
         self.messages: list[int] | None = None
         self.names: dict[str, str] | None = None
+        self.positions: dict[str, Position] = {}
 
 
 class SymbolPlace:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.events import OrderAccepted, OrderFilled
+from qtinfra.core.events import OrderAccepted
 from qtinfra.core.extended_models import AckPolicy, Instrument
 from qtinfra.core.models import Order, OrderSide
 from qtinfra.engine.risk_state import AccountPlace, SymbolPlace
@@ -49,7 +49,8 @@ def place_in(state: State, symbol: str) -> SymbolPlace:
     return found
 
 
-def _places(state: State, account: str, symbol: str) -> tuple[AccountPlace, SymbolPlace]:
+def places(state: State, account: str, symbol: str) -> tuple[AccountPlace, SymbolPlace]:
+    """Where the figures of the account and of the symbol are."""
     memo = state.risk.memo
     of = memo.of_accounts.get(account) or place_of(state, account)
     return of, memo.of_symbols.get(symbol) or place_in(state, symbol)
@@ -80,7 +81,7 @@ def _cell(state: State, account: str, symbol: str, of: AccountPlace) -> Cell:
 
 def _shift(state: State, account: str, symbol: str, cell: Cell, long: Decimal, short: Decimal) -> None:
     """Add what a change of the cell has done to its outcomes to the sums above it."""
-    of, to = _places(state, account, symbol)
+    of, to = places(state, account, symbol)
     change = _regross(cell)
     for sums in of.sums if to.home else _foreign(state, account, to.instrument):
         if long:
@@ -94,17 +95,15 @@ def _shift(state: State, account: str, symbol: str, cell: Cell, long: Decimal, s
 def _regross(cell: Cell) -> Decimal:
     """The larger absolute value of the cell's two outcomes, noted; how it has changed."""
     held, buys, sells = cell.held, cell.buy_value, cell.sell_value
-    if not (buys or sells):
-        gross = -held if held.is_signed() else held
-    elif buys.is_signed() or sells.is_signed():
+    if buys.is_signed() or sells.is_signed():
         gross = max(abs(held + buys), abs(sells - held))
     elif held.is_signed():  # then it is what sales may make of it, unless purchases make more
         gross = sells - held
-        if buys and held + buys > gross:
+        if buys > gross and held + buys > gross:
             gross = held + buys
     else:
-        gross = held + buys
-        if sells and sells - held > gross:
+        gross = held if buys is ZERO else held + buys
+        if sells > gross and sells - held > gross:
             gross = sells - held
     change = gross - cell.gross
     cell.gross = gross
@@ -183,7 +182,7 @@ def recount(state: State, order: Order, reserved: Decimal) -> None:
     if not (units or change):
         return
     account, symbol = order.account, order.symbol
-    of, _ = _places(state, account, symbol)
+    of, _ = places(state, account, symbol)
     cell = _cell(state, account, symbol, of)
     if order.side is _BUY:
         cell.buy, cell.buy_value = cell.buy + units or ZERO, cell.buy_value + change or ZERO
@@ -216,7 +215,7 @@ def borrow(state: State, order: Order) -> None:
 
 def count_position(state: State, account: str, symbol: str, px: Decimal | None = None) -> None:
     """Value the position: at the journaled reference price, else at the account's last execution."""
-    of, to = _places(state, account, symbol)
+    of, to = places(state, account, symbol)
     cell = _cell(state, account, symbol, of)
     units = state.net_position(account, symbol)
     mark = state.risk.marks.get(symbol)
@@ -237,103 +236,128 @@ def count_trade(state: State, account: str, symbol: str, value: Decimal) -> None
     Args:
         value: quantity times price per multiplier; negative when it is taken back.
     """
-    of, to = _places(state, account, symbol)
+    of, to = places(state, account, symbol)
     for sums in of.sums if to.home else _foreign(state, account, to.instrument):
         sums.traded += value * to.instrument.multiplier
 
 
-def count_fill(state: State, order: Order, event: OrderFilled, value: Decimal) -> None:
-    """Count an execution of an order that is settled already: the position and what was traded.
-
-    Args:
-        value: quantity times price of the execution, per multiplier.
-    """
-    units = state.positions.accounts[event.account][event.symbol].qty
-    count_execution(state, order, event, value, units, order.reserved)
-
-
-def count_execution(
-    state: State, order: Order, event: OrderFilled, value: Decimal, units: Decimal, reserved: Decimal
+def count_bought(
+    state: State,
+    order: Order,
+    of: AccountPlace,
+    to: SymbolPlace,
+    qty: Decimal,
+    px: Decimal,
+    traded: Decimal,
+    units: Decimal,
+    left: Decimal,
 ) -> None:
-    """Count an execution as one change: the position, what was traded, and what the order has left open, at
-    the price at which it is counted.
+    """Count an execution of a purchase as one change: the position, what was traded, and what the order has
+    left open, at the price at which it is counted.
 
     Args:
-        value: quantity times price of the execution, per multiplier.
+        of, to: where the figures of the account and of the symbol are.
+        qty, px: of the execution.
+        traded: its value as one of today's; zero for one of another day.
         units: what the position holds now, bought positive.
-        reserved: units that are left open.
+        left: units of the order that are left open.
     """
-    account, symbol, buying, memo = event.account, event.symbol, event.side is _BUY, state.risk.memo
-    of = memo.of_accounts.get(account) or place_of(state, account)
-    to = memo.of_symbols.get(symbol) or place_in(state, symbol)
-    cells = of.cells
-    cell = (cells.get(symbol) if cells is not None else None) or _cell(state, account, symbol, of)
-    mark, factor = to.mark, to.factor
-    if mark is None:
-        mark = event.px
-    if mark is cell.mark:
-        cell.position, moved = units, event.qty * mark
-    else:
-        moved = _revalue(event, cell, units, mark)
-    traded = value
+    symbol, cells, factor = order.symbol, of.cells, to.factor
+    cell = (cells.get(symbol) if cells is not None else None) or _cell(state, order.account, symbol, of)
+    mark = px if to.mark is None else to.mark
+    moved = qty * mark if mark is cell.mark else _revalue(cell, qty, units, mark)
     if factor is not None:
-        moved, traded = moved * factor, traded * factor
-    if event.trade_date < state.trade_date:
-        traded = ZERO
-    cell.held = (cell.held + moved if buying else cell.held - moved) or ZERO
-    own = moved if reserved is order.reserved else moved - _leave(order, cell, buying, reserved, factor)
-    change = _regross(cell)
-    scopes = of.sums if to.home else _foreign(state, account, to.instrument)
-    if buying:
-        for sums in scopes:
-            sums.gross += change
-            sums.traded += traded
-            sums.long += own
-            sums.short -= moved
+        moved *= factor
+    if left:
+        freed, closed = _leave(order, left, factor)
     else:
-        for sums in scopes:
-            sums.gross += change
-            sums.traded += traded
-            sums.short += own
-            sums.long -= moved
+        freed, closed = order.reserved, order.open_value
+        order.reserved, order.open_px, order.open_value = ZERO, None, ZERO
+    cell.position, own = units, moved - closed
+    held = cell.held = cell.held + moved or ZERO
+    if freed is cell.buy:  # the only order there was
+        opened = cell.buy = cell.buy_value = ZERO
+    else:
+        cell.buy = cell.buy - freed or ZERO
+        opened = cell.buy_value = cell.buy_value - closed or ZERO
+    if opened is ZERO and cell.sell_value is ZERO:
+        gross = -held if held.is_signed() else held
+        change = gross - cell.gross
+        cell.gross = gross
+    else:
+        change = _regross(cell)
+    for sums in of.sums if to.home else _foreign(state, order.account, to.instrument):
+        sums.gross += change
+        sums.traded += traded
+        sums.long += own
+        sums.short -= moved
 
 
-def _revalue(event: OrderFilled, cell: Cell, units: Decimal, mark: Decimal) -> Decimal:
-    """Note units and mark of the position after the execution; how its value, per multiplier, has moved to
-    the order's side.
+def count_sold(
+    state: State,
+    order: Order,
+    of: AccountPlace,
+    to: SymbolPlace,
+    qty: Decimal,
+    px: Decimal,
+    traded: Decimal,
+    units: Decimal,
+    left: Decimal,
+) -> None:
+    """Count an execution of a sale: the mirror image of `count_bought`, with its arguments."""
+    symbol, cells, factor = order.symbol, of.cells, to.factor
+    cell = (cells.get(symbol) if cells is not None else None) or _cell(state, order.account, symbol, of)
+    mark = px if to.mark is None else to.mark
+    moved = qty * mark if mark is cell.mark else -_revalue(cell, -qty, units, mark)
+    if factor is not None:
+        moved *= factor
+    if left:
+        freed, closed = _leave(order, left, factor)
+    else:
+        freed, closed = order.reserved, order.open_value
+        order.reserved, order.open_px, order.open_value = ZERO, None, ZERO
+    cell.position, own = units, moved - closed
+    held = cell.held = cell.held - moved or ZERO
+    if freed is cell.sell:  # the only order there was
+        opened = cell.sell = cell.sell_value = ZERO
+    else:
+        cell.sell = cell.sell - freed or ZERO
+        opened = cell.sell_value = cell.sell_value - closed or ZERO
+    if opened is ZERO and cell.buy_value is ZERO:
+        gross = -held if held.is_signed() else held
+        change = gross - cell.gross
+        cell.gross = gross
+    else:
+        change = _regross(cell)
+    for sums in of.sums if to.home else _foreign(state, order.account, to.instrument):
+        sums.gross += change
+        sums.traded += traded
+        sums.short += own
+        sums.long -= moved
+
+
+def _revalue(cell: Cell, qty: Decimal, units: Decimal, mark: Decimal) -> Decimal:
+    """Note the position's mark after it has moved by so many units, bought positive; how much its value, per
+    multiplier, has.
     """
-    before, cell.position = cell.position, units
-    if mark == cell.mark:
-        return event.qty * mark
-    if cell.mark is ZERO and not before:  # a cell's first execution
-        cell.mark = mark
-        return event.qty * mark
-    moved = units * mark - before * cell.mark
+    before = cell.mark
     cell.mark = mark
-    return moved if event.side is _BUY else -moved
+    if mark == before or (before is ZERO and not cell.position):  # the latter is a cell's first execution
+        return qty * mark
+    return units * mark - cell.position * before
 
 
-def _leave(order: Order, cell: Cell, buying: bool, reserved: Decimal, factor: Decimal | None) -> Decimal:
-    """Leave `reserved` units of the order open, at their price; the value that is open no more."""
-    units, closed = order.reserved, order.open_value
-    order.reserved = reserved
-    if reserved and order.open_px is not None:
-        units -= reserved
-        value = reserved * order.open_px
-        order.open_value = value if factor is None else value * factor
-        closed -= order.open_value
-    else:
-        order.open_px, order.open_value = None, ZERO
-    if buying:
-        if units is cell.buy:  # the only order there was
-            cell.buy = cell.buy_value = ZERO
-        else:
-            cell.buy, cell.buy_value = cell.buy - units or ZERO, cell.buy_value - closed or ZERO
-    elif units is cell.sell:
-        cell.sell = cell.sell_value = ZERO
-    else:
-        cell.sell, cell.sell_value = cell.sell - units or ZERO, cell.sell_value - closed or ZERO
-    return closed
+def _leave(order: Order, left: Decimal, factor: Decimal | None) -> tuple[Decimal, Decimal]:
+    """Leave units of the order open, at their price; the units and the value that are open no more."""
+    freed, closed, px = order.reserved, order.open_value, order.open_px
+    if left is freed:  # it is settled
+        return ZERO, ZERO
+    order.reserved = left
+    if px is None:
+        order.open_value = ZERO
+        return freed, closed
+    value = order.open_value = left * px if factor is None else left * px * factor
+    return freed - left, closed - value
 
 
 # --- all anew --------------------------------------------------------------------------------------------

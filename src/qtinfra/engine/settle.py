@@ -67,77 +67,60 @@ def settle(state: State, order: Order, ts_ns: int) -> None:
         borrow(state, order)
 
 
-def settle_fill(
+def settle_part(
     state: State, order: Order, child: Child, qty: Decimal, value: Decimal, ts_ns: int
 ) -> Decimal | None:
-    """Count an execution in the order and its child; if venues work the order and it has no special terms,
-    `settle` it too, but for the risk sums.
+    """Count an execution in the order and its child; `settle` it too, but for the risk sums, if it is one of
+    a plain order that venues work, by a live child, and within what both have left.
+
+    Such an execution takes as much from what venues hold as from what is left of the order: what no venue
+    holds stays, and what risk counts as open becomes less by just that.
 
     Args:
         child: of the order, the one that was executed.
         value: quantity times price of the execution, per multiplier.
 
     Returns:
-        The units that risk is to count as open, of which `risk_sums.count_execution` is to be told; None for
-        an order that is yet to be settled.
+        The units that risk is to count as open, of which `risk_sums` is to be told; None for an order that is
+        yet to be settled.
     """
-    whole = order.qty
+    status, executed, whole = order.status, order.cum_qty, order.qty
+    room = child.leaves
+    total = executed + qty if executed else qty
     if (
-        order.status is not _ROUTED
+        (status is not _ROUTED and status is not _PARTIALLY_FILLED)
         or child.status is not _CHILD_LIVE
-        or qty != whole
-        or child.leaves != whole
-        or len(order.children) != 1
+        or qty > room
+        or total > whole
         or order.special is not None
     ):
         count_in_order(order, child, qty, value)
-        return _settle_worked(state, order, child, ts_ns)
-    order.version += 1
-    order.updated_ns = ts_ns
-    child.cum = order.cum_qty = whole
-    child.status = _CHILD_FILLED
-    order.status = _FILLED
-    order.notional = value
-    child.leaves = order.unallocated = ZERO
-    order.acked = True
-    order_id = order.order_id
-    del state.open_orders[order_id]  # nothing is to come any more: the order waits to be packed
-    state.closing[order_id] = True
-    return ZERO
-
-
-def _settle_worked(state: State, order: Order, child: Child, ts_ns: int) -> Decimal | None:
-    """`settle_fill` of what has been counted in order and child."""
-    status = order.status
-    if (status is not _ROUTED and status is not _PARTIALLY_FILLED) or order.special is not None:
         return None
     order.version += 1
     order.updated_ns = ts_ns
-    held = child.leaves if len(order.children) == 1 else _held(state, order)
-    cum_qty, qty = order.cum_qty, order.qty
-    if cum_qty is not qty and cum_qty < qty:
-        order.status = _PARTIALLY_FILLED
-        leaves = qty - cum_qty
+    child.cum = total if child.cum is executed else child.cum + qty  # one sum for an order's only child
+    order.cum_qty, order.notional = total, order.notional + value if executed else value
+    order.acked = True
+    if qty == room:
+        child.leaves, child.status = ZERO, _CHILD_FILLED
     else:
-        order.status = _FILLED
-        leaves = ZERO
-    reserved = held if held and held > leaves else leaves
-    order.unallocated = reserved - held if held else reserved
-    if not reserved:
-        del state.open_orders[order.order_id]
-        state.closing[order.order_id] = True
-    return reserved
+        child.leaves = room - qty
+    order.status = _FILLED if total == whole else _PARTIALLY_FILLED
+    left = order.reserved - qty
+    if left:
+        return left
+    del state.open_orders[order.order_id]  # nothing is to come any more: the order waits to be packed
+    state.closing[order.order_id] = True
+    return ZERO
 
 
 def count_in_order(order: Order, child: Child, qty: Decimal, value: Decimal) -> None:
     """An execution adds to what order and child have executed, and uses up the child's remainder; more than
     that was executed late or beyond its quantity.
     """
-    executed = order.cum_qty
-    total = order.qty if not executed and qty == order.qty else executed + qty
-    child.cum = total if child.cum is executed else child.cum + qty  # one sum for an order's only child
-    order.cum_qty = total
-    order.notional = order.notional + value if order.notional else value
+    child.cum += qty
+    order.cum_qty += qty
+    order.notional += value
     order.acked = True
     if child.status is not _CHILD_LIVE and child.status in (_CHILD_SENT, _CHILD_UNKNOWN):
         heard(order, child)

@@ -13,7 +13,7 @@ import msgspec
 
 from qtinfra.core.decimals import ZERO, canonical
 from qtinfra.positions.booking import (
-    add_trade,
+    book_trade,
     copy_numbers,
     numbers_through,
     opening_of,
@@ -22,7 +22,6 @@ from qtinfra.positions.booking import (
 )
 from qtinfra.positions.lots import Lot, lot_of, lots_through
 from qtinfra.positions.position import (
-    RECENT,
     CostMethod,
     Opening,
     PnlLine,
@@ -32,12 +31,11 @@ from qtinfra.positions.position import (
     list_trades,
     past_of,
     pnl,
-    put_away,
     realised,
     unpacked_trades,
     unrealised,
 )
-from qtinfra.positions.trades import Scaling, Trade, encode
+from qtinfra.positions.trades import Scaling, Trade
 
 __all__ = [
     "CostMethod",
@@ -106,29 +104,13 @@ class PositionBook(msgspec.Struct, gc=False):
         Raises:
             ValueError: the quantity is zero.
         """
-        if not signed_qty:
-            raise ValueError(f"trade {key!r} has no quantity")
-        symbols = self.accounts.get(account)
-        if symbols is None:
-            symbols = self.accounts[account] = {}
-        position = symbols.get(symbol)
-        if position is None:
-            position = symbols[symbol] = Position()
-        count = position.recent_count
-        if (
-            count
-            and trade_date == position.trade_date
-            and (multiplier is position.multiplier or multiplier == position.multiplier)
-        ):
-            position.recent += encode((key, signed_qty, px, fee))
-        else:
-            position.multiplier, position.trade_date = multiplier, trade_date
-            position.recent += encode((key, signed_qty, px, fee, multiplier, trade_date))
-        position.recent_count = count = count + 1
-        if count == RECENT:
-            put_away(position)
-        add_trade(position, signed_qty, px, fee, multiplier)
-        return position.qty
+        position = self.get(account, symbol) or Position()
+        value = abs(signed_qty) * px * multiplier
+        units = book_trade(
+            position, key, signed_qty.is_signed(), abs(signed_qty), px, fee, value, multiplier, trade_date
+        )
+        self.accounts.setdefault(account, {})[symbol] = position
+        return units
 
     def load(
         self,

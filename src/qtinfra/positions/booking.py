@@ -17,10 +17,10 @@ from decimal import (
     Overflow,
 )
 
-from qtinfra.core.decimals import AVERAGE_PLACES, ONE, PRECISION, ZERO, canonical, exact, quotient
+from qtinfra.core.decimals import AVERAGE_PLACES, PRECISION, ZERO, canonical, exact, quotient
 from qtinfra.positions.lots import Lot, total
-from qtinfra.positions.position import Opening, Position
-from qtinfra.positions.trades import Scaling, Trade
+from qtinfra.positions.position import RECENT, Opening, Position, put_away
+from qtinfra.positions.trades import Scaling, Trade, encode
 
 #: The numbers of a position that its trades add up to.
 SUMS = ("multiplier", "qty", "cost", "bought_qty", "bought_value", "sold_value", "fees")
@@ -34,46 +34,110 @@ _quantize = Context(prec=PRECISION, rounding=ROUND_HALF_EVEN, traps=[InvalidOper
 _QUANTUM = Decimal(1).scaleb(-AVERAGE_PLACES)
 
 
+def book_trade(
+    position: Position,
+    key: str,
+    sells: bool,
+    qty: Decimal,
+    px: Decimal,
+    fee: Decimal,
+    value: Decimal,
+    multiplier: Decimal,
+    trade_date: str,
+) -> Decimal:
+    """Book one execution: the position keeps the trade, and its numbers change as by `add_trade`.
+
+    Args:
+        key: unique; the caller sees to it, it is not looked up here.
+        qty: units, whichever side.
+        px: price per unit in the instrument's currency; may be zero or negative.
+        fee: in the same currency, positive when paid, negative for a rebate.
+        value: quantity times price times multiplier.
+        multiplier: currency value of a price move of 1 per unit (1 for shares).
+        trade_date: ISO 8601.
+
+    Returns:
+        The net quantity after it, negative when short.
+
+    Raises:
+        ValueError: the quantity is zero.
+    """
+    if not qty:
+        raise ValueError(f"trade {key!r} has no quantity")
+    signed = qty.copy_negate() if sells else qty
+    count, held = position.recent_count, position.qty
+    if (
+        count
+        and trade_date == position.trade_date
+        and (multiplier is position.multiplier or multiplier == position.multiplier)
+    ):
+        position.recent += encode((key, signed, px, fee))
+    else:
+        position.multiplier, position.trade_date = multiplier, trade_date
+        position.recent += encode((key, signed, px, fee, multiplier, trade_date))
+    position.recent_count = count = count + 1
+    if count == RECENT:
+        put_away(position)
+    if fee:
+        position.fees = fee if position.fees is ZERO else position.fees + fee
+    if sells:
+        position.sold_value += value
+    elif position.cost is position.bought_value and held is position.bought_qty:  # it has only bought so far
+        position.qty = position.bought_qty = total = held + qty if held else qty
+        position.cost = position.bought_value = position.cost + value if held else value
+        return total
+    else:
+        position.bought_qty += qty
+        position.bought_value += value
+    if held:
+        total = position.qty = held + signed
+        if held.is_signed() is not sells:
+            position.cost = _cost_left(position.cost, held, signed, total, px, multiplier)
+        else:
+            position.cost = position.cost - value if sells else position.cost + value
+        return total
+    position.qty, position.cost = signed, value.copy_negate() if sells else value
+    return signed
+
+
 def add_trade(position: Position, qty: Decimal, px: Decimal, fee: Decimal, multiplier: Decimal) -> None:
-    """Let one trade change the numbers of the position; keeping the trade is the caller's.
+    """Let one trade, bought positive, change the numbers of the position; it is kept already.
 
     A trade that reduces the position takes out `cost * qty / held`, half-even to 8 places; what rounding left
     stays in the open cost. One that ends it takes all of the cost, and opens the other side with the rest.
     """
-    unit_cost = px if multiplier is ONE else px * multiplier
-    value, held = qty * unit_cost, position.qty
+    value, held = qty * (px * multiplier), position.qty
     if fee:
         position.fees = fee if position.fees is ZERO else position.fees + fee
     sells = qty.is_signed()
     if sells:
         position.sold_value -= value
-    elif position.cost is position.bought_value and held is position.bought_qty:  # it has only bought so far
-        position.qty = position.bought_qty = held + qty if held else qty
-        position.cost = position.bought_value = position.cost + value if held else value
-        return
     else:
         position.bought_qty += qty
         position.bought_value += value
     if not held:  # nor any cost
         position.qty, position.cost = qty, value
         return
-    position.qty = rest = held + qty
+    position.qty = held + qty
     if held.is_signed() is sells:
         position.cost += value
-    elif not rest:
-        position.cost = ZERO
-    elif rest.is_signed() is sells:
-        position.cost = rest * unit_cost
     else:
-        position.cost += _quantize(_divide(_multiplied(position.cost, qty), held), _QUANTUM)
+        position.cost = _cost_left(position.cost, held, qty, position.qty, px, multiplier)
 
 
-def _multiplied(cost: Decimal, qty: Decimal) -> Decimal:
-    """Cost times quantity, which may be longer than the amounts that EXACT is made for."""
+def _cost_left(
+    cost: Decimal, held: Decimal, qty: Decimal, rest: Decimal, px: Decimal, multiplier: Decimal
+) -> Decimal:
+    """What of the cost is left by a trade against the position that leaves `rest` units of it."""
+    if not rest:
+        return ZERO
+    if rest.is_signed() is qty.is_signed():
+        return rest * (px * multiplier)
     try:
-        return cost * qty
-    except Inexact:
-        return _multiply(cost, qty)
+        product = cost * qty
+    except Inexact:  # it may be longer than the amounts that EXACT is made for
+        product = _multiply(cost, qty)
+    return cost + _quantize(_divide(product, held), _QUANTUM)
 
 
 def scale_numbers(position: Position, num: Decimal, den: Decimal) -> None:

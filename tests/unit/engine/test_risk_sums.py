@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from qtinfra.core import commands as cmd
 from qtinfra.core.decimals import ONE, ZERO, exact
 from qtinfra.core.models import Child, ChildStatus, Currency, Order
-from qtinfra.engine import evolve_venue
+from qtinfra.engine import evolve_fill
 from qtinfra.engine.audit import audit
-from qtinfra.engine.risk_sums import count_new, count_position, place_in, place_of, recount
-from qtinfra.engine.settle import count_in_order
+from qtinfra.engine.risk_state import AccountPlace, SymbolPlace
+from qtinfra.engine.risk_sums import count_new, count_position, count_trade, place_in, place_of, recount
+from qtinfra.engine.settle import count_in_order, settle
 from qtinfra.engine.state import State
 from tests.support.builders import ALPHA, BUY, DAYS, SELL, SYMBOL, Desk, dec, instrument
 
@@ -79,11 +80,37 @@ class Floor:
             desk.cancel(name, order.cl_ord_id)
 
 
-def _one_after_the_other(
-    state: State, order: Order, child: Child, qty: Decimal, value: Decimal, ts_ns: int
-) -> None:
-    del state, ts_ns  # `settle` and `count_fill` follow for an order that is yet to be settled
+def _only_counted(state: State, order: Order, child: Child, qty: Decimal, value: Decimal, ts_ns: int) -> None:
+    del state, ts_ns  # `settle` follows for an order that is yet to be settled
     count_in_order(order, child, qty, value)
+
+
+def _position_and_trade(
+    state: State,
+    order: Order,
+    of: AccountPlace,
+    to: SymbolPlace,
+    qty: Decimal,
+    px: Decimal,
+    traded: Decimal,
+    units: Decimal,
+    left: Decimal,
+) -> None:
+    assert left == order.reserved
+    assert units == state.net_position(order.account, order.symbol)
+    count_position(state, order.account, order.symbol, px)
+    assert traded in {ZERO, qty * px * to.instrument.multiplier}
+    if traded:
+        count_trade(state, order.account, order.symbol, qty * px)
+    del of
+
+
+def _one_after_the_other(patch: pytest.MonkeyPatch) -> None:
+    """Let an execution be counted in its order, the order be settled, and then position and trade counted."""
+    patch.setattr(evolve_fill, "_ROUTED", None)
+    patch.setattr(evolve_fill, "settle_part", _only_counted)
+    patch.setattr(evolve_fill, "count_bought", _position_and_trade)
+    patch.setattr(evolve_fill, "count_sold", _position_and_trade)
 
 
 @given(
@@ -99,7 +126,7 @@ def test_a_fill_counted_in_one_pass_leaves_what_settling_and_counting_leave(
     for number, step in enumerate(steps):
         short.take(number, step)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(evolve_venue, "settle_fill", _one_after_the_other)
+            _one_after_the_other(patch)
             long.take(number, step)
         assert audit(short.desk.state) == []
         assert short.desk.state == long.desk.state
@@ -145,9 +172,11 @@ def test_an_execution_of_all_of_an_order_is_settled_by_what_its_child_still_has(
         desk.new("X", 100)
         child = desk.child("X")
         child.leaves, child.status = dec(leaves), status
+        with exact():
+            settle(desk.state, desk.order("X"), 1)
         with pytest.MonkeyPatch.context() as patch:
             if patched:
-                patch.setattr(evolve_venue, "settle_fill", _one_after_the_other)
+                _one_after_the_other(patch)
             desk.fill(child, "100", "50")
         states.append(desk.state)
     short, long = states
