@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from qtinfra.infra.heap import THRESHOLDS, LongLivedHeap, prepare_heap
+from qtinfra.infra.hugepages import LargePages
 
 pytestmark = pytest.mark.unit
 
@@ -26,6 +27,15 @@ def test_the_heap_is_frozen_once_enough_commands_were_decided() -> None:
     assert gc.get_freeze_count() == 0
     heap.note(1)
     assert gc.get_freeze_count() >= len(kept)
+
+
+def test_with_each_freeze_a_piece_goes_to_large_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[None] = []
+    monkeypatch.setattr(LargePages, "move_next", lambda _: moved.append(None))
+    heap = LongLivedHeap(every=10)
+    for _ in range(5):
+        heap.note(5)
+    assert len(moved) == 2
 
 
 def test_a_prepared_heap_is_frozen_and_has_the_thresholds() -> None:
