@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from qtinfra.core.algo import AlgoTerms
+from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.models import Amend, Order, OrderStatus, Origin, QueuedReplace
 from qtinfra.core.special import SpecialTerms
@@ -115,13 +116,26 @@ def twofold(row: Row) -> Row:
 @pytest.mark.parametrize("rows", [filled_rows, lambda: [twofold(filled_rows()[0])]])
 def test_what_was_executed_of_other_parts_than_the_order_says_is_kept(rows: Callable[[], list[Row]]) -> None:
     for row in rows():
-        item = row.executions[-1]
+        *before, item = row.executions
         item.qty = item.reported_qty = item.qty + 1
-        row.order.notional -= item.value
         item.value = item.qty * item.px
-        row.order.notional += item.value
+        row.order.notional = sum((part.value for part in before), ZERO) + item.value if before else item.value
         assert not is_short(row)
         assert _ENCODE(restored(row)) == _ENCODE([row])
+
+
+def test_executions_stay_with_their_children_and_children_with_their_quantity() -> None:
+    row = twofold(filled_rows()[0])
+    row.children[1].venue = row.executions[1].venue = row.children[0].venue
+    row.executions.reverse()
+    row.order.executions = row.order.executions[::-1]
+    row.children[0].qty = row.order.qty
+    assert is_short(row)
+    assert _ENCODE(restored(row)) == _ENCODE([row])
+    row.executions.reverse()
+    row.order.executions = row.order.executions[::-1]
+    assert is_short(row)
+    assert _ENCODE(restored(row)) == _ENCODE([row])
 
 
 def test_what_an_order_has_executed_at_once_is_its_own_quantity_as_evolve_has_it() -> None:
@@ -275,8 +289,9 @@ def test_a_child_that_has_had_requests_is_written_in_full() -> None:
 
 
 def test_a_value_that_is_not_price_times_quantity_is_kept_with_the_notional_that_has_it() -> None:
-    row = filled_rows()[0]
-    row.executions[0].value += 1
-    row.order.notional += 1
-    assert not is_short(row)
-    assert restored(row) == [row]
+    for row in (*filled_rows(), twofold(filled_rows()[0])):
+        *before, item = row.executions
+        item.value += 1
+        row.order.notional = row.order.notional + 1 if before else item.value
+        assert not is_short(row)
+        assert restored(row) == [row]
