@@ -51,7 +51,7 @@ def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> 
         order.status is _ROUTED
         and child.status is _CHILD_LIVE
         and (child.leaves is whole or child.leaves == whole)
-        and order.reserved is whole
+        and (order.reserved is whole or order.reserved == whole)
         and (qty is whole or qty == whole)
         and order.special is None
     ):

@@ -341,8 +341,10 @@ def _revalue(cell: Cell, qty: Decimal, units: Decimal, mark: Decimal) -> Decimal
     multiplier, has.
     """
     before = cell.mark
+    if mark == before:
+        return qty * mark
     cell.mark = mark
-    if mark == before or (before is ZERO and not cell.position):  # the latter is a cell's first execution
+    if before is ZERO and not cell.position:  # the cell's first execution
         return qty * mark
     return units * mark - cell.position * before
 

@@ -17,7 +17,7 @@ from qtinfra.engine.risk_state import AccountPlace, SymbolPlace
 from qtinfra.engine.risk_sums import count_new, count_position, count_trade, place_in, place_of, recount
 from qtinfra.engine.settle import count_in_order, settle
 from qtinfra.engine.state import State
-from tests.support.builders import ALPHA, BUY, DAYS, SELL, SYMBOL, Desk, dec, instrument
+from tests.support.builders import ALPHA, BUY, DAYS, SELL, SYMBOL, Desk, dec, instrument, quote, venue
 
 pytestmark = pytest.mark.unit
 
@@ -181,3 +181,80 @@ def test_an_execution_of_all_of_an_order_is_settled_by_what_its_child_still_has(
         states.append(desk.state)
     short, long = states
     assert short == long
+
+
+def _sweep() -> Desk:
+    """An order of 90 that three venues get 30 of each; nothing is acknowledged."""
+    desk = Desk((venue("XNAS"), venue("XNYS"), venue("BATS")), checked=False)
+    for mic in ("XNAS", "XNYS", "BATS"):
+        desk.market.quotes[mic] = quote(mic, [("49.90", 50)], [("50.00", 30)])
+    desk.new("X", 90, "50.00")
+    assert [child.leaves for child in desk.children()] == [dec(30)] * 3
+    return desk
+
+
+def _report(desk: Desk, number: int, kind: str, which: int, units: int) -> None:
+    child, name = desk.child(index=which), f"E{number - units % 3 - 1}"
+    if kind == "ack":
+        desk.ack(child)
+    elif kind == "fill":
+        desk.fill(child, units, "50", exec_id=f"E{number}")
+    elif kind == "bust":
+        desk.bust(child, name)
+    elif kind == "correct":
+        desk.correct(child, name, units, "49")
+    else:
+        desk.canceled(child)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["ack", "fill", "fill", "fill", "bust", "correct", "end"]),
+            st.integers(0, 2),
+            st.sampled_from([10, 15, 29, 30, 30, 40]),
+        ),
+        max_size=10,
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_executions_of_several_children_take_from_what_is_reserved_what_settling_finds_by_walking_them(
+    said: list[tuple[str, int, int]],
+) -> None:
+    short, long = _sweep(), _sweep()
+    for number, step in enumerate(said):
+        _report(short, number, *step)
+        with pytest.MonkeyPatch.context() as patch:
+            _one_after_the_other(patch)
+            _report(long, number, *step)
+        assert audit(short.state) == []
+        assert short.state == long.state
+
+
+def test_an_execution_after_the_only_one_was_taken_back_begins_the_position_anew() -> None:
+    desk = Desk(checked=False)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    desk.fill(desk.child(), 40, exec_id="E1")
+    desk.bust(desk.child(), "E1")
+    assert ALPHA not in desk.state.positions.accounts
+    desk.fill(desk.child(), 30, exec_id="E2")
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(30)
+    assert audit(desk.state) == []
+
+
+def test_an_execution_of_all_of_an_order_leaves_open_what_other_venues_hold_besides() -> None:
+    states = []
+    for patched in (False, True):
+        desk = _sweep()
+        child = desk.child()
+        child.leaves, child.status = dec(90), ChildStatus.LIVE
+        with exact():
+            settle(desk.state, desk.order(), 1)
+        with pytest.MonkeyPatch.context() as patch:
+            if patched:
+                _one_after_the_other(patch)
+            desk.fill(child, "90", "50")
+        assert desk.order().reserved == dec(60)
+        states.append(desk.state)
+    assert states[0] == states[1]

@@ -562,3 +562,26 @@ def test_a_corporate_action_changes_no_cost_no_cash_and_no_realised_profit(
     book.scale("ACC", "SYM", *ratio)
     after = only(book)
     assert (after.cost, after.fifo_cost, after.cash, after.realised, after.realised_fifo) == figures
+
+
+_SIGNED = st.sampled_from(["100", "-100", "40", "-40", "0.5", "-0.5", "33"])
+_PX = st.sampled_from(["10", "9.99", "0", "-1.5", "3.3333"])
+
+
+@given(
+    st.lists(st.tuples(_SIGNED, _PX, st.sampled_from(["0", "0.3", "-0.02"])), max_size=40),
+    st.sampled_from(["1", "0.5", "100"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_booking_a_trade_changes_the_numbers_as_computing_them_anew_from_the_trades(
+    trades: list[tuple[str, str, str]], multiplier: str
+) -> None:
+    book = PositionBook()
+    with exact():
+        for number, (qty, px, fee) in enumerate(trades):
+            before = book.get("ACC", "SYM")
+            held = ZERO if before is None else before.qty
+            units = book.apply("ACC", "SYM", f"T{number}", D(qty), D(px), D(fee), DAY, D(multiplier))
+            position = book.accounts["ACC"]["SYM"]
+            assert units == position.qty == held + D(qty)
+            assert violations(position) == []
