@@ -130,47 +130,74 @@ class Kernel:
         if recording.source is not market or recording.others:
             recording = self._market = RecordingMarket(market)
         recording.kept = ()
-        seq = state.seq + 1
-        events: list[AnyEvent] = []
-        effects: list[Effect] = []
-        answers: Sequence[Answer] = ()
-        fault: Exception | None = None
+        kind, seq = type(command), state.seq + 1
+        if kind is RecordVenueReports or kind is RecordVenueReport:
+            return self._execute_reports(inbound, now_ns, recording)
+        step = Decision(state)
         try:
-            if type(command) is RecordVenueReports:
-                self._take_reports(command.reports, now_ns, recording, events, effects)
-            elif type(command) is RecordVenueReport:
-                self._take_reports((command.report,), now_ns, recording, events, effects)
-            else:
-                step = self._perform(command, now_ns, recording, effects)
-                events, answers = step.events, step.answers
+            DECIDE[kind](state, command, now_ns, recording, step)
         except MemoryError:
             raise
-        except _ReportNotAppliedError as error:
-            fault = error.fault
-            events += self._quarantine(error.command, "evolve", fault).events
-        except Exception as error:  # noqa: BLE001 - the record that stops the shard is made below
-            fault = error
-            events += self._quarantine(command, "evolve", fault).events
+        except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
+            step = self._quarantine(command, "decide", error)
+        passed = step.passed
+        try:
+            effects = evolve_plain(state, step.events, passed) if passed is not None else None
+            if effects is None:
+                effects = []
+                evolve_all(state, step.events, EFFECTS, effects)
+            if state.specials or state.algos.parents or state.routing is not None:
+                _look_after(state, step)
+            if step.follow_ups:
+                self._follow_up(command, now_ns, recording, step, effects)
+        except MemoryError:
+            raise
+        except Exception as error:
+            failed = self._quarantine(command, "evolve", error).events
+            raise KernelStoppedError(self._record(inbound, seq, now_ns, failed), error) from error
+        events, answers = step.events, step.answers
         if answers:
             for answer in answers:
                 effects += effects_of_answer(state, answer)
         if not events:
             return Outcome(None, effects, answers, state.seq)
         entry = Entry(
-            state.shard,
-            state.epoch,
+            state.shard, state.epoch, seq, now_ns, inbound.received_ns, inbound.actor, inbound.correlation_id,
+            command, recording.kept, tuple(events),
+        )  # fmt: skip
+        return Outcome(entry, effects, answers, state.seq)
+
+    def _execute_reports(self, inbound: Inbound, now_ns: int, market: RecordingMarket) -> Outcome:
+        """`execute_exactly` for reports, one or several of them."""
+        state, command = self.state, inbound.command
+        seq = state.seq + 1
+        events: list[AnyEvent] = []
+        effects: list[Effect] = []
+        try:
+            if isinstance(command, RecordVenueReports):
+                self._take_reports(command.reports, now_ns, market, events, effects)
+            elif isinstance(command, RecordVenueReport):
+                self._take_reports((command.report,), now_ns, market, events, effects)
+        except _ReportNotAppliedError as error:
+            events += self._quarantine(error.command, "evolve", error.fault).events
+            raise KernelStoppedError(self._record(inbound, seq, now_ns, events), error.fault) from error.fault
+        entry = self._record(inbound, seq, now_ns, events) if events else None
+        return Outcome(entry, effects, (), state.seq)
+
+    def _record(self, inbound: Inbound, seq: int, now_ns: int, events: Sequence[AnyEvent]) -> Entry:
+        """The record of a command that has led to these events, the first of them at `seq`."""
+        return Entry(
+            self.state.shard,
+            self.state.epoch,
             seq,
             now_ns,
             inbound.received_ns,
             inbound.actor,
             inbound.correlation_id,
-            command,
-            recording.kept,
+            inbound.command,
+            self._market.kept,
             tuple(events),
         )
-        if fault is not None:
-            raise KernelStoppedError(entry, fault) from fault
-        return Outcome(entry, effects, answers, state.seq)
 
     def _take_reports(
         self,
@@ -203,25 +230,23 @@ class Kernel:
                 raise _ReportNotAppliedError(failed, error) from error
 
     def _perform(
-        self, command: AnyCommand, now_ns: int, market: RecordingMarket, effects: list[Effect]
+        self, command: RecordVenueReport, now_ns: int, market: RecordingMarket, effects: list[Effect]
     ) -> Decision:
-        """Decide and apply a command, or one of several reports of a command, to its last follow-up.
+        """Decide and apply one of the reports of a command, to its last follow-up.
 
         The decision has the events of all of it. An exception means that one of them could not be applied:
-        the record that stops the shard keeps what was done before this command, or report, and quarantines
-        it; later reports of the record were never taken.
+        the record that stops the shard keeps what was done before this report, and quarantines it; later
+        reports of the record were never taken.
         """
         state = self.state
         step = Decision(state)
         try:
-            DECIDE[type(command)](state, command, now_ns, market, step)
+            DECIDE[RecordVenueReport](state, command, now_ns, market, step)
         except MemoryError:
             raise  # the machine's fault, not the command's: a report that was passed over would be lost
         except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
             step = self._quarantine(command, "decide", error)
-        passed = step.passed
-        if passed is None or not evolve_plain(state, step.events, passed, effects):
-            evolve_all(state, step.events, EFFECTS, effects)
+        evolve_all(state, step.events, EFFECTS, effects)
         if state.specials or state.algos.parents or state.routing is not None:
             _look_after(state, step)
         if step.follow_ups:

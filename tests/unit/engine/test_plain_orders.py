@@ -105,8 +105,9 @@ def _planned(monkeypatch: pytest.MonkeyPatch) -> tuple[Desk, list[bool]]:
     desk, taken = _desk(), list[bool]()
 
     def watched(*args: Any) -> Any:
-        taken.append(evolve_plain(*args))
-        return taken[-1]
+        effects = evolve_plain(*args)
+        taken.append(effects is not None)
+        return effects
 
     desk.new("first", 100, 51)
     desk.new("second", 100, 51)
