@@ -15,6 +15,7 @@ from qtinfra.core.models import (
     Amend,
     Child,
     Order,
+    OrderSide,
     OrderStatus,
     Origin,
     PendingCancel,
@@ -41,6 +42,7 @@ from qtinfra.engine.state import State
 
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 _STAFF = Origin.STAFF
+_BUY = OrderSide.BUY
 _EXEC_NEW, _EXEC_PENDING_NEW = ExecType.NEW, ExecType.PENDING_NEW
 
 #: What an event of a kind makes leave, with the state after it.
@@ -86,7 +88,7 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
     Raises:
         InvariantBrokenError: as `evolve_all`; the state's sequence is that of before then.
     """
-    of = passed.of
+    of, to, value = passed.of, passed.to, passed.value
     if of.self_match or not _EVOLVE.usual:
         return None
     event, routed = events
@@ -115,10 +117,10 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
         left = ZERO if placed is left else left - placed or ZERO
     if left is not ZERO:
         invariant(left > ZERO, "no more is routed than is left", order_id)
-    order = state.orders[order_id] = Order(
+    state.orders[order_id] = Order(
         order_id, account, name, symbol, side, event.order_type, event.tif, qty, price,
         event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, routed.ts_ns, left,
-        qty, price, qty, passed.worth, passed.value, acked, 2, _ROUTED, child_ids, 1,
+        qty, price, qty, passed.worth, value, acked, 2, _ROUTED, child_ids, 1,
     )  # fmt: skip
     if name:
         names = of.names
@@ -126,8 +128,8 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
             names = of.names = _names(state, account)
         names[name] = order_id  # deciding has found that it names no order
     state.open_orders[order_id] = True
-    count_new(state, order, of, passed.to, passed.value)
-    count_flow(state, event, of, passed.to, passed.flow)
+    count_new(state, account, symbol, side is _BUY, qty, value, of, to, passed.cell)
+    count_flow(state, event, of, to, passed.flow)
     state.seq += 2
     return effects
 
@@ -206,7 +208,7 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
     )  # fmt: skip
     _register(state, order, order.cl_ord_id)
     state.open_orders[order_id] = True
-    count_new(state, order, of, to, value)
+    count_new(state, event.account, event.symbol, event.side is _BUY, qty, value, of, to)
     count_flow(state, event, of, to)
     order.algo = event.algo
     if special is not None:

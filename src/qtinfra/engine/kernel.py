@@ -143,29 +143,27 @@ class Kernel:
         passed = step.passed
         try:
             effects = evolve_plain(state, step.events, passed) if passed is not None else None
+            usual = effects is not None and not (state.specials or state.algos.parents)
             if effects is None:
                 effects = []
                 evolve_all(state, step.events, EFFECTS, effects)
-            if state.specials or state.algos.parents or state.routing is not None:
-                _look_after(state, step)
-            if step.follow_ups:
+            if not usual:
                 self._follow_up(command, now_ns, recording, step, effects)
         except MemoryError:
             raise
         except Exception as error:
             failed = self._quarantine(command, "evolve", error).events
             raise KernelStoppedError(self._record(inbound, seq, now_ns, failed), error) from error
-        events, answers = step.events, step.answers
-        if answers:
-            for answer in answers:
+        if not usual:
+            for answer in step.answers:
                 effects += effects_of_answer(state, answer)
-        if not events:
-            return Outcome(None, effects, answers, state.seq)
+            entry = self._record(inbound, seq, now_ns, step.events) if step.events else None
+            return Outcome(entry, effects, step.answers, state.seq)
         entry = Entry(
             state.shard, state.epoch, seq, now_ns, inbound.received_ns, inbound.actor, inbound.correlation_id,
-            command, recording.kept, tuple(events),
+            command, recording.kept, tuple(step.events),
         )  # fmt: skip
-        return Outcome(entry, effects, answers, state.seq)
+        return Outcome(entry, effects, (), state.seq)
 
     def _execute_reports(self, inbound: Inbound, now_ns: int, market: RecordingMarket) -> Outcome:
         """`execute_exactly` for reports, one or several of them."""
@@ -247,10 +245,7 @@ class Kernel:
         except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
             step = self._quarantine(command, "decide", error)
         evolve_all(state, step.events, EFFECTS, effects)
-        if state.specials or state.algos.parents or state.routing is not None:
-            _look_after(state, step)
-        if step.follow_ups:
-            self._follow_up(command, now_ns, market, step, effects)
+        self._follow_up(command, now_ns, market, step, effects)
         return step
 
     def _follow_up(
@@ -261,8 +256,12 @@ class Kernel:
         begun: Decision,
         effects: list[Effect],
     ) -> None:
-        """Decide and apply the follow-ups of a step, theirs too; their events join the step's."""
-        state, steps, follow_ups = self.state, 0, list(begun.follow_ups)
+        """Decide and apply what the applied events of a step call for, what that calls for, and so on; the
+        events join the step's.
+        """
+        state, steps = self.state, 0
+        _look_after(state, begun)
+        follow_ups = list(begun.follow_ups)
         while follow_ups:
             steps += 1
             step = Decision(state)
