@@ -94,7 +94,8 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
     event, routed = events
     order_id, account, symbol = event.order_id, event.account, event.symbol
     name, side, price = event.cl_ord_id, event.side, event.price
-    qty, ts_ns, acked = event.qty, event.ts_ns, of.acks or event.origin is _STAFF
+    qty, ts_ns, origin = event.qty, event.ts_ns, event.origin
+    acked = of.acks or origin is _STAFF
     effects: list[Effect] = [
         ExecutionReport(
             account, order_id, name, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
@@ -118,9 +119,9 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
     if left is not ZERO:
         invariant(left > ZERO, "no more is routed than is left", order_id)
     state.orders[order_id] = Order(
-        order_id, account, name, symbol, side, event.order_type, event.tif, qty, price,
-        event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, routed.ts_ns, left,
-        qty, price, qty, passed.worth, value, acked, 2, _ROUTED, child_ids, 1,
+        order_id, account, name, symbol, side, event.order_type, event.tif, qty, price, ZERO, event.capacity,
+        event.trader, origin, ts_ns, routed.ts_ns, left, qty, price, qty, passed.worth, value, acked, 2,
+        _ROUTED, child_ids, 1,
     )  # fmt: skip
     if name:
         names = of.names

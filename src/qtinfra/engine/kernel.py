@@ -157,6 +157,7 @@ class Kernel:
         state, recording, decide_new = self.state, self._market, DECIDE[SubmitOrder]
         if recording.source is not market:
             recording = self._market = RecordingMarket(market)
+        step = Decision(state)
         for inbound, token in batch:
             now_ns = read_clock()
             if now_ns > last_ns:  # noqa: PLR1730 - `max` costs ten times as much
@@ -166,7 +167,7 @@ class Kernel:
             if type(command) is not SubmitOrder:
                 outcome = self._execute(inbound, last_ns, recording)
             else:
-                step, effects = Decision(state), None
+                effects = None
                 try:
                     decide_new(state, command, last_ns, recording, step)
                 except MemoryError:
@@ -188,8 +189,10 @@ class Kernel:
                     )  # fmt: skip
                     entries.append(entry)
                     results.append((Outcome(entry, effects, (), state.seq), token))
+                    step.events, step.passed = [], None  # as good as new: nothing else was written
                     continue
                 outcome = self._finish(inbound, seq, last_ns, recording, step, effects)
+                step = Decision(state)
             if outcome.entry is not None:
                 entries.append(outcome.entry)
             results.append((outcome, token))

@@ -32,11 +32,11 @@ def test_books_that_a_command_has_read_are_kept_and_those_it_peeked_at_are_not(
     source = _Source()
     market = RecordingMarket(source)
     for looks in commands:
-        market.kept = ()
+        market.kept = tuple[ConsolidatedBook, ...]()
         first = dict[str, ConsolidatedBook]()
         for keep, symbol in looks:
             asked = len(source.asked)
-            book: ConsolidatedBook | None = market.book(symbol) if keep else peek(market, symbol)
+            book = market.book(symbol) if keep else peek(market, symbol)
             assert (book is None) == (symbol not in _KNOWN)
             if symbol in first:
                 assert book is first[symbol]
