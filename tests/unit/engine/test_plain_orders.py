@@ -141,13 +141,13 @@ def _named(kind: str, place: int, order: cmd.SubmitOrder) -> cmd.AnyCommand:
         return cmd.CancelOrder(ALPHA, f"O{place}", "O0")
     if kind == "read":
         return cmd.OrderStatusRequest(ALPHA, "O0")
-    changed: dict[str, Any] = {
+    changes: dict[str, dict[str, Any]] = {
         "new": {"cl_ord_id": f"O{place}"},
         "again": {"cl_ord_id": "O0", "account": ALPHA},
         "other": {"cl_ord_id": "O0", "account": ALPHA, "qty": dec(7)},
         "stop": {"cl_ord_id": f"O{place}", "order_type": OrderType.STOP, "price": None},
-    }[kind]
-    return type(order)(**{**_fields(order), **changed})
+    }
+    return type(order)(**{**_fields(order), **changes[kind]})
 
 
 def _planned(monkeypatch: pytest.MonkeyPatch) -> tuple[Desk, list[bool]]:
