@@ -98,8 +98,8 @@ class RecordingMarket:
     """Passes books through from another view and keeps those that were asked for.
 
     Attributes:
-        kept: in the order in which they were asked for; mostly one.
-        others: all but the first, by symbol.
+        kept: in the order in which they were asked for; mostly one. Made empty again when a command begins.
+        others: all but the first, by symbol; made anew with the first.
     """
 
     __slots__ = ("kept", "others", "source")
@@ -119,16 +119,21 @@ class RecordingMarket:
         if found is not None:
             if kept:
                 self.others[symbol] = found
-            self.kept = (*kept, found) if kept else (found,)
+                self.kept = (*kept, found)
+            else:
+                self.kept = (found,)
+                if self.others:
+                    self.others = {}
         return found
 
     def peek(self, symbol: str) -> ConsolidatedBook | None:
         """The book without keeping it: who then decides something asks for it by `book` as well."""
         kept = self.kept
-        if kept and kept[0].symbol == symbol:
-            return kept[0]
-        known = self.others.get(symbol)
-        return known if known is not None else self.source.book(symbol)
+        if kept:
+            known = kept[0] if kept[0].symbol == symbol else self.others.get(symbol)
+            if known is not None:
+                return known
+        return self.source.book(symbol)
 
 
 def peek(market: MarketView, symbol: str) -> ConsolidatedBook | None:

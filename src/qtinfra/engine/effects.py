@@ -158,11 +158,6 @@ def _welcome(order: Order) -> ExecutionReport:
     )  # fmt: skip
 
 
-def effects_of_new(state: State, order: Order, routed: ev.OrderRouted) -> Sequence[Effect]:
-    """What a new order's acceptance and its routing make leave, after both were applied."""
-    return (_welcome(order), *_routed(state, routed))
-
-
 def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
     order = state.orders[event.order_id]
     return [

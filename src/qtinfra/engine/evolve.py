@@ -16,6 +16,7 @@ from qtinfra.core.models import (
     Child,
     ChildStatus,
     Order,
+    OrderSide,
     OrderStatus,
     Origin,
     PendingCancel,
@@ -23,7 +24,7 @@ from qtinfra.core.models import (
     QueuedReplace,
 )
 from qtinfra.core.reports import NO_ORDER, Effect, ExecType, ExecutionReport, VenueNewOrder
-from qtinfra.engine.effects import effects_of_new, report_ack, report_fill
+from qtinfra.engine.effects import report_ack, report_fill
 from qtinfra.engine.evolve_algos import ALGOS
 from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
@@ -44,6 +45,7 @@ from qtinfra.engine.state import State
 _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 _STAFF = Origin.STAFF
 _CHILD_SENT, _CHILD_LIVE = ChildStatus.SENT, ChildStatus.LIVE
+_BUY = OrderSide.BUY
 _EXEC_NEW, _EXEC_PENDING_NEW = ExecType.NEW, ExecType.PENDING_NEW
 
 #: What an event of a kind makes leave, with the state after it.
@@ -77,74 +79,63 @@ def evolve_all(state: State, events: Sequence[Any], seen: Seen, effects: list[Ef
     state.seq += len(events)
 
 
-def evolve_plain(state: State, events: list[Any], passed: PlainPass, effects: list[Effect]) -> bool:
+def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Effect] | None:
     """`evolve_all` for the two events of a plain new order, OrderAccepted and OrderRouted, with what was
-    found when it was decided. For an order that one venue gets whole, which is the usual thing, `_accept`,
-    `_route` and their effects are one. Nothing is to be packed afterwards: such events end nothing.
+    found when it was decided: both handlers and their effects in one. Nothing is to be packed afterwards:
+    such events end nothing.
 
     Returns:
-        Whether it was done; if not, nothing was: such events are not handled in the usual way.
+        What leaves. None when nothing was done: such events are not handled in the usual way, or venues are
+        told which orders of the account must not meet.
 
     Raises:
         InvariantBrokenError: as `evolve_all`; the state's sequence is that of before then.
     """
-    event, routed = events
     of, to, value = passed.of, passed.to, passed.value
-    if len(routed.children) > 1 or of.self_match or not _EVOLVE.usual:
-        return _evolve_parts(state, event, routed, passed, effects)
-    (planned,) = routed.children
+    if of.self_match or not _EVOLVE.usual:
+        return None
+    event, routed = events
     order_id, account, symbol = event.order_id, event.account, event.symbol
     name, side, price = event.cl_ord_id, event.side, event.price
-    qty, placed, child_id = event.qty, planned.qty, planned.child_id
-    ts_ns, min_qty, acked = event.ts_ns, planned.min_qty or ZERO, of.acks or event.origin is _STAFF
-    left = ZERO
-    if placed is not qty and placed != qty:
-        left = qty - placed
+    qty, ts_ns, origin = event.qty, event.ts_ns, event.origin
+    acked = of.acks or origin is _STAFF
+    effects: list[Effect] = [
+        ExecutionReport(
+            account, order_id, name, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
+            _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "", symbol,
+        )
+    ]  # fmt: skip
+    child_ids: tuple[str, ...] = ()
+    left, children = qty, state.children
+    for leg in routed.children:
+        child_id, venue, placed = leg.child_id, leg.venue, leg.qty
+        order_type, tif, px = leg.order_type, leg.tif, leg.price
+        min_qty = leg.min_qty or ZERO
+        children[child_id] = Child(
+            child_id, order_id, venue, symbol, side, order_type, tif, placed, px, min_qty, child_id, placed
+        )
+        effects.append(
+            VenueNewOrder(venue, child_id, symbol, side, order_type, tif, placed, px, min_qty, account)
+        )
+        child_ids += (child_id,)
+        left = ZERO if placed is left else left - placed or ZERO
+    if left is not ZERO:
         invariant(left > ZERO, "no more is routed than is left", order_id)
-    order = state.orders[order_id] = Order(
-        order_id, account, name, symbol, side, event.order_type, event.tif, qty, price,
-        event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, routed.ts_ns, left,
-        qty, price, qty, passed.worth, value, acked, 2, _ROUTED, (child_id,), 1,
-    )  # fmt: skip
-    state.children[child_id] = Child(
-        child_id, order_id, planned.venue, symbol, side, planned.order_type, planned.tif, placed,
-        planned.price, min_qty, child_id, placed,
+    state.orders[order_id] = Order(
+        order_id, account, name, symbol, side, event.order_type, event.tif, qty, price, ZERO, event.capacity,
+        event.trader, origin, ts_ns, routed.ts_ns, left, qty, price, qty, passed.worth, value, acked, 2,
+        _ROUTED, child_ids, 1,
     )  # fmt: skip
     if name:
         names = of.names
         if names is None:
             names = of.names = _names(state, account)
-        names.setdefault(name, order_id)
+        names[name] = order_id  # deciding has found that it names no order
     state.open_orders[order_id] = True
-    count_new(state, order, of, to, value)
+    count_new(state, account, symbol, side is _BUY, qty, value, of, to, passed.cell)
     count_flow(state, event, of, to, passed.flow)
-    effects.append(
-        ExecutionReport(
-            account, order_id, name, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
-            _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "", symbol,
-        )
-    )  # fmt: skip
-    effects.append(
-        VenueNewOrder(
-            planned.venue, child_id, symbol, side, planned.order_type, planned.tif, placed, planned.price,
-            min_qty, account,
-        )
-    )  # fmt: skip
     state.seq += 2
-    return True
-
-
-def _evolve_parts(
-    state: State, event: ev.OrderAccepted, routed: ev.OrderRouted, passed: PlainPass, effects: list[Effect]
-) -> bool:
-    """`evolve_plain` for an order that several venues get, or of an account whose orders must not meet."""
-    if not _EVOLVE.usual:
-        return False
-    order = _accept(state, event, passed)
-    _route(state, routed, order)
-    effects += effects_of_new(state, order, routed)
-    state.seq += 2
-    return True
+    return effects
 
 
 def evolve_each(
@@ -214,39 +205,27 @@ def _names(state: State, account: str) -> dict[str, str]:
 
 
 def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
-    memo, special = state.risk.memo, event.special
+    memo, special, order_id = state.risk.memo, event.special, event.order_id
     of = memo.of_accounts.get(event.account) or place_of(state, event.account)
     to = memo.of_symbols.get(event.symbol) or place_in(state, event.symbol)
-    qty, worth = event.qty, event.price
+    qty, price, ts_ns, worth = event.qty, event.price, event.ts_ns, event.price
     if worth is None:
         worth = accepted_price(state, event)
     value = qty * worth if to.factor is None else qty * worth * to.factor
-    order = _accept(state, event, PlainPass(of, to, event.reference, worth, value, None, None))
+    order = state.orders[order_id] = Order(
+        order_id, event.account, event.cl_ord_id, event.symbol, event.side, event.order_type, event.tif, qty,
+        price, event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty,
+        price, qty, worth, value, of.acks or event.origin is _STAFF,
+    )  # fmt: skip
+    _register(state, order, order.cl_ord_id)
+    state.open_orders[order_id] = True
+    count_new(state, event.account, event.symbol, event.side is _BUY, qty, value, of, to)
+    count_flow(state, event, of, to)
     order.algo = event.algo
     if special is not None:
         order.special = special
         admit(state, order, special)
         count_special(state, order, event, special)
-
-
-def _accept(state: State, event: ev.OrderAccepted, passed: PlainPass) -> Order:
-    """The order, as far as it is like any other."""
-    of, value, order_id = passed.of, passed.value, event.order_id
-    qty, price, ts_ns = event.qty, event.price, event.ts_ns
-    order = state.orders[order_id] = Order(
-        order_id, event.account, event.cl_ord_id, event.symbol, event.side, event.order_type, event.tif, qty,
-        price, event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty,
-        price, qty, passed.worth, value, of.acks or event.origin is _STAFF,
-    )  # fmt: skip
-    if order.cl_ord_id:
-        names = of.names
-        if names is None:
-            names = of.names = _names(state, event.account)
-        names.setdefault(order.cl_ord_id, order_id)
-    state.open_orders[order_id] = True
-    count_new(state, order, of, passed.to, value)
-    count_flow(state, event, of, passed.to, passed.flow)
-    return order
 
 
 def _order_rejected(state: State, event: ev.OrderRejected) -> None:
@@ -265,10 +244,7 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
 
 
 def _order_routed(state: State, event: ev.OrderRouted) -> None:
-    _route(state, event, state.orders[event.order_id])
-
-
-def _route(state: State, event: ev.OrderRouted, order: Order) -> None:
+    order = state.orders[event.order_id]
     left, children = order.unallocated, state.children
     for planned in event.children:
         child_id, qty = planned.child_id, planned.qty

@@ -18,6 +18,7 @@ from qtinfra.engine.risk_state import AccountPlace, RiskState, SymbolPlace, Wind
 from qtinfra.engine.risk_sums import borrow, count_position, count_trade, rebuild, recount
 from qtinfra.engine.state import State
 from qtinfra.risk.ledger import (
+    LOOK_AT,
     AlgoRun,
     Amounts,
     Borrowed,
@@ -41,32 +42,30 @@ Handler = Callable[[State, Any], None]
 
 
 def count_flow(
-    state: State, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace, key: FlowKey | None = None
+    state: State, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace, new: FlowKey | None = None
 ) -> None:
     """A new order's message, its flow and the price it was measured against, as far as a limit reads them.
 
     Args:
-        key: its flow, where that is at hand.
+        new: its flow, where that is at hand and known to be none of the current ones.
     """
     risk, ts_ns, reference = state.risk, event.ts_ns, event.reference
     messages, duplicates, period = risk.memo.windows or _windows(state)
     if messages is not None:
         stamps = of.messages or _account_messages(risk, event.account, of)
         stamps.append(ts_ns)
-        if not len(stamps) & 7:
+        if not len(stamps) & LOOK_AT:
             window_shorten(stamps, ts_ns - messages)
         stamps = to.messages or _book_messages(risk, event.symbol, to)
         stamps.append(ts_ns)
-        if not len(stamps) & 7:
+        if not len(stamps) & LOOK_AT:
             window_shorten(stamps, ts_ns - messages)
     if duplicates is not None:
-        if key is None:
-            key = (event.account, event.symbol, event.side._value_, event.qty, event.price)
         flow = risk.flow
-        current = flow.current
-        if key not in current and ts_ns - flow.begun_ns < duplicates:
-            current[key] = ts_ns
+        if new is not None and ts_ns - flow.begun_ns < duplicates:
+            flow.current[new] = ts_ns
         else:
+            key = new or (event.account, event.symbol, event.side._value_, event.qty, event.price)
             flow.add(key, ts_ns, duplicates)
     if period is not None and reference is not None:
         drift = to.drift or _drift(risk, event.symbol, to)

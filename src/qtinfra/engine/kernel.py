@@ -5,13 +5,20 @@ It keeps no clock and does no I/O. The caller makes the record durable before it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import getcontext, setcontext
 from typing import TypeVar
 
 import msgspec
 
-from qtinfra.core.commands import AnyCommand, Command, Inbound, RecordVenueReport, RecordVenueReports
+from qtinfra.core.commands import (
+    AnyCommand,
+    Command,
+    Inbound,
+    RecordVenueReport,
+    RecordVenueReports,
+    SubmitOrder,
+)
 from qtinfra.core.decimals import EXACT, exact
 from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
 from qtinfra.core.market import NO_MARKET, MarketView, RecordedMarket, RecordingMarket
@@ -115,62 +122,164 @@ class Kernel:
             KernelStoppedError: an event could not be applied; stop the shard.
             MemoryError: likewise, and nothing of the command is to be journaled: it may be tried again.
         """
+        results: list[tuple[Outcome, None]] = []
         before = getcontext()
-        if before is self.context:
-            return self.execute_exactly(inbound, now_ns, market)
         setcontext(self.context)
         try:
-            return self.execute_exactly(inbound, now_ns, market)
+            self.execute_all([(inbound, None)], lambda: now_ns, market, results, [])
         finally:
             setcontext(before)
+        return results[0][0]
 
-    def execute_exactly(self, inbound: Inbound, now_ns: int, market: MarketView) -> Outcome:
-        """As `execute`, for a caller that has entered `context`."""
-        state, command, recording = self.state, inbound.command, self._market
-        if recording.source is not market or recording.others:
+    def execute_all(
+        self,
+        batch: Iterable[tuple[Inbound, T]],
+        read_clock: Callable[[], int],
+        market: MarketView,
+        results: list[tuple[Outcome, T]],
+        entries: list[Entry],
+        last_ns: int = 0,
+    ) -> int:
+        """Decide and apply commands in turn, each dated when its turn comes; for a caller that has entered
+        `context`.
+
+        Args:
+            read_clock: the moment, in UTC nanoseconds.
+            results: takes the outcome of each command, with its token; `entries` takes the records.
+            last_ns: no decision is dated earlier.
+
+        Returns:
+            What the last decision was dated.
+
+        Raises:
+            KernelStoppedError, MemoryError: as `execute`, of the command after those that have results.
+        """
+        state, recording, decide_new = self.state, self._market, DECIDE[SubmitOrder]
+        if recording.source is not market:
             recording = self._market = RecordingMarket(market)
-        recording.kept = ()
-        seq = state.seq + 1
-        events: list[AnyEvent] = []
-        effects: list[Effect] = []
-        answers: Sequence[Answer] = ()
-        fault: Exception | None = None
-        try:
-            if type(command) is RecordVenueReports:
-                self._take_reports(command.reports, now_ns, recording, events, effects)
-            elif type(command) is RecordVenueReport:
-                self._take_reports((command.report,), now_ns, recording, events, effects)
+        step = Decision(state)
+        for inbound, token in batch:
+            now_ns = read_clock()
+            if now_ns > last_ns:  # noqa: PLR1730 - `max` costs ten times as much
+                last_ns = now_ns
+            command, seq = inbound.command, state.seq + 1
+            recording.kept = ()
+            if type(command) is not SubmitOrder:
+                outcome = self._execute(inbound, last_ns, recording)
             else:
-                step = self._perform(command, now_ns, recording, effects)
-                events, answers = step.events, step.answers
+                effects = None
+                try:
+                    decide_new(state, command, last_ns, recording, step)
+                except MemoryError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
+                    step = self._quarantine(command, "decide", error)
+                passed = step.passed
+                if passed is not None:
+                    try:
+                        effects = evolve_plain(state, step.events, passed)
+                    except MemoryError:
+                        raise
+                    except Exception as error:
+                        raise self._stopped(inbound, seq, last_ns, error) from error
+                if effects is not None and not (state.specials or state.algos.parents):
+                    entry = Entry(
+                        state.shard, state.epoch, seq, last_ns, inbound.received_ns, inbound.actor,
+                        inbound.correlation_id, command, recording.kept, tuple(step.events),
+                    )  # fmt: skip
+                    entries.append(entry)
+                    results.append((Outcome(entry, effects, (), state.seq), token))
+                    step.events, step.passed = [], None  # as good as new: nothing else was written
+                    continue
+                outcome = self._finish(inbound, seq, last_ns, recording, step, effects)
+                step = Decision(state)
+            if outcome.entry is not None:
+                entries.append(outcome.entry)
+            results.append((outcome, token))
+        return last_ns
+
+    def _execute(self, inbound: Inbound, now_ns: int, market: RecordingMarket) -> Outcome:
+        """Decide and apply any command."""
+        command, seq = inbound.command, self.state.seq + 1
+        if isinstance(command, RecordVenueReports):
+            return self._execute_reports(inbound, command.reports, now_ns, market)
+        if isinstance(command, RecordVenueReport):
+            return self._execute_reports(inbound, (command.report,), now_ns, market)
+        return self._finish(inbound, seq, now_ns, market, self._decide(command, now_ns, market), None)
+
+    def _decide(self, command: AnyCommand, now_ns: int, market: RecordingMarket) -> Decision:
+        """The first step of a command."""
+        step = Decision(self.state)
+        try:
+            DECIDE[type(command)](self.state, command, now_ns, market, step)
+        except MemoryError:
+            raise  # the machine's fault, not the command's: a report that was passed over would be lost
+        except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
+            step = self._quarantine(command, "decide", error)
+        return step
+
+    def _finish(
+        self,
+        inbound: Inbound,
+        seq: int,
+        now_ns: int,
+        market: RecordingMarket,
+        step: Decision,
+        effects: list[Effect] | None,
+    ) -> Outcome:
+        """The outcome of a command whose first event is to be, or was, the one at `seq`.
+
+        Args:
+            effects: what its first step makes leave; None while that is yet to be applied.
+        """
+        state = self.state
+        try:
+            if effects is None:
+                effects = []
+                evolve_all(state, step.events, EFFECTS, effects)
+            self._follow_up(inbound.command, now_ns, market, step, effects)
         except MemoryError:
             raise
+        except Exception as error:
+            raise self._stopped(inbound, seq, now_ns, error) from error
+        for answer in step.answers:
+            effects += effects_of_answer(state, answer)
+        entry = self._record(inbound, seq, now_ns, step.events) if step.events else None
+        return Outcome(entry, effects, step.answers, state.seq)
+
+    def _execute_reports(
+        self, inbound: Inbound, reports: Sequence[VenueReport], now_ns: int, market: RecordingMarket
+    ) -> Outcome:
+        seq = self.state.seq + 1
+        events: list[AnyEvent] = []
+        effects: list[Effect] = []
+        try:
+            self._take_reports(reports, now_ns, market, events, effects)
         except _ReportNotAppliedError as error:
-            fault = error.fault
-            events += self._quarantine(error.command, "evolve", fault).events
-        except Exception as error:  # noqa: BLE001 - the record that stops the shard is made below
-            fault = error
-            events += self._quarantine(command, "evolve", fault).events
-        if answers:
-            for answer in answers:
-                effects += effects_of_answer(state, answer)
-        if not events:
-            return Outcome(None, effects, answers, state.seq)
-        entry = Entry(
-            state.shard,
-            state.epoch,
+            events += self._quarantine(error.command, "evolve", error.fault).events
+            raise KernelStoppedError(self._record(inbound, seq, now_ns, events), error.fault) from error.fault
+        entry = self._record(inbound, seq, now_ns, events) if events else None
+        return Outcome(entry, effects, (), self.state.seq)
+
+    def _stopped(self, inbound: Inbound, seq: int, now_ns: int, error: Exception) -> KernelStoppedError:
+        """What stops the shard when an event of the command could not be applied."""
+        failed = self._quarantine(inbound.command, "evolve", error).events
+        return KernelStoppedError(self._record(inbound, seq, now_ns, failed), error)
+
+    def _record(self, inbound: Inbound, seq: int, now_ns: int, events: Sequence[AnyEvent]) -> Entry:
+        """The record of a command that has led to these events, the first of them at `seq`."""
+        return Entry(
+            self.state.shard,
+            self.state.epoch,
             seq,
             now_ns,
             inbound.received_ns,
             inbound.actor,
             inbound.correlation_id,
-            command,
-            recording.kept,
+            inbound.command,
+            self._market.kept,
             tuple(events),
         )
-        if fault is not None:
-            raise KernelStoppedError(entry, fault) from fault
-        return Outcome(entry, effects, answers, state.seq)
 
     def _take_reports(
         self,
@@ -203,29 +312,17 @@ class Kernel:
                 raise _ReportNotAppliedError(failed, error) from error
 
     def _perform(
-        self, command: AnyCommand, now_ns: int, market: RecordingMarket, effects: list[Effect]
+        self, command: RecordVenueReport, now_ns: int, market: RecordingMarket, effects: list[Effect]
     ) -> Decision:
-        """Decide and apply a command, or one of several reports of a command, to its last follow-up.
+        """Decide and apply one of the reports of a command, to its last follow-up.
 
         The decision has the events of all of it. An exception means that one of them could not be applied:
-        the record that stops the shard keeps what was done before this command, or report, and quarantines
-        it; later reports of the record were never taken.
+        the record that stops the shard keeps what was done before this report, and quarantines it; later
+        reports of the record were never taken.
         """
-        state = self.state
-        step = Decision(state)
-        try:
-            DECIDE[type(command)](state, command, now_ns, market, step)
-        except MemoryError:
-            raise  # the machine's fault, not the command's: a report that was passed over would be lost
-        except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
-            step = self._quarantine(command, "decide", error)
-        passed = step.passed
-        if passed is None or not evolve_plain(state, step.events, passed, effects):
-            evolve_all(state, step.events, EFFECTS, effects)
-        if state.specials or state.algos.parents or state.routing is not None:
-            _look_after(state, step)
-        if step.follow_ups:
-            self._follow_up(command, now_ns, market, step, effects)
+        step = self._decide(command, now_ns, market)
+        evolve_all(self.state, step.events, EFFECTS, effects)
+        self._follow_up(command, now_ns, market, step, effects)
         return step
 
     def _follow_up(
@@ -236,8 +333,12 @@ class Kernel:
         begun: Decision,
         effects: list[Effect],
     ) -> None:
-        """Decide and apply the follow-ups of a step, theirs too; their events join the step's."""
-        state, steps, follow_ups = self.state, 0, list(begun.follow_ups)
+        """Decide and apply what the applied events of a step call for, what that calls for, and so on; the
+        events join the step's.
+        """
+        state, steps = self.state, 0
+        _look_after(state, begun)
+        follow_ups = list(begun.follow_ups)
         while follow_ups:
             steps += 1
             step = Decision(state)

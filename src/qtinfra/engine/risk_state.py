@@ -143,7 +143,9 @@ class PlainPass(msgspec.Struct, gc=False):
         reference: the price that the controls measured the order against, if one did.
         worth, value: what a unit is valued at, and the whole order, the multiplier in it.
         book: the market, if it was asked for.
-        flow: what makes another order the same flow, if a limit asked for it.
+        flow: what makes another order the same flow, if a limit asked for it and none such is among the
+            current ones.
+        cell: the account's figures in the symbol, if there are any yet and they were looked at.
     """
 
     of: AccountPlace
@@ -153,6 +155,7 @@ class PlainPass(msgspec.Struct, gc=False):
     value: Decimal
     book: ConsolidatedBook | None
     flow: FlowKey | None
+    cell: Cell | None = None
 
 
 class RiskMemo:

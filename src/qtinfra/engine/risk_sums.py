@@ -123,33 +123,46 @@ def accepted_price(state: State, event: OrderAccepted) -> Decimal:
     return price if price is not None else state.risk.marks.get(event.symbol, ZERO)
 
 
-def count_new(state: State, order: Order, of: AccountPlace, to: SymbolPlace, value: Decimal) -> None:
-    """Count all of a new order, of that value: it has the figures of its own already."""
-    symbol, qty, cells = order.symbol, order.qty, of.cells
-    cell = cells.get(symbol) if cells is not None else None
-    if cell is None:
-        cell = _cell(state, order.account, symbol, of)
-    buying, gross, change = order.side is _BUY, cell.gross, ZERO
+def count_new(
+    state: State,
+    account: str,
+    symbol: str,
+    buying: bool,
+    qty: Decimal,
+    value: Decimal,
+    of: AccountPlace,
+    to: SymbolPlace,
+    known: Cell | None = None,
+) -> None:
+    """Count all of a new order as open: it has the figures of its own already.
+
+    Args:
+        value: of the whole order, the multiplier in it.
+        of, to: where the figures of the account and of the symbol are; `known` the account's cell in the
+            symbol, where that is at hand.
+    """
+    cell = known or _cell(state, account, symbol, of)
+    gross, change = cell.gross, ZERO
     if buying:
         opened, opposite = cell.buy_value, cell.sell_value
         if cell.buy:
-            cell.buy, cell.buy_value = cell.buy + qty, opened + value
+            cell.buy, value_open = cell.buy + qty, opened + value
         else:  # nothing to add to
-            cell.buy, cell.buy_value = qty, value
-        outcome = cell.held + cell.buy_value
+            cell.buy, value_open = qty, value
+        cell.buy_value, outcome = value_open, cell.held + value_open
     else:
         opened, opposite = cell.sell_value, cell.buy_value
         if cell.sell:
-            cell.sell, cell.sell_value = cell.sell + qty, opened + value
+            cell.sell, value_open = cell.sell + qty, opened + value
         else:
-            cell.sell, cell.sell_value = qty, value
-        outcome = cell.sell_value - cell.held
+            cell.sell, value_open = qty, value
+        cell.sell_value, outcome = value_open, value_open - cell.held
     if outcome > gross:
         change = outcome - gross
         cell.gross = outcome
     elif value.is_signed() or opened.is_signed() or opposite.is_signed():  # by a price below zero
         change = _regross(cell)
-    own, client, firm = of.sums if to.home else _foreign(state, order.account, to.instrument)
+    own, client, firm = of.sums if to.home else _foreign(state, account, to.instrument)
     if buying:
         own.long, client.long, firm.long = own.long + value, client.long + value, firm.long + value
     else:

@@ -28,25 +28,25 @@ class SystemClock:
         started_ns = monotonic_ns()
         #: Monotonic time of the last look at the wall clock; offset then; error found then.
         self._anchor = (started_ns, wall_ns() - started_ns, 0)
-        #: From when on that error has been worked off, until when no look is due, and the offset in between.
-        self._steady = (started_ns, started_ns + CHECK_EVERY_NS, self._anchor[1])
+        #: Until when the offset stands: no look is due and no error is being worked off (then 0).
+        self._steady = (started_ns + CHECK_EVERY_NS, self._anchor[1])
 
     def now_ns(self) -> int:
         """UTC nanoseconds, never less than any earlier answer."""
         monotonic = self._monotonic_ns()
-        since_ns, until_ns, offset = self._steady
-        if since_ns <= monotonic < until_ns:
+        until_ns, offset = self._steady
+        if monotonic < until_ns:
             return monotonic + offset
         return self._slewed_ns(monotonic)
 
     def _slewed_ns(self, monotonic: int) -> int:
         """The answer while an error is worked off, or with a look at the wall clock that is due."""
         offset = self._offset_at(monotonic)
-        if monotonic - self._anchor[0] >= CHECK_EVERY_NS:
-            error = self._wall_ns() - monotonic - offset
-            self._anchor = (monotonic, offset, error)
-            takes_ns = -(-abs(error) * 1_000_000 // MAX_SLEW_PPM)
-            self._steady = (monotonic + takes_ns, monotonic + CHECK_EVERY_NS, offset + error)
+        checked_ns, found, error = self._anchor
+        if monotonic - checked_ns >= CHECK_EVERY_NS:
+            checked_ns, found, error = monotonic, offset, self._wall_ns() - monotonic - offset
+            self._anchor = (checked_ns, found, error)
+        self._steady = (checked_ns + CHECK_EVERY_NS if offset == found + error else 0, offset)
         return monotonic + offset
 
     @property

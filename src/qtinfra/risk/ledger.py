@@ -15,6 +15,8 @@ from qtinfra.core.writes import quick_writes
 
 #: Most messages that a window remembers, and so the most that a message limit may allow.
 MAX_WINDOW = 10_000
+#: A window is looked at, for what it need not remember, when its length has none of these bits.
+LOOK_AT = 31
 #: A drift window's entries are at least this part of the window apart.
 DRIFT_SLOTS = 64
 
@@ -149,10 +151,10 @@ def window_full(stamps: list[int] | None, limit: int, since_ns: int) -> bool:
 
 def window_add(stamps: list[int], ts_ns: int, since_ns: int) -> None:
     """Count a message; what is not younger than `since_ns` is dropped when it is half of the list, which is
-    looked at with every eighth message.
+    looked at with every 32nd message.
     """
     stamps.append(ts_ns)
-    if not len(stamps) & 7:
+    if not len(stamps) & LOOK_AT:
         window_shorten(stamps, since_ns)
 
 

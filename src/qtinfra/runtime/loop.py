@@ -81,25 +81,17 @@ class ShardLoop(Generic[T]):
         return frame
 
     def _compute(self, batch: list[Item[T]], frame: Frame[T]) -> None:
-        execute, read_clock, market = self.kernel.execute_exactly, self.clock.now_ns, self.market
-        results, entries, last_ns = frame.results, frame.entries, self._last_ns
+        results, entries, read_clock = frame.results, frame.entries, self.clock.now_ns
         before = len(results)
         try:
-            for inbound, token in batch:
-                now_ns = read_clock()
-                if now_ns > last_ns:  # noqa: PLR1730 - `max` costs ten times as much
-                    last_ns = now_ns
-                outcome = execute(inbound, last_ns, market)
-                entry = outcome.entry
-                if entry is not None:
-                    entries.append(entry)
-                results.append((outcome, token))
+            self._last_ns = self.kernel.execute_all(
+                batch, read_clock, self.market, results, entries, self._last_ns
+            )
         except KernelStoppedError as stopped:
+            self._last_ns = stopped.entry.ts_ns
             entries.append(stopped.entry)
             frame.unknown.extend(item[1] for item in batch[len(results) - before :])
             frame.stopped = stopped
-        finally:
-            self._last_ns = last_ns
 
     def append(self, frame: Frame[T]) -> None:
         """Make the frame durable.

@@ -22,17 +22,27 @@ class _Source:
         return ConsolidatedBook(symbol, ()) if symbol in _KNOWN else None
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from([*_KNOWN, "unknown"])), max_size=20))
-def test_books_that_were_read_are_kept_and_those_peeked_at_are_not(looks: list[tuple[bool, str]]) -> None:
-    source, first = _Source(), dict[str, ConsolidatedBook]()
+_COMMANDS = st.lists(st.lists(st.tuples(st.booleans(), st.sampled_from([*_KNOWN, "unknown"])), max_size=12))
+
+
+@given(_COMMANDS)
+def test_books_that_a_command_has_read_are_kept_and_those_it_peeked_at_are_not(
+    commands: list[list[tuple[bool, str]]],
+) -> None:
+    source = _Source()
     market = RecordingMarket(source)
-    for keep, symbol in looks:
-        asked = len(source.asked)
-        book = market.book(symbol) if keep else peek(market, symbol)
-        assert (book is None) == (symbol not in _KNOWN)
-        if symbol in first:
-            assert book is first[symbol]
-            assert len(source.asked) == asked
-        elif keep and book is not None:
-            first[symbol] = book
-    assert [id(book) for book in market.kept] == [id(book) for book in first.values()]
+    for looks in commands:
+        market.kept = tuple[ConsolidatedBook, ...]()
+        first = dict[str, ConsolidatedBook]()
+        for keep, symbol in looks:
+            asked = len(source.asked)
+            book = market.book(symbol) if keep else peek(market, symbol)
+            assert (book is None) == (symbol not in _KNOWN)
+            if symbol in first:
+                assert book is first[symbol]
+                assert len(source.asked) == asked
+            else:
+                assert len(source.asked) == asked + 1
+                if keep and book is not None:
+                    first[symbol] = book
+        assert [id(book) for book in market.kept] == [id(book) for book in first.values()]

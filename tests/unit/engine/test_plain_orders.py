@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
 from qtinfra.core.decimals import exact
-from qtinfra.core.events import OrderAccepted, OrderRouted
+from qtinfra.core.events import Entry, OrderAccepted, OrderRouted
 from qtinfra.core.extended_models import AckPolicy, LimitRule, Policies, SelfMatch
 from qtinfra.core.models import OrderType, Origin, TimeInForce
 from qtinfra.core.reports import VenueNewOrder
@@ -17,7 +17,7 @@ from qtinfra.engine import kernel as kernel_module
 from qtinfra.engine.decide import decide
 from qtinfra.engine.decide import submit as submit_module
 from qtinfra.engine.evolve import evolve_plain
-from qtinfra.engine.kernel import replay
+from qtinfra.engine.kernel import Outcome, replay
 from qtinfra.engine.state import State, state_hash
 from tests.support.builders import ALPHA, BETA, BUY, SELL, SYMBOL, Desk, account, dec, quote, submit
 
@@ -100,13 +100,64 @@ def test_the_short_way_ends_in_what_the_general_way_and_replay_end_in(
     assert state_hash(again) == state_hash(short.state)
 
 
+@given(
+    limits=_LIMITS,
+    commands=st.lists(
+        st.one_of(
+            _SUBMITTED.map(lambda order: ("new", order)),
+            st.tuples(st.sampled_from(["again", "other", "stop", "cancel", "read"]), _SUBMITTED),
+        ),
+        min_size=2,
+        max_size=12,
+    ),
+)
+@settings(max_examples=80, deadline=None)
+def test_a_batch_ends_in_what_its_commands_end_in_one_by_one(
+    limits: list[Any], commands: list[tuple[str, cmd.SubmitOrder]]
+) -> None:
+    together, alone = _desk(None, limits), _desk(None, limits)
+    batch = [
+        (cmd.Inbound(_named(kind, place, order), "test", f"c{place}", _NOW - 1), place)
+        for place, (kind, order) in enumerate([("new", commands[0][1]), *commands])
+    ]
+    times, results, entries = iter(range(_NOW, _NOW + len(batch))), list[tuple[Outcome, int]](), list[Entry]()
+    with exact():
+        last_ns = together.kernel.execute_all(
+            batch, lambda: next(times), together.market, results, entries, _NOW + 2
+        )
+    one_by_one = [
+        alone.kernel.execute(inbound, max(_NOW + 2, _NOW + place), alone.market) for inbound, place in batch
+    ]
+    assert [place for _, place in results] == [place for _, place in batch]
+    assert repr([outcome for outcome, _ in results]) == repr(one_by_one)
+    assert entries == [outcome.entry for outcome in one_by_one if outcome.entry is not None]
+    assert last_ns == max(_NOW + 2, _NOW + len(batch) - 1)
+    assert state_hash(together.state) == state_hash(alone.state)
+
+
+def _named(kind: str, place: int, order: cmd.SubmitOrder) -> cmd.AnyCommand:
+    """A command of a batch; what refers to an order refers to the first."""
+    if kind == "cancel":
+        return cmd.CancelOrder(ALPHA, f"O{place}", "O0")
+    if kind == "read":
+        return cmd.OrderStatusRequest(ALPHA, "O0")
+    changes: dict[str, dict[str, Any]] = {
+        "new": {"cl_ord_id": f"O{place}"},
+        "again": {"cl_ord_id": "O0", "account": ALPHA},
+        "other": {"cl_ord_id": "O0", "account": ALPHA, "qty": dec(7)},
+        "stop": {"cl_ord_id": f"O{place}", "order_type": OrderType.STOP, "price": None},
+    }
+    return type(order)(**{**_fields(order), **changes[kind]})
+
+
 def _planned(monkeypatch: pytest.MonkeyPatch) -> tuple[Desk, list[bool]]:
     """A desk that has a plan for the next order, and whether orders were applied in one go."""
     desk, taken = _desk(), list[bool]()
 
     def watched(*args: Any) -> Any:
-        taken.append(evolve_plain(*args))
-        return taken[-1]
+        effects = evolve_plain(*args)
+        taken.append(effects is not None)
+        return effects
 
     desk.new("first", 100, 51)
     desk.new("second", 100, 51)

@@ -3,7 +3,6 @@
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,8 +152,7 @@ def test_gross_is_the_larger_outcome_whatever_is_held_and_whatever_its_sign(
         state.positions.load(ALPHA, SYMBOL, held, ONE, ONE)
         count_position(state, ALPHA, SYMBOL)
         for side, value in opened:
-            order = msgspec.structs.replace(order, side=side, qty=ONE)
-            count_new(state, order, of, to, value)
+            count_new(state, ALPHA, SYMBOL, side is BUY, ONE, value, of, to)
             cell = state.open_quantity(ALPHA, SYMBOL)
             assert cell.held == held
             assert cell.gross == max(abs(cell.long), abs(cell.short)) == home.gross

@@ -192,10 +192,13 @@ def pass_controls(
     if sheet.duplicates is not None:
         flow = (command.account, symbol, "BUY" if buying else command.side._value_, qty, price)
         seen = risk.flow
-        if (flow in seen.current or (seen.previous and flow in seen.previous)) and (
+        again = flow in seen.current
+        if (again or (seen.previous and flow in seen.previous)) and (
             seen.seen(flow, now_ns - risk.policy.duplicate_window_ns) >= sheet.duplicates
         ):
             return None
+        if again:
+            flow = None
     worth, reference, book = price, None, None
     if sheet.collared or price is None:
         bound, book = plan.buying if buying else plan.selling, market.book(symbol)
@@ -210,14 +213,15 @@ def pass_controls(
     if worth is None:
         return None
     value = qty * worth if to.factor is None else qty * worth * to.factor
-    cell = (of.cells.get(symbol) if of.cells is not None else risk.cell(command.account, symbol)) or _NO_CELL
+    cell = of.cells.get(symbol) if of.cells is not None else risk.cell(command.account, symbol)
+    counted = cell or _NO_CELL
     if (
         value > sheet.order_value
-        or (plan.short_sale and not buying and not _owned(command, cell))
-        or not _within_position(buying, qty, value, sheet, lane, cell)
+        or (plan.short_sale and not buying and not _owned(command, counted))
+        or not _within_position(buying, qty, value, sheet, lane, counted)
     ):
         return None
-    return PlainPass(of, to, reference, worth, value, book, flow)
+    return PlainPass(of, to, reference, worth, value, book, flow, cell)
 
 
 def _rebind(
