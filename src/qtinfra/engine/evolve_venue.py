@@ -63,6 +63,13 @@ def _acked(state: State, event: ev.ChildAcked, order: Order, child: Child) -> No
     settle(state, order, event.ts_ns)
 
 
+def acked_before_fill(event: ev.ChildAcked, order: Order, child: Child) -> None:
+    """`_acked` of a child that was sent, as far as the execution that is applied next does not write it."""
+    child.venue_order_id = event.venue_order_id
+    child.status = _CHILD_LIVE
+    order.version += 1
+
+
 def _child_rejected(state: State, event: ev.ChildRejected) -> None:
     note_inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
