@@ -8,6 +8,7 @@ applies it likewise and `engine.effects` tells the same of it; nothing is to fol
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from qtinfra.core.decimals import ONE, ZERO, average
@@ -119,6 +120,13 @@ def _acknowledgements(
     return take
 
 
+def _has_room(qty: Decimal, left: Decimal, executed: Decimal, whole: Decimal) -> bool:
+    """Whether a quantity is no more than child and order have left, and one that the books can hold."""
+    if not ZERO < qty <= left or (executed + qty if executed else qty) > whole:
+        return False
+    return qty.same_quantum(ONE) or in_range(qty)  # its size is that of what is left, at most
+
+
 def _executions(
     state: State, now_ns: int, take_ack: _TakeAck, fill: _Apply, effects: list[Effect], events: list[AnyEvent]
 ) -> _Execute:
@@ -134,14 +142,13 @@ def _executions(
         nonlocal venue, day, head, take_fee, make_fee
         qty, px, ahead = report.qty, report.px, report.queue_ahead
         left, whole, executed = child.leaves, order.qty, order.cum_qty
-        if px is None or order.closed is not None:
+        if px is None or order.closed is not None or (ahead is not None and not in_range(ahead)):
             return False
         if report.cum_qty is not None or report.leaves_qty is not None:
             return False
-        at_once = not executed and qty == left and (left is whole or left == whole)
-        if not at_once and (not ZERO < qty <= left or (executed + qty if executed else qty) > whole):
-            return False
-        if not (qty.same_quantum(ONE) or in_range(qty)) or not (ahead is None or in_range(ahead)):
+        if not executed and qty == left and (left is whole or left == whole) and qty.same_quantum(whole):
+            qty = whole  # all of the order at once, and in one object from now on
+        elif not _has_room(qty, left, executed, whole):
             return False
         text = str(px)
         average_px = known_average(text) or average_at(text)
