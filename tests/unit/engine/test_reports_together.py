@@ -12,8 +12,8 @@ from qtinfra.core import commands as cmd
 from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.events import CommandQuarantined, OrderFilled
 from qtinfra.core.extended_models import Liquidity
-from qtinfra.core.models import OrderStatus
-from qtinfra.core.reports import ReportKind, VenueReport
+from qtinfra.core.models import OrderStatus, Origin
+from qtinfra.core.reports import ExecType, ExecutionReport, ReportKind, VenueReport
 from qtinfra.core.routing import RoutingPolicy
 from qtinfra.engine import evolve as evolve_module
 from qtinfra.engine import kernel as kernel_module
@@ -23,7 +23,7 @@ from qtinfra.engine.evolve_venue import AT_HAND
 from qtinfra.engine.kernel import Kernel, KernelStoppedError, replay
 from qtinfra.engine.state import State, clone_state, state_hash
 from qtinfra.runtime.inbox import VENUES, joined
-from tests.support.builders import DAYS, Desk, dec, submit
+from tests.support.builders import DAYS, Desk, dec, submit, venue
 
 pytestmark = pytest.mark.unit
 
@@ -50,6 +50,7 @@ def _reports(desk: Desk) -> tuple[VenueReport, ...]:
 
 def _with_two_orders(*, checked: bool = True) -> Desk:
     desk = Desk(checked=checked)
+    desk.run(cmd.SetReference(venues=(venue("XNAS", take="0.003", make="-0.002"),)))
     desk.new("X", 100)
     desk.new("Y", 100)
     return desk
@@ -157,7 +158,7 @@ def test_deciding_a_record_of_several_reports_again_gives_an_equal_state() -> No
 
 _ACK_X, _ACK_Y = ((ReportKind.ACK, name, "0", None, "") for name in "XY")
 
-_UNUSUAL = ("again", "gap", "session", "foreign", "date", "ahead", "behind", "cum", "zero", "exec")
+_UNUSUAL = ("again", "gap", "session", "foreign", "date", "ahead", "behind", "cum", "zero", "exec", "before")
 
 #: What a venue may say of one of two orders: kind, order, quantity, price, and what else is unusual.
 _SAID = st.sampled_from([_ACK_X, _ACK_Y]) | st.tuples(
@@ -182,8 +183,10 @@ _CUM = {"cum": Decimal("1E-12"), "zero": Decimal(0)}
 _AHEAD = {"ahead": Decimal(300), "behind": Decimal("1E-12"), "zero": Decimal(0)}
 
 
-def _executed(qty: str, px: str = "50.25", unusual: str = "") -> tuple[ReportKind, str, str, str, str]:
-    return ReportKind.FILL, "X", qty, px, unusual
+def _executed(
+    qty: str, px: str = "50.25", unusual: str = "", name: str = "X"
+) -> tuple[ReportKind, str, str, str, str]:
+    return ReportKind.FILL, name, qty, px, unusual
 
 
 def _said(numbered: list[Any], desk: Desk) -> tuple[VenueReport, ...]:
@@ -200,7 +203,7 @@ def _said(numbered: list[Any], desk: Desk) -> tuple[VenueReport, ...]:
             child_id,
             seq,
             session,
-            "" if unusual == "date" else DAYS[0],
+            {"date": "", "before": "2024-07-05"}.get(unusual, DAYS[0]),
             exec_id="E" if unusual == "exec" else f"E{place}",
             ref_exec_id=f"E{place - 1}",
             qty=Decimal(qty),
@@ -263,6 +266,11 @@ def test_usual_reports_end_in_what_they_end_in_when_each_is_performed_alone(
 @example(said=[_executed("100", unusual="behind")], asked=False)
 @example(said=[_executed("100", unusual="ahead")], asked=False)
 @example(said=[_executed("40", unusual="exec"), _ACK_Y, _executed("40", unusual="exec")], asked=False)
+@example(
+    said=[_executed("100", unusual="exec"), _ACK_Y, _executed("9", unusual="exec", name="Y")], asked=False
+)
+@example(said=[_executed("40"), _executed("60", unusual="before")], asked=False)
+@example(said=[_executed("100"), (ReportKind.ACK, "Y", "0", None, "again")], asked=False)
 @example(said=[_ACK_Y, _executed("100")], asked=False)
 @example(said=[_executed("100")], asked=True)
 @example(said=[_executed("40"), _ACK_Y, _executed("60", px="50.1")], asked=True)
@@ -276,14 +284,28 @@ def test_what_follows_an_acknowledged_child_finds_it_as_it_stands_then(said: lis
             desk.cancel("C1", "X")
     begun = VenueReport(ReportKind.ACK, "XNAS", "nobody", 1, "S1")
     reports = [msgspec.structs.replace(report, seq=report.seq + 1) for report in _said(numbered, short)]
-    outcome = short.run(cmd.RecordVenueReports((begun, *reports)))
+    _end_alike(short, general, (begun, *reports))
+
+
+def _end_alike(short: Desk, general: Desk, reports: tuple[VenueReport, ...]) -> None:
+    outcome = short.run(cmd.RecordVenueReports(reports))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(kernel_module, "take_usual", lambda *_: None)
-        expected = general.run(cmd.RecordVenueReports((begun, *reports)))
+        expected = general.run(cmd.RecordVenueReports(reports))
     assert [repr(event) for event in outcome.events] == [repr(event) for event in expected.events]
     assert [repr(effect) for effect in outcome.effects] == [repr(effect) for effect in expected.effects]
     assert state_hash(short.state) == state_hash(general.state)
     assert short.state.packing.rows == general.state.packing.rows
+
+
+def test_an_order_that_staff_places_is_acknowledged_once() -> None:
+    short, general = Desk(checked=False), Desk(checked=False)
+    for desk in (short, general):
+        desk.new("X", 100, origin=Origin.STAFF)
+    begun, x = VenueReport(ReportKind.ACK, "XNAS", "nobody", 1, "S1"), short.child("X").child_id
+    _end_alike(short, general, (begun, _report(2, ReportKind.ACK, x), _fill(3, x, 100)))
+    said = [type(report) is ExecutionReport and report.exec_type for report in short.reports]
+    assert said == [ExecType.NEW, ExecType.TRADE]
 
 
 @pytest.mark.parametrize("other", [{"venue": "XNYS"}, {"session": "S2"}, {"seq": 2}])
