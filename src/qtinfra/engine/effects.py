@@ -13,7 +13,7 @@ from typing import Any
 from qtinfra.core import algo_events as al
 from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
-from qtinfra.core.decimals import ZERO, average, plain
+from qtinfra.core.decimals import ZERO, plain
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
@@ -33,11 +33,9 @@ from qtinfra.core.reports import (
 )
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.special import NO_TERMS
-from qtinfra.engine.averages import average_at
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
-_FILLED = OrderStatus.FILLED
 _ROUTED = OrderStatus.ROUTED
 _VALIDATED = OrderStatus.VALIDATED
 _EXEC_NEW = ExecType.NEW
@@ -408,28 +406,18 @@ def report_ack(event: ev.ChildAcked, order: Order) -> ExecutionReport:
     )  # fmt: skip
 
 
-def _filled(state: State, event: ev.OrderFilled) -> Sequence[Effect]:
-    return (report_fill(event, state.orders[event.order_id], average_at(str(event.px))),)
-
-
-def report_fill(event: ev.OrderFilled, order: Order, average_px: Decimal | None) -> ExecutionReport:
-    """What the client is told of an execution, right after it: `execution_report` without keywords.
-
-    Args:
-        average_px: by `average_at`, of what is executed at its price alone.
-    """
-    status, cum_qty, last_px = order.status, order.cum_qty, event.px
-    if status is _FILLED:
-        code, leaves_qty = "2", ZERO
-    else:
-        code, leaves_qty = fix_status(order), order.leaves_qty
-    if average_px is None or last_px * cum_qty != order.notional:
-        average_px = average(order.notional, cum_qty)
-    return ExecutionReport(
-        order.account, order.order_id, order.cl_ord_id, "", _EXEC_TRADE, code, status, order.qty, cum_qty,
-        leaves_qty, average_px, event.qty, last_px, event.exec_id, "", None, "",
-        "late fill" if event.late else "", order.symbol, event.venue,
-    )  # fmt: skip
+def _filled(state: State, event: ev.OrderFilled) -> list[Effect]:
+    return [
+        execution_report(
+            state.orders[event.order_id],
+            _EXEC_TRADE,
+            last_qty=event.qty,
+            last_px=event.px,
+            exec_id=event.exec_id,
+            text="late fill" if event.late else "",
+            venue=event.venue,
+        )
+    ]
 
 
 def _busted(state: State, event: ev.ExecutionBusted) -> list[Effect]:

@@ -5,7 +5,7 @@ An event that does not fit the state breaks an invariant and stops the shard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -24,16 +24,14 @@ from qtinfra.core.models import (
     QueuedReplace,
 )
 from qtinfra.core.reports import NO_ORDER, Effect, ExecType, ExecutionReport, VenueNewOrder
-from qtinfra.engine.effects import report_ack, report_fill
 from qtinfra.engine.evolve_algos import ALGOS
 from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
 from qtinfra.engine.evolve_days import DAYS
-from qtinfra.engine.evolve_fill import apply_fill
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import count_flow, count_special, with_risk
 from qtinfra.engine.evolve_routing import ROUTING, note_routing
-from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, apply_ack, note_inbound
+from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
 from qtinfra.engine.risk_state import PlainPass
@@ -138,51 +136,12 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
     return effects
 
 
-def evolve_each(
-    state: State,
-    usual: Iterator[tuple[ev.ChildAcked | None, tuple[ev.OrderFilled, Decimal] | None, Order, Child]],
-    effects: list[Effect],
-    applied: list[Any],
-) -> None:
-    """`evolve_all`, without routing, for the events of usual reports, each with the order and the child that
-    it names, an execution with the average at its price; and the client's report of each. As what comes next
-    is decided on the state after what was before, it is asked for when that has been applied and joined
-    `applied`.
-
-    Raises:
-        InvariantBrokenError, KeyError: as `evolve_all`; the state's sequence is that of before then.
+def at_hand(kind: type) -> Callable[[State, Any, Order, Child], None] | None:
+    """What applies events of a kind, for those that have looked up the order and the child; None where there
+    is no such thing, or a fault is planted. It is for the caller to set `Tables.writing` meanwhile, to pack
+    what has ended, and to advance the sequence.
     """
-    tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
-    fill, acknowledge, before = _told(ev.OrderFilled), _told(ev.ChildAcked), len(applied)
-    both = fill is apply_fill and acknowledge is apply_ack
-    for acked, filled, order, child in usual:
-        tables.writing = True
-        if acked is not None:
-            if (
-                both and filled is not None and child.status is _CHILD_SENT
-            ):  # the execution writes the rest too
-                child.venue_order_id, child.status = acked.venue_order_id, _CHILD_LIVE
-                order.version += 1
-            else:
-                acknowledge(state, acked, order, child)
-            if acked.first:
-                effects.append(report_ack(acked, order))
-            applied.append(acked)
-        if filled is not None:
-            event, average = filled
-            fill(state, event, order, child)
-            effects.append(report_fill(event, order, average))
-            applied.append(event)
-        tables.writing = False
-        if len(closing) >= full:
-            pack_closed(state)
-    state.seq += len(applied) - before
-
-
-def _told(kind: type) -> Callable[[State, Any, Order, Child], None]:
-    """The handler of a kind of event, that is told its order and child if it can be."""
-    handler = _EVOLVE[kind]
-    return AT_HAND.get(handler) or (lambda state, event, order, child: handler(state, event))
+    return AT_HAND.get(_EVOLVE[kind])
 
 
 # --- shared ----------------------------------------------------------------------------------------------

@@ -60,6 +60,13 @@ def apply_ack(state: State, event: ev.ChildAcked, order: Order, child: Child) ->
     settle(state, order, event.ts_ns)
 
 
+def acked_before_fill(event: ev.ChildAcked, order: Order, child: Child) -> None:
+    """`apply_ack` of a child that was sent, as far as the execution that is applied next does not write it."""
+    child.venue_order_id = event.venue_order_id
+    child.status = _CHILD_LIVE
+    order.version += 1
+
+
 def _child_rejected(state: State, event: ev.ChildRejected) -> None:
     note_inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]

@@ -5,7 +5,7 @@ It keeps no clock and does no I/O. The caller makes the record durable before it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import getcontext, setcontext
 from typing import TypeVar
 
@@ -30,11 +30,11 @@ from qtinfra.engine.decide.algos import algo_aftermath
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import aftermath
 from qtinfra.engine.decide.smart_routing import routing_aftermath
-from qtinfra.engine.decide.venue import USUAL_KINDS, plain_events
 from qtinfra.engine.effects import EFFECTS, effects_of_answer
-from qtinfra.engine.evolve import Seen, evolve_all, evolve_each, evolve_plain
+from qtinfra.engine.evolve import Seen, evolve_all, evolve_plain
 from qtinfra.engine.lookup import use_routing, use_strategies
 from qtinfra.engine.state import State
+from qtinfra.engine.usual_reports import take_usual
 from qtinfra.router.strategies import RoutingRegistry
 
 T = TypeVar("T")
@@ -298,10 +298,8 @@ class Kernel:
         while reports:
             mark = len(events)
             try:
-                if reports[0].kind in USUAL_KINDS:
-                    plain = _decided(plain_events(self.state, reports, now_ns))
-                    evolve_each(self.state, plain, effects, events)
-                    reports, mark = reports[len(events) - mark :], len(events)
+                self._take_usual(reports, now_ns, events, effects)
+                reports, mark = reports[len(events) - mark :], len(events)
                 if reports:
                     events += self._perform(RecordVenueReport(reports[0]), now_ns, market, effects).events
                     reports = reports[1:]
@@ -310,6 +308,22 @@ class Kernel:
             except Exception as error:
                 failed = RecordVenueReport(reports[len(events) - mark])
                 raise _ReportNotAppliedError(failed, error) from error
+
+    def _take_usual(
+        self, reports: Sequence[VenueReport], now_ns: int, events: list[AnyEvent], effects: list[Effect]
+    ) -> None:
+        """`take_usual`, as far as our own code can decide: a report that it fails on is performed as a
+        command of its own, which fails again and is quarantined.
+        """
+        state, before = self.state, len(events)
+        try:
+            take_usual(state, reports, now_ns, effects, events)
+        except MemoryError:
+            raise
+        except Exception:
+            if state.tables.writing:  # decided, but not applied
+                raise
+        state.seq += len(events) - before
 
     def _perform(
         self, command: RecordVenueReport, now_ns: int, market: RecordingMarket, effects: list[Effect]
@@ -377,18 +391,6 @@ def _look_after(state: State, step: Decision) -> None:
         algo_aftermath(state, step.events, step)
     if state.routing is not None:
         routing_aftermath(state, step.events, step)
-
-
-def _decided(events: Iterator[T]) -> Iterator[T]:
-    """Events as far as our own code can decide them: where it fails, the report is performed as a command
-    of its own, which fails again and is quarantined.
-    """
-    try:
-        yield from events
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 - as in `Kernel._perform`
-        return
 
 
 def _concerned(state: State, command: Command) -> tuple[str, str]:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from math import ceil
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtinfra.core.decimals import ONE, ZERO, exact
-from qtinfra.core.events import OrderFilled
-from qtinfra.core.extended_models import Liquidity
-from qtinfra.core.models import Capacity, Order, OrderSide, OrderStatus, OrderType, Origin, TimeInForce
-from qtinfra.core.reports import ExecType
-from qtinfra.engine.averages import average_at
-from qtinfra.engine.effects import execution_report, report_fill
+from qtinfra.core.events import AnyEvent, OrderFilled
+from qtinfra.core.models import Capacity, Order, OrderSide, OrderType, Origin, TimeInForce
+from qtinfra.core.reports import Effect, ExecType, ReportKind, VenueReport
+from qtinfra.engine.effects import EFFECTS, execution_report
+from qtinfra.engine.usual_reports import take_usual
 from qtinfra.positions.book import PositionBook
 from qtinfra.positions.booking import violations
+from tests.support.builders import DAYS, Desk
 
 PRICES = st.sampled_from(["62.50", "62.5", "62.45", "62", "0.01", "62.123456789", "6E+1"])
 PARTS = st.lists(st.tuples(st.sampled_from(["1", "3", "40", "0.5"]), PRICES), min_size=1, max_size=5)
@@ -30,28 +30,22 @@ def _order(qty: Decimal) -> Order:
     )  # fmt: skip
 
 
-def _event(qty: Decimal, px: Decimal) -> OrderFilled:
-    return OrderFilled(
-        "XNAS", 1, "CH", "O-1", "ACC", "AAA", OrderSide.BUY, "XNAS||D|E1", "E1", "D", qty, px,
-        Liquidity.REMOVED, ZERO, None, False, 1,
-    )  # fmt: skip
-
-
-@given(PARTS, st.sampled_from(["0", "2"]))
+@given(parts=PARTS, rest=st.sampled_from([0, 2]))
 @settings(deadline=None)
-def test_a_fill_is_reported_as_by_the_general_way(parts: list[tuple[str, str]], rest: str) -> None:
-    with exact():
-        order = _order(sum((Decimal(qty) for qty, _ in parts), Decimal(rest)))
-        for qty, px in parts:
-            event = _event(Decimal(qty), Decimal(px))
-            order.cum_qty += event.qty
-            order.notional += event.qty * event.px
-            order.status = OrderStatus.FILLED if order.filled else OrderStatus.PARTIALLY_FILLED
-            general: dict[str, Any] = {"last_qty": event.qty, "last_px": event.px, "exec_id": "E1"}
-            expected = execution_report(order, ExecType.TRADE, venue="XNAS", **general)
-            assert msgspec.json.encode(
-                report_fill(event, order, average_at(str(event.px)))
-            ) == msgspec.json.encode(expected)
+def test_a_fill_is_reported_as_by_the_general_way(parts: list[tuple[str, str]], rest: int) -> None:
+    desk = Desk(checked=False)
+    desk.working("X", ceil(sum(Decimal(qty) for qty, _ in parts)) + rest, 70)
+    for number, (qty, px) in enumerate(parts):
+        report = VenueReport(
+            ReportKind.FILL, "XNAS", desk.child("X").child_id, desk.state.inbound["XNAS"] + 1,
+            desk.state.sessions["XNAS"], DAYS[0], exec_id=f"E{number}", qty=Decimal(qty), px=Decimal(px),
+        )  # fmt: skip
+        events, effects = list[AnyEvent](), list[Effect]()
+        with exact():
+            take_usual(desk.state, (report,), 1, effects, events)
+            desk.state.seq += len(events)
+            expected = EFFECTS[OrderFilled](desk.state, events[0])
+        assert msgspec.json.encode(effects) == msgspec.json.encode(expected)
 
 
 @given(st.sampled_from(["0", "-0"]))

@@ -10,18 +10,20 @@ from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
 from qtinfra.core.algo import AlgoTerms
-from qtinfra.core.events import ChildAcked, CommandQuarantined, OrderFilled
+from qtinfra.core.events import CommandQuarantined, OrderFilled
 from qtinfra.core.extended_models import Liquidity
-from qtinfra.core.models import OrderStatus
-from qtinfra.core.reports import ReportKind, VenueReport
+from qtinfra.core.models import OrderStatus, Origin
+from qtinfra.core.reports import ExecType, ExecutionReport, ReportKind, VenueReport
 from qtinfra.core.routing import RoutingPolicy
 from qtinfra.engine import evolve as evolve_module
 from qtinfra.engine import kernel as kernel_module
+from qtinfra.engine import usual_reports
 from qtinfra.engine.decide import venue as venue_module
+from qtinfra.engine.evolve_venue import AT_HAND
 from qtinfra.engine.kernel import Kernel, KernelStoppedError, replay
-from qtinfra.engine.state import State, state_hash
+from qtinfra.engine.state import State, clone_state, state_hash
 from qtinfra.runtime.inbox import VENUES, joined
-from tests.support.builders import DAYS, Desk, dec, submit
+from tests.support.builders import DAYS, Desk, dec, submit, venue
 
 pytestmark = pytest.mark.unit
 
@@ -48,6 +50,7 @@ def _reports(desk: Desk) -> tuple[VenueReport, ...]:
 
 def _with_two_orders(*, checked: bool = True) -> Desk:
     desk = Desk(checked=checked)
+    desk.run(cmd.SetReference(venues=(venue("XNAS", take="0.003", make="-0.002"),)))
     desk.new("X", 100)
     desk.new("Y", 100)
     return desk
@@ -89,8 +92,12 @@ def test_a_report_that_our_code_fails_on_is_quarantined_alone(monkeypatch: pytes
             raise ZeroDivisionError("planted")
         return known(report, exec_id, trade_date)
 
+    def broken_head(venue: str, session: str, trade_date: str) -> str:
+        raise ZeroDivisionError("planted")
+
     with monkeypatch.context() as planted:
         planted.setattr(venue_module, "execution_key", broken)
+        planted.setattr(usual_reports, "execution_head", broken_head)
         outcome = desk.run(cmd.RecordVenueReports(_reports(desk)))
     (quarantined,) = [event for event in outcome.events if isinstance(event, CommandQuarantined)]
     assert (quarantined.order_id, quarantined.seq) == (desk.order("X").order_id, 2)
@@ -100,34 +107,44 @@ def test_a_report_that_our_code_fails_on_is_quarantined_alone(monkeypatch: pytes
     desk.restart(from_journal=True)
 
 
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize(
+    ("failing", "before"),
+    [
+        (2, ["VenueSessionStarted", "ChildAcked"]),
+        (4, ["VenueSessionStarted", "ChildAcked", "OrderFilled", "ChildAcked"]),
+    ],
+)
 def test_a_report_that_cannot_be_applied_stops_the_shard_and_keeps_those_before_it(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, failing: int, before: list[str], short: bool
 ) -> None:
     desk = _with_two_orders(checked=False)
     reports = _reports(desk)
-    filled = evolve_module._EVOLVE
+    known = evolve_module._EVOLVE[OrderFilled]
+    known_at_hand = AT_HAND[known]
 
-    def broken(state: State, event: Any) -> None:
-        raise ZeroDivisionError("planted")
+    def broken(state: State, event: Any, *at_hand: Any) -> None:
+        if event.seq == failing:
+            raise ZeroDivisionError("planted")
+        (known_at_hand if at_hand else known)(state, event, *at_hand)
 
     with monkeypatch.context() as planted:
-        planted.setitem(filled, OrderFilled, broken)
+        if short:
+            planted.setitem(AT_HAND, known, broken)
+        else:
+            planted.setitem(evolve_module._EVOLVE, OrderFilled, broken)
         with pytest.raises(KernelStoppedError) as stopped:
             desk.run(cmd.RecordVenueReports(reports))
     entry = stopped.value.entry
-    assert [type(event).__name__ for event in entry.events] == [
-        "VenueSessionStarted",
-        "ChildAcked",
-        "CommandQuarantined",
-    ]
+    assert [type(event).__name__ for event in entry.events] == [*before, "CommandQuarantined"]
     assert entry.seq == desk.entries[-1].last_seq + 1
     state = State()
     for record in [*desk.entries, entry]:
         replay(state, record)
-    assert state.inbound == {"XNAS": 2}, "the venue is asked for what follows the report that failed"
+    assert state.inbound == {"XNAS": failing}, "the venue is asked for what follows the report that failed"
     desk.kernel = Kernel(state)
-    desk.run(cmd.RecordVenueReports(reports))
-    assert desk.order("Y").cum_qty == 40
+    desk.run(cmd.RecordVenueReports((*reports, _fill(5, desk.child("Y").child_id, 40))))
+    assert desk.order("Y").cum_qty == {2: 80, 4: 40}[failing]
 
 
 def test_deciding_a_record_of_several_reports_again_gives_an_equal_state() -> None:
@@ -139,18 +156,37 @@ def test_deciding_a_record_of_several_reports_again_gives_an_equal_state() -> No
     assert state_hash(state) == state_hash(desk.state)
 
 
+_ACK_X, _ACK_Y = ((ReportKind.ACK, name, "0", None, "") for name in "XY")
+
+_UNUSUAL = ("again", "gap", "session", "foreign", "date", "ahead", "behind", "cum", "zero", "exec", "before")
+
 #: What a venue may say of one of two orders: kind, order, quantity, price, and what else is unusual.
-_SAID = st.tuples(
+_SAID = st.sampled_from([_ACK_X, _ACK_Y]) | st.tuples(
     st.sampled_from([ReportKind.ACK, ReportKind.FILL, ReportKind.FILL, ReportKind.CANCELED, ReportKind.BUST]),
     st.sampled_from(["X", "Y"]),
     st.sampled_from(["100", "40", "60", "60.0", "4E+1", "0", "-1", "140", "0.5", "1E-12", "1E+19"]),
     st.sampled_from(["50", "50.25", "50.1", "-3", "0", "1E-12", "1E+19", None]),
-    st.sampled_from(["", "", "", "", "again", "gap", "session", "foreign", "date", "ahead", "cum", "exec"]),
+    st.sampled_from(
+        [
+            "",
+            "",
+            "",
+            "",
+            "",
+            *["again", "gap", "session", "foreign", "date", "ahead", "behind", "cum", "zero", "exec"],
+        ]
+    ),
 )
 
 
-def _executed(qty: str, px: str = "50.25", unusual: str = "") -> tuple[ReportKind, str, str, str, str]:
-    return ReportKind.FILL, "X", qty, px, unusual
+_CUM = {"cum": Decimal("1E-12"), "zero": Decimal(0)}
+_AHEAD = {"ahead": Decimal(300), "behind": Decimal("1E-12"), "zero": Decimal(0)}
+
+
+def _executed(
+    qty: str, px: str = "50.25", unusual: str = "", name: str = "X"
+) -> tuple[ReportKind, str, str, str, str]:
+    return ReportKind.FILL, name, qty, px, unusual
 
 
 def _said(numbered: list[Any], desk: Desk) -> tuple[VenueReport, ...]:
@@ -167,13 +203,13 @@ def _said(numbered: list[Any], desk: Desk) -> tuple[VenueReport, ...]:
             child_id,
             seq,
             session,
-            "" if unusual == "date" else DAYS[0],
+            {"date": "", "before": "2024-07-05"}.get(unusual, DAYS[0]),
             exec_id="E" if unusual == "exec" else f"E{place}",
             ref_exec_id=f"E{place - 1}",
             qty=Decimal(qty),
             px=None if px is None else Decimal(px),
-            cum_qty=Decimal("1E-12") if unusual == "cum" else None if place % 2 else Decimal(0),
-            queue_ahead=Decimal(300) if unusual == "ahead" else Decimal(0),
+            cum_qty=_CUM.get(unusual),
+            queue_ahead=_AHEAD.get(unusual),
             liquidity=Liquidity.ADDED if place % 2 else Liquidity.REMOVED,
             venue_order_id=f"V{place}",
         )
@@ -196,52 +232,80 @@ def _said(numbered: list[Any], desk: Desk) -> tuple[VenueReport, ...]:
     numbered=[(ReportKind.ACK, "X", "0", None, ""), (ReportKind.ACK, "Y", "0", "1E+19", "")], usual=False
 )
 @example(numbered=[_executed("40", unusual="cum"), _executed("40", unusual="ahead")], usual=True)
+@example(numbered=[_executed("40", unusual="behind"), _executed("40", unusual="zero")], usual=True)
+@example(
+    numbered=[(ReportKind.ACK, "X", "0", None, "cum"), (ReportKind.ACK, "Y", "0", None, "zero")], usual=False
+)
 def test_usual_reports_end_in_what_they_end_in_when_each_is_performed_alone(
     numbered: list[Any], usual: bool
 ) -> None:
     short, general = _with_two_orders(checked=False), _with_two_orders(checked=False)
     if usual:  # both orders acknowledged first, so that executions meet what is live
-        numbered = [(ReportKind.ACK, name, "0", None, "") for name in "XY"] + numbered
+        numbered = [_ACK_X, _ACK_Y, *numbered]
     outcome = short.run(cmd.RecordVenueReports(_said(numbered, short)))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(kernel_module, "plain_events", lambda *_: iter(()))
+        patched.setattr(kernel_module, "take_usual", lambda *_: None)
         expected = general.run(cmd.RecordVenueReports(_said(numbered, general)))
     assert [repr(event) for event in outcome.events] == [repr(event) for event in expected.events]
     assert [repr(effect) for effect in outcome.effects] == [repr(effect) for effect in expected.effects]
     assert state_hash(short.state) == state_hash(general.state)
 
 
-_ACK_X = (ReportKind.ACK, "X", "0", None, "")
-
-
-@given(said=st.lists(_SAID, max_size=4))
-@example(said=[_executed("100"), _executed("100")])
-@example(said=[_executed("40"), _executed("60"), _executed("40")])
-@example(said=[_executed("40"), _executed("70")])
-@example(said=[_executed("100.0")])
-@example(said=[_executed("100." + 60 * "0")])
-@example(said=[_executed("100", px="50.123456789")])
-@example(said=[_executed("100", px="1E+19")])
-@example(said=[_executed("100", unusual="again")])
-@example(said=[_executed("100", unusual="session")])
-@example(said=[_executed("100", unusual="cum")])
-@example(said=[_executed("100", unusual="date")])
-@example(said=[(ReportKind.FILL, "Y", "100", "50", "")])
-def test_what_follows_an_acknowledged_child_finds_it_as_it_stands_then(said: list[Any]) -> None:
+@given(said=st.lists(_SAID, max_size=4), asked=st.booleans())
+@example(said=[_executed("100"), _executed("100")], asked=False)
+@example(said=[_executed("40"), _executed("60"), _executed("40")], asked=False)
+@example(said=[_executed("40"), _executed("70")], asked=False)
+@example(said=[_executed("100.0")], asked=False)
+@example(said=[_executed("100." + 60 * "0")], asked=False)
+@example(said=[_executed("100", px="50.123456789")], asked=False)
+@example(said=[_executed("100", px="1E+19")], asked=False)
+@example(said=[_executed("100", unusual="again")], asked=False)
+@example(said=[_executed("100", unusual="session")], asked=False)
+@example(said=[_executed("100", unusual="cum")], asked=False)
+@example(said=[_executed("100", unusual="date")], asked=False)
+@example(said=[_executed("100", unusual="behind")], asked=False)
+@example(said=[_executed("100", unusual="ahead")], asked=False)
+@example(said=[_executed("40", unusual="exec"), _ACK_Y, _executed("40", unusual="exec")], asked=False)
+@example(
+    said=[_executed("100", unusual="exec"), _ACK_Y, _executed("9", unusual="exec", name="Y")], asked=False
+)
+@example(said=[_executed("40"), _executed("60", unusual="before")], asked=False)
+@example(said=[_executed("100"), (ReportKind.ACK, "Y", "0", None, "again")], asked=False)
+@example(said=[_ACK_Y, _executed("100")], asked=False)
+@example(said=[_executed("100")], asked=True)
+@example(said=[_executed("40"), _ACK_Y, _executed("60", px="50.1")], asked=True)
+@example(said=[(ReportKind.FILL, "Y", "100", "50", "")], asked=False)
+def test_what_follows_an_acknowledged_child_finds_it_as_it_stands_then(said: list[Any], asked: bool) -> None:
     numbered = [_ACK_X, *said]
     short, general = _with_two_orders(checked=False), _with_two_orders(checked=False)
     for desk in (short, general):  # an order is packed as soon as it has ended
         desk.state.packing.keep, desk.state.packing.block = 0, 1
+        if asked:  # the venue has not answered to its cancel
+            desk.cancel("C1", "X")
     begun = VenueReport(ReportKind.ACK, "XNAS", "nobody", 1, "S1")
     reports = [msgspec.structs.replace(report, seq=report.seq + 1) for report in _said(numbered, short)]
-    outcome = short.run(cmd.RecordVenueReports((begun, *reports)))
+    _end_alike(short, general, (begun, *reports))
+
+
+def _end_alike(short: Desk, general: Desk, reports: tuple[VenueReport, ...]) -> None:
+    outcome = short.run(cmd.RecordVenueReports(reports))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(kernel_module, "plain_events", lambda *_: iter(()))
-        expected = general.run(cmd.RecordVenueReports((begun, *reports)))
+        patched.setattr(kernel_module, "take_usual", lambda *_: None)
+        expected = general.run(cmd.RecordVenueReports(reports))
     assert [repr(event) for event in outcome.events] == [repr(event) for event in expected.events]
     assert [repr(effect) for effect in outcome.effects] == [repr(effect) for effect in expected.effects]
     assert state_hash(short.state) == state_hash(general.state)
     assert short.state.packing.rows == general.state.packing.rows
+
+
+def test_an_order_that_staff_places_is_acknowledged_once() -> None:
+    short, general = Desk(checked=False), Desk(checked=False)
+    for desk in (short, general):
+        desk.new("X", 100, origin=Origin.STAFF)
+    begun, x = VenueReport(ReportKind.ACK, "XNAS", "nobody", 1, "S1"), short.child("X").child_id
+    _end_alike(short, general, (begun, _report(2, ReportKind.ACK, x), _fill(3, x, 100)))
+    said = [type(report) is ExecutionReport and report.exec_type for report in short.reports]
+    assert said == [ExecType.NEW, ExecType.TRADE]
 
 
 @pytest.mark.parametrize("other", [{"venue": "XNYS"}, {"session": "S2"}, {"seq": 2}])
@@ -250,26 +314,32 @@ def test_an_execution_from_elsewhere_does_not_follow_an_acknowledgement(other: d
     begun, x = VenueReport(ReportKind.ACK, "XNAS", "nobody", 1, "S1"), desk.child("X").child_id
     desk.run(cmd.RecordVenueReport(begun))
     acked, filled = _report(2, ReportKind.ACK, x), msgspec.structs.replace(_fill(3, x, 100), **other)
-    (usual,) = venue_module.plain_events(desk.state, (acked, filled), 1)
-    assert (type(usual[0]), usual[1]) == (ChildAcked, None)
+    assert _taken(desk, (acked, filled)) == ["ChildAcked"]
+
+
+def _taken(desk: Desk, reports: tuple[VenueReport, ...]) -> list[str]:
+    """The events of those reports that are usual; the desk stays as it is."""
+    events: list[Any] = []
+    usual_reports.take_usual(clone_state(desk.state), reports, 1, [], events)
+    return [type(event).__name__ for event in events]
 
 
 def test_the_usual_reports_of_a_plain_order_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = _with_two_orders()
     reports = _reports(desk)
     desk.run(cmd.RecordVenueReports(reports[:1]))  # begins the session
-    taken: list[tuple[bool, bool]] = []  # an acknowledgement, an execution
-    known = venue_module.plain_events
+    taken: list[str] = []
+    known = usual_reports.take_usual
 
-    def watched(*args: Any) -> Any:
-        for usual in known(*args):
-            taken.append((usual[0] is not None, usual[1] is not None))
-            yield usual
+    def watched(state: State, reports: Any, now_ns: int, effects: Any, events: list[Any]) -> None:
+        before = len(events)
+        known(state, reports, now_ns, effects, events)
+        taken.extend(type(event).__name__ for event in events[before:])
 
-    monkeypatch.setattr(kernel_module, "plain_events", watched)
+    monkeypatch.setattr(kernel_module, "take_usual", watched)
     desk.checked = False
     desk.run(cmd.RecordVenueReports(reports[1:]))
-    assert taken[-2:] == [(False, True), (True, True)]
+    assert taken == ["OrderFilled", "ChildAcked", "OrderFilled"]
 
 
 def test_an_execution_beyond_what_its_child_holds_or_of_an_ended_order_is_not_usual() -> None:
@@ -278,7 +348,7 @@ def test_an_execution_beyond_what_its_child_holds_or_of_an_ended_order_is_not_us
     desk.run(cmd.RecordVenueReports(reports[:1]))
 
     def usual() -> int:
-        return len(list(venue_module.plain_events(desk.state, reports[2:3], 1)))
+        return len(_taken(desk, reports[2:3]))
 
     assert usual() == 1
     desk.child("X").leaves = dec(99)
@@ -296,7 +366,7 @@ def test_an_execution_of_a_slice_that_an_algo_has_sent_is_not_usual() -> None:
     reports = _reports(desk)
     desk.run(cmd.RecordVenueReports(reports[:1]))
     desk.order("X").algo = AlgoTerms("TWAP", 0, 1)
-    assert list(venue_module.plain_events(desk.state, reports[2:3], 1)) == []
+    assert _taken(desk, reports[2:3]) == []
 
 
 def test_while_orders_are_routed_by_scores_no_report_is_usual() -> None:
@@ -304,7 +374,7 @@ def test_while_orders_are_routed_by_scores_no_report_is_usual() -> None:
     reports = _reports(desk)
     desk.run(cmd.RecordVenueReports(reports[:1]))
     desk.run(cmd.SetRoutingPolicy(RoutingPolicy()))
-    assert list(venue_module.plain_events(desk.state, reports[2:3], 1)) == []
+    assert _taken(desk, reports[2:3]) == []
 
 
 def _item(seq: int, venue: str = "XNAS", token: object = None) -> tuple[cmd.Inbound, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 
@@ -37,7 +37,6 @@ from qtinfra.core.reports import (
     VenueReport,
 )
 from qtinfra.core.validation.rules import in_range
-from qtinfra.engine.averages import average_at, known_average
 from qtinfra.engine.decide import books, outcome
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.lists import check_list
@@ -45,8 +44,6 @@ from qtinfra.engine.decide.outcome import Situation
 from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
-_KIND_ACK = ReportKind.ACK
-_KIND_FILL = ReportKind.FILL
 _KIND_MASS_STATUS_END = ReportKind.MASS_STATUS_END
 _CHILD_SENT = ChildStatus.SENT
 _CHILD_UNKNOWN = ChildStatus.UNKNOWN
@@ -54,17 +51,7 @@ _CHILD_LIVE = ChildStatus.LIVE
 _CHILD_FILLED = ChildStatus.FILLED
 _LIQUIDITY_ADDED = Liquidity.ADDED
 
-#: Kinds of reports that `plain_events` may decide.
-USUAL_KINDS = (_KIND_ACK, _KIND_FILL)
-#: What finds the entries of a table that are live; packed ones are left to the general way.
-_live_of = dict.get.__get__
-
 Handler = Callable[[Situation, VenueReport], None]
-
-#: An execution, with the average price of what is executed at its price alone.
-Filled = tuple[OrderFilled, Decimal]
-#: What usual reports say of one order's child: acknowledged, executed, or first one and then the other.
-Usual = tuple[ChildAcked | None, Filled | None, Order, Child]
 
 
 def record_venue_report(
@@ -126,107 +113,6 @@ def _rest_well_formed(report: VenueReport) -> bool:
 
 def _ignore(report: VenueReport, reason: str, out: Decision) -> None:
     out.add(ReportIgnored(report.venue, report.seq, report.cl_ord_id, reason))
-
-
-# --- usual reports ---------------------------------------------------------------------------------------
-
-
-def plain_events(state: State, reports: Sequence[VenueReport], now_ns: int) -> Iterator[Usual]:
-    """The events of reports that need no further thought, up to the first that does: a child's first
-    acknowledgement, an execution that a plain order and its live child have room for, or one right after the
-    other.
-
-    `record_venue_report` decides the same one event for each such report, and nothing is to follow it. The
-    caller applies what it is given before it asks for the next.
-    """
-    child_of: Callable[[str], Child | None] = _live_of(state.children)
-    order_of: Callable[[str], Order | None] = _live_of(state.orders)
-    fill = _plain_fills(state, now_ns)
-    venue, session, seq = "", "", 0
-    place, count = 0, len(reports) if state.routing is None else 0
-    while place < count:
-        report = reports[place]
-        mic, cl_ord_id = report.venue, report.cl_ord_id
-        if mic != venue or report.session != session:
-            venue, session, seq = mic, state.sessions.get(mic, ""), state.inbound.get(mic, 0)
-        child = child_of(cl_ord_id)
-        if report.seq <= seq or report.session != session or child is None or child.venue != mic:
-            return
-        order = order_of(child.order_id)
-        if order is None or order.special is not None or order.algo is not None:
-            return
-        seq, kind, status = report.seq, report.kind, child.status
-        if kind is _KIND_ACK and status is _CHILD_SENT and not report.qty and report.px is None:
-            if (
-                report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None
-            ) and not _rest_well_formed(report):
-                return
-            name, first = report.venue_order_id, not order.acked
-            acked = ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
-            filled, place = None, place + 1
-            if place < count:
-                report = reports[place]
-                if (
-                    report.cl_ord_id == cl_ord_id
-                    and report.kind is _KIND_FILL
-                    and report.seq > seq
-                    and report.venue == mic
-                    and report.session == session
-                ):
-                    filled = fill(report, order, child)
-            yield acked, filled, order, child
-            if filled is None:
-                continue
-            seq = report.seq
-        elif kind is _KIND_FILL and status is _CHILD_LIVE:
-            filled = fill(report, order, child)
-            if filled is None:
-                return
-            yield None, filled, order, child
-        else:
-            return
-        place += 1
-
-
-def _plain_fills(state: State, now_ns: int) -> Callable[[VenueReport, Order, Child], Filled | None]:
-    """What decides executions of a plain order's child, live or about to be; None for one that needs more
-    thought.
-    """
-    venues, today, free = state.venues, state.trade_date, state.fees is None
-    executed_now = dict.keys(state.executions)  # live; packed ones are left to the general way
-    may_be_packed = state.tables.archive.index.rows_of
-
-    def fill(report: VenueReport, order: Order, child: Child) -> Filled | None:
-        qty, px, left, whole, executed = report.qty, report.px, child.leaves, order.qty, order.cum_qty
-        if px is None or order.closed is not None:
-            return None
-        all_of_it = not executed and qty == left and (left is whole or left == whole)
-        if not all_of_it and (not ZERO < qty <= left or (executed + qty if executed else qty) > whole):
-            return None
-        if not (qty.same_quantum(ONE) or in_range(qty)):  # no larger than what is left
-            return None
-        text = str(px)
-        average = known_average(text) or average_at(text)
-        if average is None:
-            return None
-        if (
-            report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None
-        ) and not _rest_well_formed(report):
-            return None
-        mic, exec_id, trade_date = report.venue, report.exec_id, report.trade_date or today
-        key = execution_key(report, exec_id, trade_date)
-        if key in executed_now or may_be_packed(key):
-            return None
-        venue, liquidity = venues[mic], report.liquidity
-        fee = (venue.make_fee if liquidity is _LIQUIDITY_ADDED else venue.take_fee) * qty
-        owed = None if free else books.commission(state, order, report, key, trade_date, px)
-        filled = OrderFilled(
-            mic, report.seq, child.child_id, order.order_id, order.account, order.symbol, order.side, key,
-            exec_id, trade_date, qty, px, liquidity, fee, report.queue_ahead, False, now_ns, owed,
-        )  # fmt: skip
-        return filled, average
-
-    return fill
 
 
 # --- the order at the venue ------------------------------------------------------------------------------
@@ -325,7 +211,12 @@ def _stopped(at: Situation, report: VenueReport) -> None:
 
 def execution_key(report: VenueReport, exec_id: str, trade_date: str) -> str:
     """What makes an execution unique: venue, session, trade date and the venue's execution id."""
-    return f"{report.venue}|{report.session}|{trade_date}|{exec_id}"
+    return execution_head(report.venue, report.session, trade_date) + exec_id
+
+
+def execution_head(venue: str, session: str, trade_date: str) -> str:
+    """What the keys of all executions begin with that a venue reports in a session, of one trade date."""
+    return f"{venue}|{session}|{trade_date}|"
 
 
 def _fill(at: Situation, report: VenueReport) -> None:
