@@ -61,7 +61,7 @@ def apply_ack(state: State, event: ev.ChildAcked, order: Order, child: Child) ->
 
 
 def acked_before_fill(event: ev.ChildAcked, order: Order, child: Child) -> None:
-    """`apply_ack` of a child that was sent, as far as the execution that is applied next does not write it."""
+    """`apply_ack` of a child that was sent, as far as the execution applied next does not write it."""
     child.venue_order_id = event.venue_order_id
     child.status = _CHILD_LIVE
     order.version += 1
