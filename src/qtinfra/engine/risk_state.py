@@ -9,6 +9,7 @@ import msgspec
 
 from qtinfra.core.decimals import ONE
 from qtinfra.core.extended_models import Instrument, RiskPolicy
+from qtinfra.core.ids import Heads
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.risk.facts import AccountProfile, Control, Rate, RiskProfile, SymbolProfile
 from qtinfra.risk.ledger import (
@@ -139,8 +140,9 @@ class PlainPass(msgspec.Struct, gc=False):
         of, to: where the figures of the account and of the symbol are.
         reference: the price that the controls measured the order against, if one did.
         worth, value: what a unit is valued at, and the whole order, the multiplier in it.
-        book: the market, if it was asked for.
+        top: what it meets first in the market and takes, if the market was asked for.
         flow: what makes another order the same flow, if a limit asked for it.
+        cell: the account's figures in the symbol, if there are any yet and they were looked at.
     """
 
     of: AccountPlace
@@ -148,8 +150,9 @@ class PlainPass(msgspec.Struct, gc=False):
     reference: Decimal | None
     worth: Decimal
     value: Decimal
-    book: ConsolidatedBook | None
+    top: Top | None
     flow: FlowKey | None
+    cell: Cell | None = None
 
 
 class RiskMemo:
@@ -166,11 +169,13 @@ class RiskMemo:
         "books",
         "buys",
         "controls",
+        "ids",
         "kinds",
         "lanes",
         "made",
         "of_accounts",
         "of_symbols",
+        "opened",
         "profiles",
         "rates",
         "scopes",
@@ -193,6 +198,9 @@ class RiskMemo:
         #: The accounts whose plain orders have plans.
         self.lanes: dict[str, Lane] = {}
         self.made = 0
+        self.ids = Heads()
+        #: Another object whenever the venues that are open may be others.
+        self.opened = object()
         self.scopes: dict[tuple[object, ...], ScopeSheet] = {}
         self.traders: dict[str, bool] = {}
         self.books: dict[str, BookView] = {}
