@@ -267,6 +267,24 @@ def test_numbers_whose_product_could_be_too_large_are_looked_at_each_time(qty: s
         assert pass_plain(desk.state, desk.market, both, _NOW) is None
 
 
+def test_a_price_that_makes_some_products_too_large_is_looked_at_each_time_whatever_passed_at_it() -> None:
+    desk = Desk(["XNAS", "BATS"], checked=False)
+    for mic in ("XNAS", "BATS"):
+        desk.market.quotes[mic] = quote(mic, [("1E+11", 100)], [("1E+11", 100)])
+    desk.limit(LimitRule.PRICE_COLLAR, "0.1")
+    dear = msgspec.structs.replace(submit("dear", 100, 50), price=Decimal("1E+11"))
+    many = msgspec.structs.replace(submit("many", 100, 50), qty=Decimal(5_000_000_000))
+    for cl_ord_id in ("gathers", "plans", "passes"):
+        assert desk.run(msgspec.structs.replace(dear, cl_ord_id=cl_ord_id)).events
+    with exact():
+        assert note_fit(desk.state, many, desk.state.instruments[SYMBOL])
+        market = _Standing(desk)
+        assert plainly_passes(desk.state, market, dear, _NOW) is not None
+        both = msgspec.structs.replace(many, price=dear.price)
+        assert check_new(both, desk.state.accounts[ALPHA], desk.state.instruments[SYMBOL], False) is not None
+        assert pass_plain(desk.state, market, both, _NOW) is None
+
+
 @pytest.mark.parametrize(("held", "side", "most"), [(-150, SELL, 50), (-150, BUY, 350), (150, BUY, 50)])
 def test_what_is_held_counts_towards_the_position_on_the_side_that_it_is_on(
     held: int, side: OrderSide, most: int

@@ -89,7 +89,7 @@ def gate_plain(
         if bound.book is not book or bound.anchor is not anchor or bound.opened is not memo.opened:
             _rebind(state, symbol, sheet, bound, book, anchor, buying, now_ns)
         if price is not bound.within:
-            worth = _in_collars(bound, price, buying)
+            worth = _in_collars(bound, fits, price, buying)
         reference = bound.reference
         top = bound.top if price is bound.within or price is None else None
     if worth is None:
@@ -139,12 +139,15 @@ def _fits(known: Numbers, number: Decimal | None) -> bool:
     return True
 
 
-def _in_collars(bound: Bound, price: Decimal | None, buying: bool) -> Decimal | None:
-    """What a unit is worth if the collars let the price pass; a limit that takes the first offer is kept."""
+def _in_collars(bound: Bound, fits: Fits, price: Decimal | None, buying: bool) -> Decimal | None:
+    """What a unit is worth if the collars let the price pass. A limit that takes the first offer is kept, if
+    no rule has to look at it each time.
+    """
     worth = price if price is not None else bound.reference
     if bound.reference is None or worth is None or (worth > bound.price if buying else worth < bound.price):
         return None
-    if price is not None and bound.top is not None and bound.top.takes(price, buying):
+    top = bound.top
+    if price is not None and top is not None and top.takes(price, buying) and _fits(fits.prices, price):
         bound.within = price
     return worth
 
