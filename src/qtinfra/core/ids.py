@@ -7,8 +7,9 @@ and a pair of digits from a table.
 from __future__ import annotations
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
-_PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
-_HEX_PAIRS = tuple(f"{pair:02x}" for pair in range(256))
+#: All pairs of digits, by what they stand for.
+PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
+HEX_PAIRS = tuple(f"{pair:02x}" for pair in range(256))
 
 
 def base36(number: int) -> str:
@@ -16,8 +17,8 @@ def base36(number: int) -> str:
     text = ""
     while number >= 1296:
         number, pair = divmod(number, 1296)
-        text = _PAIRS[pair] + text
-    return (_PAIRS[number] if number >= 36 else _DIGITS[number]) + text
+        text = PAIRS[pair] + text
+    return (PAIRS[number] if number >= 36 else _DIGITS[number]) + text
 
 
 #: Shard, epoch, the first sequence that a head serves, and the head.
@@ -27,10 +28,6 @@ _Head = tuple[int, int, int, str]
 #: with shards of their own may share it.
 _order_heads: list[_Head] = [(-1, -1, 0, "")]
 _venue_heads: list[_Head] = [(-1, -1, 0, "")]
-
-#: Of an order and its first child, likewise: shard, epoch, the order's sequences from (inclusive) and to
-#: (exclusive) that the heads serve, both heads, and the sequence at which the child's digits begin.
-_heads_of_both: list[tuple[int, int, int, int, str, str, int]] = [(-1, -1, 0, 0, "", "", 0)]
 
 
 def order_id(shard: int, epoch: int, seq: int) -> str:
@@ -42,21 +39,33 @@ def order_id(shard: int, epoch: int, seq: int) -> str:
     of_shard, of_epoch, first, head = _order_heads[0]
     last = seq - first
     if 0 <= last < 256 and epoch == of_epoch and shard == of_shard:
-        return head + _HEX_PAIRS[last]
-    return _order_head(shard, epoch, seq >> 8) + _HEX_PAIRS[seq & 255]
+        return head + HEX_PAIRS[last]
+    return _order_head(shard, epoch, seq >> 8) + HEX_PAIRS[seq & 255]
 
 
-def order_and_child(shard: int, epoch: int, seq: int) -> tuple[str, str]:
-    """`order_id` of an order, and `venue_cl_ord_id` of what the event after it sends first."""
-    of_shard, of_epoch, first, end, of_order, of_child, begin = _heads_of_both[0]
-    if first <= seq < end and epoch == of_epoch and shard == of_shard:
-        return of_order + _HEX_PAIRS[seq & 255], of_child + _PAIRS[seq - begin]
-    order, child = order_id(shard, epoch, seq), venue_cl_ord_id(shard, epoch, seq + 1)
-    if seq >= 1296:
-        first, begin = seq & ~255, (seq + 1) // 1296 * 1296 - 1
-        end = min(first + 256, begin + 1296)
-        _heads_of_both[0] = (shard, epoch, max(first, begin), end, order[:-2], child[:-2], begin)
-    return order, child
+class Heads:
+    """What the ids of the orders of one shard, and those of their first children, share for a while.
+
+    For a sequence from `first` (inclusive) to `end` (exclusive), of an epoch, the order's id is `order` and
+    `HEX_PAIRS[seq & 255]`; that of what the next event sends first is `child` and `PAIRS[seq - begin]`.
+    """
+
+    __slots__ = ("begin", "child", "end", "epoch", "first", "order")
+
+    def __init__(self) -> None:
+        self.epoch, self.first, self.end = -1, 0, 0
+        self.order, self.child, self.begin = "", "", 0
+
+    def order_and_child(self, shard: int, epoch: int, seq: int) -> tuple[str, str]:
+        """`order_id` of an order, and `venue_cl_ord_id` of what the event after it sends first; the heads
+        serve what comes next.
+        """
+        order, child = order_id(shard, epoch, seq), venue_cl_ord_id(shard, epoch, seq + 1)
+        if seq >= 1296:
+            block, begin = seq & ~255, (seq + 1) // 1296 * 1296 - 1
+            self.epoch, self.first, self.end = epoch, max(block, begin), min(block + 256, begin + 1296)
+            self.order, self.child, self.begin = order[:-2], child[:-2], begin
+        return order, child
 
 
 def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:
@@ -66,7 +75,7 @@ def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:
     if not (0 <= last < 1296 and epoch == of_epoch and shard == of_shard):
         high, last = divmod(seq, 1296)
         head = _venue_head(shard, epoch, high)
-    text = head + _PAIRS[last] if seq >= 1296 else head + base36(seq)
+    text = head + PAIRS[last] if seq >= 1296 else head + base36(seq)
     return of_leg(text, leg) if leg else text
 
 

@@ -111,20 +111,20 @@ class RecordingMarket:
 
     def book(self, symbol: str) -> ConsolidatedBook | None:
         kept = self.kept
-        if kept:
-            known = kept[0] if kept[0].symbol == symbol else self.others.get(symbol)
-            if known is not None:
-                return known
-        found = self.source.book(symbol)
-        if found is not None:
-            if kept:
-                self.others[symbol] = found
-                self.kept = (*kept, found)
-            else:
+        if not kept:
+            found = self.source.book(symbol)
+            if found is not None:
                 self.kept = (found,)
                 if self.others:
                     self.others = {}
-        return found
+            return found
+        known = kept[0] if kept[0].symbol == symbol else self.others.get(symbol)
+        if known is None:
+            known = self.source.book(symbol)
+            if known is not None:
+                self.others[symbol] = known
+                self.kept = (*kept, known)
+        return known
 
     def peek(self, symbol: str) -> ConsolidatedBook | None:
         """The book without keeping it: who then decides something asks for it by `book` as well."""

@@ -25,6 +25,7 @@ def forget(state: State) -> None:
     memo = state.risk.memo
     memo.buys.clear()
     memo.sells.clear()
+    memo.opened = object()
     if state.routing is not None:
         state.routing.memo.clear()
 

@@ -9,6 +9,7 @@ import msgspec
 
 from qtinfra.core.decimals import ONE
 from qtinfra.core.extended_models import Instrument, RiskPolicy
+from qtinfra.core.ids import Heads
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.positions.position import Position
 from qtinfra.risk.facts import AccountProfile, Control, Rate, RiskProfile, SymbolProfile
@@ -142,7 +143,7 @@ class PlainPass(msgspec.Struct, gc=False):
         of, to: where the figures of the account and of the symbol are.
         reference: the price that the controls measured the order against, if one did.
         worth, value: what a unit is valued at, and the whole order, the multiplier in it.
-        book: the market, if it was asked for.
+        top: what it meets first in the market and takes, if the market was asked for.
         flow: what makes another order the same flow, if a limit asked for it and none such is among the
             current ones.
         cell: the account's figures in the symbol, if there are any yet and they were looked at.
@@ -153,7 +154,7 @@ class PlainPass(msgspec.Struct, gc=False):
     reference: Decimal | None
     worth: Decimal
     value: Decimal
-    book: ConsolidatedBook | None
+    top: Top | None
     flow: FlowKey | None
     cell: Cell | None = None
 
@@ -172,11 +173,13 @@ class RiskMemo:
         "books",
         "buys",
         "controls",
+        "ids",
         "kinds",
         "lanes",
         "made",
         "of_accounts",
         "of_symbols",
+        "opened",
         "profiles",
         "rates",
         "scopes",
@@ -199,6 +202,9 @@ class RiskMemo:
         #: The accounts whose plain orders have plans.
         self.lanes: dict[str, Lane] = {}
         self.made = 0
+        self.ids = Heads()
+        #: Another object whenever the venues that are open may be others.
+        self.opened = object()
         self.scopes: dict[tuple[object, ...], ScopeSheet] = {}
         self.traders: dict[str, bool] = {}
         self.books: dict[str, BookView] = {}

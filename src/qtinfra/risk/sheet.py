@@ -17,6 +17,7 @@ from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.writes import quick_writes
 from qtinfra.risk.ledger import MAX_WINDOW, Amounts
 from qtinfra.risk.limits import AccountLimits, Limits, ScopeLimit
+from qtinfra.router.sor import Top
 
 UNLIMITED = Decimal("Infinity")
 #: More messages than a window ever holds.
@@ -28,7 +29,8 @@ class LimitSheet(msgspec.Struct, frozen=True, gc=False):
     """What applies to one account and symbol in the base currency; quantities in units, amounts in money.
 
     Attributes:
-        clear_position: up to this position, what is open counted, no single order can reach the limit.
+        most_long, most_short: up to these positions, what is open counted, no single purchase and no single
+            sale can reach the limit on the position.
         clear_worth: likewise for the value in the symbol and the concentration.
         collared: whether a collar is set: `collar`, `period_collar` say which, and after each follow its
             factors on the reference, for a buy and a sell.
@@ -38,7 +40,8 @@ class LimitSheet(msgspec.Struct, frozen=True, gc=False):
     order_qty: Decimal
     order_value: Decimal
     position: Decimal
-    clear_position: Decimal
+    most_long: Decimal
+    most_short: Decimal
     concentration: Decimal
     clear_worth: Decimal
     collared: bool
@@ -112,13 +115,19 @@ class Bound(msgspec.Struct, gc=False):
 
     Attributes:
         book, anchor: what it was computed from: the market, and the extreme reference of the period.
+        opened: when the venues were last looked at, as `RiskMemo.opened`; None: it holds for one order only.
         reference: the market's price, which the collars are measured against.
+        top: what an order of the side meets first in the book; None where routing looks for itself.
+        within: a limit that keeps the rules, passes the collars and takes the first offer: the last that did.
     """
 
     price: Decimal = ONE
     book: ConsolidatedBook | None = None
     anchor: Decimal | None = None
+    opened: object = None
     reference: Decimal | None = None
+    top: Top | None = None
+    within: Decimal = UNLIMITED
 
 
 @lru_cache(maxsize=1_024)
@@ -142,11 +151,13 @@ def sheet_of(limits: Limits) -> LimitSheet:
     qty, position = _or_unlimited(limits.max_order_qty), _or_unlimited(limits.position_limit)
     value = min(_or_unlimited(limits.max_order_value), _or_unlimited(limits.max_order_value_base))
     concentration = _or_unlimited(limits.concentration)
+    clear = _clear(position, qty)
     return LimitSheet(
         qty,
         value,
         position,
-        _clear(position, qty),
+        clear,
+        clear.copy_negate(),
         concentration,
         _clear(concentration, value),
         collar is not None or period is not None,

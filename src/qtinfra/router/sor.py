@@ -162,6 +162,11 @@ class Top:
         self.bid = bid
         self.ask = ask
 
+    def takes(self, limit: Decimal | None, buying: bool) -> bool:
+        """Whether an order with this limit takes the offer; None is a market order."""
+        offer = self.offer
+        return offer is not None and (limit is None or (offer[2] <= limit if buying else offer[2] >= limit))
+
 
 def ranked(
     buying: bool,

@@ -88,7 +88,7 @@ def test_the_short_way_ends_in_what_the_general_way_and_replay_end_in(
         named = type(order)(**{**_fields(order), "cl_ord_id": f"O{place}"})
         outcome = short.run(named)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(submit_module, "keeps_rules", lambda *_: False)
+            patched.setattr(submit_module, "gate_plain", lambda *_: None)
             patched.setattr(submit_module, "note_fit", lambda *_: False)
             expected = general.run(named)
         assert repr(outcome.entry) == repr(expected.entry)

@@ -30,9 +30,9 @@ from qtinfra.engine.decide.quick_gate import (
     approval,
     gate_new,
     note_fit,
-    plainly_passes,
 )
 from qtinfra.engine.decide.risk_gate import gate
+from qtinfra.engine.risk_state import PlainPass
 from qtinfra.risk.checks import RiskPassed
 from tests.support.builders import (
     ALPHA,
@@ -47,7 +47,7 @@ from tests.support.builders import (
     quote,
     submit,
 )
-from tests.support.short_way import pass_plain
+from tests.support.short_way import pass_plain, plainly_passes
 
 pytestmark = pytest.mark.unit
 
@@ -203,12 +203,21 @@ def test_what_passes_the_short_way_keeps_every_rule(steps: list[tuple[cmd.Submit
                 assert passed is None
                 continue
             by_controls = plainly_passes(state, desk.market, order, _NOW)
-            assert passed in (None, by_controls)
+            assert passed is None or _seen(passed) == _seen(by_controls)
             note_fit(state, order, instrument)
             known = pass_plain(state, desk.market, order, _NOW)
             small = order.price is None or max(order.price, order.qty) < 10**10
             in_units = order.qty.as_tuple().exponent <= 0  # type: ignore[operator]  # it is finite
-            assert known == (by_controls if small and in_units and not order.min_qty else None)
+            assert _seen(known) == (_seen(by_controls) if small and in_units and not order.min_qty else None)
+
+
+def _seen(passed: PlainPass | None) -> tuple[object, ...] | None:
+    """All that an approval says, what is met first in the market by content: books are made anew."""
+    if passed is None:
+        return None
+    top = passed.top
+    met = (top.offer, top.venues, top.quotes, top.bid, top.ask) if top is not None else None
+    return (*msgspec.structs.astuple(msgspec.structs.replace(passed, top=None)), met)
 
 
 @pytest.mark.parametrize(
@@ -256,6 +265,24 @@ def test_numbers_whose_product_could_be_too_large_are_looked_at_each_time(qty: s
             note_fit(desk.state, order, desk.state.instruments[SYMBOL])
         both = msgspec.structs.replace(many, price=dear.price)
         assert pass_plain(desk.state, desk.market, both, _NOW) is None
+
+
+def test_a_price_that_makes_some_products_too_large_is_looked_at_each_time_whatever_passed_at_it() -> None:
+    desk = Desk(["XNAS", "BATS"], checked=False)
+    for mic in ("XNAS", "BATS"):
+        desk.market.quotes[mic] = quote(mic, [("1E+11", 100)], [("1E+11", 100)])
+    desk.limit(LimitRule.PRICE_COLLAR, "0.1")
+    dear = msgspec.structs.replace(submit("dear", 100, 50), price=Decimal("1E+11"))
+    many = msgspec.structs.replace(submit("many", 100, 50), qty=Decimal(5_000_000_000))
+    for cl_ord_id in ("gathers", "plans", "passes"):
+        assert desk.run(msgspec.structs.replace(dear, cl_ord_id=cl_ord_id)).events
+    with exact():
+        assert note_fit(desk.state, many, desk.state.instruments[SYMBOL])
+        market = _Standing(desk)
+        assert plainly_passes(desk.state, market, dear, _NOW) is not None
+        both = msgspec.structs.replace(many, price=dear.price)
+        assert check_new(both, desk.state.accounts[ALPHA], desk.state.instruments[SYMBOL], False) is not None
+        assert pass_plain(desk.state, market, both, _NOW) is None
 
 
 @pytest.mark.parametrize(("held", "side", "most"), [(-150, SELL, 50), (-150, BUY, 350), (150, BUY, 50)])

@@ -23,14 +23,15 @@ from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.validation.rules import ID_LIMIT, WORKED_TIF
 from qtinfra.engine.decide.context import in_known_hours
 from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved, view_of
+from qtinfra.engine.decide.routing import met_first, top_of
 from qtinfra.engine.lookup import kill_key
-from qtinfra.engine.risk_state import MAX_PROFILES, Lane, PlainPass, Plan, RiskMemo
+from qtinfra.engine.risk_state import MAX_PROFILES, Lane, PlainPass, Plan, RiskState
 from qtinfra.engine.risk_sums import place_in, place_of, scope_keys
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
-from qtinfra.risk.ledger import Amounts, Cell
+from qtinfra.risk.ledger import Amounts, Cell, FlowKey
 from qtinfra.risk.limits import combined
-from qtinfra.risk.sheet import UNLIMITED, Bound, Fits, LimitSheet, Numbers, ScopeSheet, sheet_of
+from qtinfra.risk.sheet import UNLIMITED, Bound, Fits, LimitSheet, Numbers, sheet_of
 
 #: Plans remembered, over all kinds of accounts; when there are more they are all made anew.
 MAX_SHEETS = MAX_PROFILES
@@ -42,53 +43,144 @@ MAX_FITS = 256
 _BUY, _SELL = OrderSide.BUY, OrderSide.SELL
 _DAY, _IOC = TimeInForce.DAY, TimeInForce.IOC
 _LIMIT, _MARKET = OrderType.LIMIT, OrderType.MARKET
+#: What is said of an order: a PlainPass of a plain one that plainly keeps all rules and passes all controls.
+Verdict = PlainPass | RiskPassed | RiskRefused
+
 _NO_CELL = Cell()
 _NO_STAMPS: list[int] = []
 #: The product of two numbers below this is within the range of what an order may be worth.
 _SMALL = Decimal(10) ** 10
 
 
-def keeps_rules(state: State, command: SubmitOrder, lane: Lane, plan: Plan, now_ns: int) -> bool:
-    """Whether an order plainly keeps all rules: a plain one, of numbers that they have passed before."""
-    price, qty, fits = command.price, command.qty, plan.fits
-    name, tif = command.cl_ord_id, command.tif
+def gate_plain(
+    state: State, market: MarketView, command: SubmitOrder, now_ns: int, lane: Lane, plan: Plan, kept: bool
+) -> Verdict | None:
+    """What rules and controls say of an order, compared with its plan in one pass: a PlainPass where nothing
+    can be wrong. Where a control has to look closer they all do; where a rule has to it is None: the order is
+    not a plain one of numbers that the rules have passed before.
+
+    Args:
+        kept: the order is known to keep all rules, and the plan is a free one.
+    """
+    price, qty, name = command.price, command.qty, command.cl_ord_id
+    symbol, buying, tif = command.symbol, command.side is _BUY, command.tif
+    bound, fits = plan.buying if buying else plan.selling, plan.fits
     try:
-        known_price, known_qty = fits.prices.get(price), fits.sizes.get(qty)
+        known = fits.sizes.get(qty)
     except TypeError:  # a signalling NaN has no hash
-        return False
-    return (
-        (known_price is price or _alike(fits.prices, known_price, price))
-        and (known_qty is qty or _alike(fits.sizes, known_qty, qty))
+        return None
+    if not kept and not (
+        (0 < len(name) <= ID_LIMIT and name.isascii() and name.isprintable())
+        and (price is bound.within or _fits(fits.prices, price))
+        and (known is qty or _fits(fits.sizes, qty))
         and command.order_type is (_MARKET if price is None else _LIMIT)
         and (tif is _DAY or tif is _IOC or tif in WORKED_TIF)
-        and not command.min_qty
-        and command.special is None
-        and command.algo is None
-        and name != ""
-        and len(name) <= ID_LIMIT
-        and name.isascii()
-        and name.isprintable()
-        and not (state.halted and command.symbol in state.halted)
+        and not (command.min_qty or command.special or command.algo)
+        and not (state.halted and symbol in state.halted)
         and (not state.calendars or in_known_hours(state, command, lane.at_home, fits, now_ns))
-    )
+    ):
+        return None
+    risk, worth, reference = state.risk, price, None
+    memo, top, flow = risk.memo, None, None
+    of, to, sheet = lane.of, plan.to, plan.sheet
+    if price is None or sheet.collared:
+        book, drift = market.book(symbol), to.drift or risk.drift.get(symbol)
+        anchor = (drift.lows if buying else drift.highs)[0][1] if drift is not None else None
+        if bound.book is not book or bound.anchor is not anchor or bound.opened is not memo.opened:
+            _rebind(state, symbol, sheet, bound, book, anchor, buying, now_ns)
+        if price is not bound.within:
+            worth = _in_collars(bound, fits, price, buying)
+        reference = bound.reference
+        top = bound.top if price is bound.within or price is None else None
+    if worth is None:
+        return gate_one_by_one(state, market, command, now_ns)
+    value = qty * worth if to.factor is None else qty * worth * to.factor
+    cell = of.cells.get(symbol) if of.cells is not None else risk.cell(command.account, symbol)
+    at, seen = cell or _NO_CELL, risk.flow
+    held, opened = at.position, at.buy if buying else at.sell
+    reach = held if opened is ZERO else held + opened if buying else held - opened
+    near = at.gross > sheet.clear_worth or (reach > sheet.most_long if buying else reach < sheet.most_short)
+    for sums, gross, traded in lane.clear:
+        if sums.gross > gross or sums.traded > traded:
+            near = True
+    if sheet.duplicates is not None:
+        flow = (command.account, symbol, "BUY" if buying else command.side._value_, qty, price)
+    again = flow in seen.current or (seen.previous and flow in seen.previous)
+    own = of.messages or risk.messages.get(command.account) or _NO_STAMPS
+    on_book = to.messages or risk.book_messages.get(symbol) or _NO_STAMPS
+    if (
+        qty > sheet.order_qty
+        or value > sheet.order_value
+        or not (memo.traders.get(command.trader) or _free_trader(state, command.trader))
+        or (len(own) >= sheet.messages and _is_full(risk, own, sheet.messages, now_ns))
+        or (len(on_book) >= sheet.book_messages and _is_full(risk, on_book, sheet.book_messages, now_ns))
+        or (again and _is_repeated(risk, flow, sheet.duplicates, now_ns))
+        or (plan.short_sale and not buying and not _owned(command, at))
+        or ((near or lane.foreign) and not _in_limits(buying, qty, value, sheet, lane, at))
+    ):
+        return gate_one_by_one(state, market, command, now_ns)
+    if reference is None:  # the market has not been asked
+        top = met_first(state, market, symbol, price, buying)
+    return PlainPass(of, to, reference, worth, value, top, None if again else flow, cell)
 
 
-def _alike(known: Numbers, equal: Decimal | None, number: Decimal | None) -> bool:
-    """Whether a number that equals a known one is written with as many places too. The newest object of its
-    kind is kept: the one that the next order is likely to have.
+def _fits(known: Numbers, number: Decimal | None) -> bool:
+    """Whether the rules have passed the number, written with as many places. The newest object of its kind is
+    kept: the one that the next order is likely to have.
     """
+    if number is not None and number.is_snan():  # it has no hash
+        return False
+    equal = known.get(number)
+    if equal is number:
+        return True
     if equal is None or number is None or not equal.same_quantum(number):
         return False
     known[number] = number
     return True
 
 
+def _in_collars(bound: Bound, fits: Fits, price: Decimal | None, buying: bool) -> Decimal | None:
+    """What a unit is worth if the collars let the price pass. A limit that takes the first offer is kept, if
+    no rule has to look at it each time.
+    """
+    worth = price if price is not None else bound.reference
+    if bound.reference is None or worth is None or (worth > bound.price if buying else worth < bound.price):
+        return None
+    top = bound.top
+    if price is not None and top is not None and top.takes(price, buying) and _fits(fits.prices, price):
+        bound.within = price
+    return worth
+
+
+def _is_full(risk: RiskState, stamps: list[int], most: int, now_ns: int) -> bool:
+    """Whether so many messages as the limit allows are within the window."""
+    return stamps[-most] > now_ns - risk.policy.message_window_ns
+
+
+def _is_repeated(risk: RiskState, flow: FlowKey | None, most: int | None, now_ns: int) -> bool:
+    """Whether as many equal orders as the limit allows came within the window."""
+    if flow is None or most is None:
+        return False
+    return risk.flow.seen(flow, now_ns - risk.policy.duplicate_window_ns) >= most
+
+
+def gate_kept(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> Verdict:
+    """Run every control on a plain new order that keeps the rules: in one pass where it plainly passes."""
+    memo = state.risk.memo
+    lane = memo.lanes.get(command.account) or _new_lane(state, command.account)
+    plan = None
+    if lane is not None:
+        plan = lane.plans.get(command.symbol) or _new_plan(state, command, lane)
+    if lane is None or plan is None or not plan.free:
+        return gate_one_by_one(state, market, command, now_ns)
+    verdict = gate_plain(state, market, command, now_ns, lane, plan, True)
+    return verdict or gate_one_by_one(state, market, command, now_ns)
+
+
 def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | RiskRefused:
-    """Run every control on a plain new order: in one pass where it plainly passes, else one by one."""
-    passed = plainly_passes(state, market, command, now_ns)
-    if passed is not None:
-        return approval(command, passed.reference)
-    return gate_one_by_one(state, market, command, now_ns)
+    """As `gate_kept`, with an approval that anything may be done with."""
+    verdict = gate_kept(state, market, command, now_ns)
+    return approval(command, verdict.reference) if isinstance(verdict, PlainPass) else verdict
 
 
 def gate_one_by_one(
@@ -127,18 +219,6 @@ def approval(command: SubmitOrder, reference: Decimal | None) -> RiskPassed:
     )
 
 
-def plainly_passes(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> PlainPass | None:
-    """The approval of an order that keeps the rules when no control can refuse; else None."""
-    memo = state.risk.memo
-    lane = memo.lanes.get(command.account) or _new_lane(state, command.account)
-    if lane is None:
-        return None
-    plan = lane.plans.get(command.symbol) or _new_plan(state, command, lane)
-    if plan is None or not plan.free:
-        return None
-    return pass_controls(state, memo, market, command, now_ns, lane, plan)
-
-
 def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> bool:
     """Remember the numbers of an order that keeps the rules: the same few come again and again.
 
@@ -161,67 +241,7 @@ def note_fit(state: State, command: SubmitOrder, instrument: Instrument) -> bool
     return True
 
 
-# --- the controls -----------------------------------------------------------------------------------------
-
-
-def pass_controls(
-    state: State,
-    memo: RiskMemo,
-    market: MarketView,
-    command: SubmitOrder,
-    now_ns: int,
-    lane: Lane,
-    plan: Plan,
-) -> PlainPass | None:
-    """The approval of an order that keeps the rules, compared with its plan, which is a free one; None when a
-    control has to look closer.
-    """
-    price, qty, symbol = command.price, command.qty, command.symbol
-    of, to, sheet = lane.of, plan.to, plan.sheet
-    risk, buying = state.risk, command.side is _BUY
-    if qty > sheet.order_qty or not (memo.traders.get(command.trader) or _free_trader(state, command.trader)):
-        return None
-    own = of.messages or risk.messages.get(command.account) or _NO_STAMPS
-    on_book = to.messages or risk.book_messages.get(symbol) or _NO_STAMPS
-    most, most_on_book = sheet.messages, sheet.book_messages
-    if (len(own) >= most and own[-most] > now_ns - risk.policy.message_window_ns) or (
-        len(on_book) >= most_on_book and on_book[-most_on_book] > now_ns - risk.policy.message_window_ns
-    ):
-        return None
-    flow = None
-    if sheet.duplicates is not None:
-        flow = (command.account, symbol, "BUY" if buying else command.side._value_, qty, price)
-        seen = risk.flow
-        again = flow in seen.current
-        if (again or (seen.previous and flow in seen.previous)) and (
-            seen.seen(flow, now_ns - risk.policy.duplicate_window_ns) >= sheet.duplicates
-        ):
-            return None
-        if again:
-            flow = None
-    worth, reference, book = price, None, None
-    if sheet.collared or price is None:
-        bound, book = plan.buying if buying else plan.selling, market.book(symbol)
-        drift = to.drift or risk.drift.get(symbol)
-        anchor = (drift.lows if buying else drift.highs)[0][1] if drift is not None else None
-        if book is None or bound.book is not book or bound.anchor is not anchor:
-            _rebind(state, symbol, sheet, bound, book, anchor, buying, now_ns)
-        reference = bound.reference
-        worth = price if price is not None else reference
-        if reference is None or worth is None or (worth > bound.price if buying else worth < bound.price):
-            return None
-    if worth is None:
-        return None
-    value = qty * worth if to.factor is None else qty * worth * to.factor
-    cell = of.cells.get(symbol) if of.cells is not None else risk.cell(command.account, symbol)
-    counted = cell or _NO_CELL
-    if (
-        value > sheet.order_value
-        or (plan.short_sale and not buying and not _owned(command, counted))
-        or not _within_position(buying, qty, value, sheet, lane, counted)
-    ):
-        return None
-    return PlainPass(of, to, reference, worth, value, book, flow, cell)
+# --- the collars and limits --------------------------------------------------------------------------------
 
 
 def _rebind(
@@ -234,14 +254,17 @@ def _rebind(
     buying: bool,
     now_ns: int,
 ) -> None:
-    """Find the last price that the collars let pass, for all orders of the side that see the same book.
+    """Find the last price that the collars let pass, for all orders of the side that see the same book, and
+    what such an order meets first.
 
     The period's extreme, `anchor`, binds here even when it has just left the window: the control itself looks
     closer. A reference that is not the book's own is found anew for every order.
     """
     reference = reference_in(state, book, symbol, now_ns)
     lasts = book is not None and view_of(state, book).mid is not None
-    bound.book, bound.anchor, bound.reference = book if lasts else None, anchor, reference
+    bound.book, bound.anchor, bound.opened = book, anchor, state.risk.memo.opened if lasts else None
+    bound.reference, bound.within = reference, UNLIMITED
+    bound.top = top_of(state, book, buying) if book is not None and state.routing is None else None
     if reference is not None:
         bound.price = _last_price(sheet, reference, anchor, buying)
 
@@ -260,37 +283,18 @@ def _owned(command: SubmitOrder, cell: Cell) -> bool:
     return command.side is _SELL and command.qty <= cell.position - cell.sell
 
 
-def _within_position(
-    buying: bool, qty: Decimal, value: Decimal, sheet: LimitSheet, lane: Lane, cell: Cell
-) -> bool:
-    """Position, concentration, exposure and credit of account, client and firm with the order in full.
+def _in_limits(buying: bool, qty: Decimal, value: Decimal, sheet: LimitSheet, lane: Lane, cell: Cell) -> bool:
+    """Position, concentration, exposure and credit of account, client and firm with the order in full,
+    computed: an order could reach a limit from here.
 
     The order's value is within the account's limit for one order: that has been compared before.
     """
-    held = cell.position
-    if buying:
-        reach = held if cell.buy is ZERO else held + cell.buy
-    else:
-        reach = held.copy_negate() if cell.sell is ZERO else cell.sell - held
-    if lane.foreign or (reach > sheet.clear_position and reach + qty > sheet.position):
-        return False
-    if cell.gross > sheet.clear_worth:
-        return _within_exposure(cell, sheet, lane.scopes, buying, value)
-    for sums, gross, traded in lane.clear:
-        if sums.gross > gross or sums.traded > traded:
-            return _within_exposure(cell, sheet, lane.scopes, buying, value)
-    return True
-
-
-def _within_exposure(
-    cell: Cell, sheet: LimitSheet, scopes: tuple[ScopeSheet, ...], buying: bool, value: Decimal
-) -> bool:
-    """Concentration, exposure and credit, computed: an order could reach a limit from here."""
+    reach = cell.position + cell.buy if buying else cell.sell - cell.position
     worst = abs((cell.long if buying else cell.short) + value)
     adds = worst - cell.gross
-    if adds > ZERO and worst > sheet.concentration:
+    if lane.foreign or reach + qty > sheet.position or (adds > ZERO and worst > sheet.concentration):
         return False
-    for scope in scopes:
+    for scope in lane.scopes:
         home = scope.home
         if home.used + value > scope.credit or (home.long if buying else home.short) + value > scope.net:
             return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decisions import RiskApproved, RiskRefused, RoutePlan
 from qtinfra.core.events import ChildOrder, OrderRouted
 from qtinfra.core.ids import of_leg
@@ -17,14 +16,13 @@ from qtinfra.engine.decide.placing import child_terms
 from qtinfra.engine.decide.risk_gate import reapprove, view_of
 from qtinfra.engine.decide.smart_routing import children_of, smart_route
 from qtinfra.engine.lookup import open_venues
-from qtinfra.engine.risk_state import PlainPass, RiskMemo
 from qtinfra.engine.state import State
 from qtinfra.router.sor import Offers, Top, VenueTerms, fill_from, plan_over, plan_route
 
 # Members by name: looking them up in their class costs more than comparing them.
 _BUY = OrderSide.BUY
 _LIMIT = OrderType.LIMIT
-_IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
+_IOC = TimeInForce.IOC
 
 #: How often one order may be placed again after venues refused or cancelled parts of it.
 MAX_ROUTE_ATTEMPTS = 16
@@ -63,50 +61,57 @@ def route(
     return _add_plan(order_id, plan, now_ns, out)
 
 
-def route_plain(
-    state: State,
-    memo: RiskMemo,
-    command: SubmitOrder,
-    order_id: str,
-    child_id: str,
-    passed: PlainPass,
-    now_ns: int,
-    market: MarketView,
-    out: Decision,
-) -> bool:
-    """`route` of a plain new order where what is displayed takes all of it, as it mostly does, without making
-    a plan; False when a plan is needed.
+def met_first(
+    state: State, market: MarketView, symbol: str, price: Decimal | None, buying: bool
+) -> Top | None:
+    """What an order on this side meets first, if it takes that; None where routing looks for itself."""
+    if state.routing is not None:
+        return None
+    book = market.book(symbol)
+    top = top_of(state, book, buying) if book is not None else None
+    return top if top is not None and top.takes(price, buying) else None
+
+
+def sweep(
+    top: Top, price: Decimal | None, buying: bool, qty: Decimal, child_id: str
+) -> tuple[ChildOrder, ...]:
+    """The children of a plain order that takes from several offers, each venue's at the worst price it needs;
+    none when what is displayed within the limit is not enough.
 
     Args:
-        child_id: the venue id of its first leg.
+        qty: written in units.
+        child_id: the venue id of the first.
     """
-    symbol, qty, price, buying = command.symbol, command.qty, command.price, command.side is _BUY
-    book = passed.book if passed.book is not None else market.book(symbol)
-    if book is None:
-        return False
-    top = (memo.buys if buying else memo.sells).get(symbol)
-    if top is None or top.book is not book:
-        top = top_of(state, book, buying)
-    offer = top.offer
-    if offer is None or command.tif is _FOK:
-        return False
-    px = offer[2]
-    if price is not None and (px > price if buying else px < price):
-        return False
-    children: tuple[ChildOrder, ...]
-    if qty <= offer[3]:
-        children, reason = (ChildOrder(child_id, offer[4], _LIMIT, _IOC, qty, px, None),), "sweep 1"
-    else:
-        take, worst, left = fill_from(top.offers.ranking(), price, buying, qty)
-        if left:
-            return False
-        legs: list[ChildOrder] = []
-        for mic, part in take.items():
-            leg_id = of_leg(child_id, len(legs)) if legs else child_id
-            legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, part, worst[mic], None))
-        children, reason = tuple(legs), f"sweep {len(legs)}"
-    out.events.append(OrderRouted(order_id, children, reason, top.bid, top.ask, now_ns))
-    return True
+    legs: list[ChildOrder] = []
+    venues: list[str] = []
+    left = qty
+    for _, _, px, size, mic in top.offers.ranking():
+        if price is not None and (px > price if buying else px < price):
+            continue
+        if mic in venues:
+            return _sweep_levels(top, price, buying, qty, child_id)
+        venues.append(mic)
+        leg_id = of_leg(child_id, len(legs)) if legs else child_id
+        if size >= left:
+            legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, left, px, None))
+            return tuple(legs)
+        legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, size, px, None))
+        left -= size
+    return ()
+
+
+def _sweep_levels(
+    top: Top, price: Decimal | None, buying: bool, qty: Decimal, child_id: str
+) -> tuple[ChildOrder, ...]:
+    """`sweep` where a venue gives more than its best price."""
+    take, worst, left = fill_from(top.offers.ranking(), price, buying, qty)
+    if left:
+        return ()
+    legs: list[ChildOrder] = []
+    for mic, part in take.items():
+        leg_id = of_leg(child_id, len(legs)) if legs else child_id
+        legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, part, worst[mic], None))
+    return tuple(legs)
 
 
 def top_of(state: State, book: ConsolidatedBook, buying: bool) -> Top:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from qtinfra.core import ids
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import Refusal, RiskRefused
 from qtinfra.core.events import (
+    ChildOrder,
     CommandRefused,
     DuplicateAnswered,
     DuplicateRefused,
     OrderAccepted,
     OrderRejected,
+    OrderRouted,
 )
+from qtinfra.core.ids import HEX_PAIRS, PAIRS
 from qtinfra.core.market import MarketView
-from qtinfra.core.models import Order
+from qtinfra.core.models import Order, OrderSide, OrderType, TimeInForce
 from qtinfra.core.validation.algo import special_of
 from qtinfra.core.validation.rules import check_new, check_round_lot
 from qtinfra.core.validation.special import ON_AUCTION, as_asked
@@ -23,84 +25,114 @@ from qtinfra.engine.decide.context import check_in_context
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.held import submit_special
 from qtinfra.engine.decide.quick_gate import (
+    Verdict,
     approval,
+    gate_kept,
     gate_new,
-    gate_one_by_one,
-    keeps_rules,
+    gate_plain,
     note_fit,
-    pass_controls,
-    plainly_passes,
 )
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
-from qtinfra.engine.decide.routing import route, route_plain
+from qtinfra.engine.decide.routing import route, sweep
 from qtinfra.engine.risk_state import PlainPass
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 
+# Members by name: looking them up in their class costs more than comparing them.
+_BUY = OrderSide.BUY
+_LIMIT = OrderType.LIMIT
+_IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
+
 
 def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
-    memo = state.risk.memo
-    lane = memo.lanes.get(command.account)
+    memo, name, account = state.risk.memo, command.cl_ord_id, command.account
+    lane = memo.lanes.get(account)
     names = lane.of.names if lane is not None else None
-    name = command.cl_ord_id
-    if names is None or name in names or state.tables.may_know(command.account, name):
-        known = state.find_order(command.account, name)
+    if names is None or name in names or state.tables.may_know(account, name):
+        known = state.find_order(account, name)
         if known is not None:
             again(state, known, command, out)
             return
     plan = lane.plans.get(command.symbol) if lane is not None else None
-    passed: PlainPass | RiskPassed | None = None
-    if lane is None or plan is None or not keeps_rules(state, command, lane, plan, now_ns):
-        passed = _look_closer(state, command, now_ns, market, out)
-    else:
-        passed = pass_controls(state, memo, market, command, now_ns, lane, plan)
-        if passed is None:
-            passed = _told(gate_one_by_one(state, market, command, now_ns), command, now_ns, out)
-    if passed is None:
+    verdict: Verdict | None = None
+    if lane is not None and plan is not None:
+        verdict = gate_plain(state, market, command, now_ns, lane, plan, False)
+    if not isinstance(verdict, PlainPass):
+        verdict = _look_closer(state, command, verdict, now_ns, market, out)
+        if verdict is None:
+            return
+    top, tif, qty, price = verdict.top, command.tif, command.qty, command.price
+    offer = top.offer if top is not None and tif is not _FOK and state.routing is None else None
+    if top is None or offer is None:
+        _place_plain(state, command, verdict, now_ns, market, out)
         return
-    order_id, child_id = ids.order_and_child(state.shard, state.epoch, state.seq + 1 + len(out.events))
-    out.events.append(
-        OrderAccepted(
-            order_id,
-            command.account,
-            command.cl_ord_id,
-            command.symbol,
-            command.side,
-            command.order_type,
-            command.tif,
-            command.qty,
-            command.price,
-            command.min_qty,
-            command.capacity,
-            command.trader,
-            command.origin,
-            now_ns,
-            None,
-            passed.reference,
-        )
-    )
-    if isinstance(passed, PlainPass):
-        if state.routing is None:
-            out.passed = passed
-            if route_plain(state, memo, command, order_id, child_id, passed, now_ns, market, out):
-                return
-        passed = approval(command, passed.reference)
-    if not route(state, order_id, passed, (), now_ns, market, out):
-        out.events.clear()
-        out.passed = None
-        text = f"no connected venue trades {command.symbol}"
-        reject(command, Refusal("no_venue", text, "symbol", "", command.symbol), now_ns, out)
+    heads, seq = memo.ids, state.seq + 1
+    if heads.first <= seq < heads.end and heads.epoch == state.epoch:
+        order_id, child_id = heads.order + HEX_PAIRS[seq & 255], heads.child + PAIRS[seq - heads.begin]
+    else:
+        order_id, child_id = heads.order_and_child(state.shard, state.epoch, seq)
+    if qty <= offer[3]:
+        only = ChildOrder(child_id, offer[4], _LIMIT, _IOC, qty, offer[2], None)
+        routed = OrderRouted(order_id, (only,), "sweep 1", top.bid, top.ask, now_ns)
+    else:
+        children = sweep(top, price, command.side is _BUY, qty, child_id)
+        if not children:
+            _place_plain(state, command, verdict, now_ns, market, out)
+            return
+        routed = OrderRouted(order_id, children, f"sweep {len(children)}", top.bid, top.ask, now_ns)
+    accepted = OrderAccepted(
+        order_id, account, name, command.symbol, command.side, command.order_type, tif, qty, price,
+        command.min_qty, command.capacity, command.trader, command.origin, now_ns, None, verdict.reference,
+    )  # fmt: skip
+    out.events, out.passed = [accepted, routed], verdict
+
+
+def _place_plain(
+    state: State, command: SubmitOrder, passed: PlainPass, now_ns: int, market: MarketView, out: Decision
+) -> None:
+    """Route a plain order that takes the general way to a venue, or smart routing."""
+    if _place(state, command, approval(command, passed.reference), now_ns, market, out):
+        out.passed = passed if state.routing is None else None
+
+
+def _place(
+    state: State, command: SubmitOrder, passed: RiskPassed, now_ns: int, market: MarketView, out: Decision
+) -> bool:
+    """Accept the order and route it; refuse it when no venue can take it."""
+    order_id = out.order_id()
+    accepted = OrderAccepted(
+        order_id, command.account, command.cl_ord_id, command.symbol, command.side, command.order_type,
+        command.tif, command.qty, command.price, command.min_qty, command.capacity, command.trader,
+        command.origin, now_ns, None, passed.reference,
+    )  # fmt: skip
+    out.events.append(accepted)
+    if route(state, order_id, passed, (), now_ns, market, out):
+        return True
+    out.events.clear()
+    text = f"no connected venue trades {command.symbol}"
+    reject(command, Refusal("no_venue", text, "symbol", "", command.symbol), now_ns, out)
+    return False
 
 
 def _look_closer(
-    state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision
-) -> PlainPass | RiskPassed | None:
+    state: State,
+    command: SubmitOrder,
+    verdict: Verdict | None,
+    now_ns: int,
+    market: MarketView,
+    out: Decision,
+) -> PlainPass | None:
     """Take the order by every rule and control that may concern it.
 
+    Args:
+        verdict: what the controls say, if no rule has to look.
+
     Returns:
-        The approval of a plain order, a PlainPass when nothing about it needs the general way; None when the
-        order is refused, or already placed on its special terms.
+        The approval of a plain order, if nothing about it needs the general way; None when it is refused, or
+        placed already.
     """
+    if verdict is not None:
+        return _told(state, command, verdict, now_ns, market, out)
     account = state.accounts.get(command.account)
     if account is None:
         _unknown_account(command, out)
@@ -127,22 +159,23 @@ def _look_closer(
     if refusal is not None:
         reject(command, refusal, now_ns, out)
         return None
-    if not fits:
-        return _told(gate_new(state, market, command, now_ns), command, now_ns, out)
-    passed = plainly_passes(state, market, command, now_ns)
-    return passed or _told(gate_one_by_one(state, market, command, now_ns), command, now_ns, out)
+    verdict = (gate_kept if fits else gate_new)(state, market, command, now_ns)
+    return _told(state, command, verdict, now_ns, market, out)
 
 
 def _told(
-    verdict: RiskPassed | RiskRefused, command: SubmitOrder, now_ns: int, out: Decision
-) -> RiskPassed | None:
-    """The approval, with what it entails; None when the controls refuse the order."""
-    if not isinstance(verdict, RiskPassed):
+    state: State, command: SubmitOrder, verdict: Verdict, now_ns: int, market: MarketView, out: Decision
+) -> PlainPass | None:
+    """Do what the controls say, unless there is nothing to do beyond placing the order in the short way."""
+    if isinstance(verdict, PlainPass):
+        return verdict
+    if isinstance(verdict, RiskRefused):
         reject(command, verdict.refusal, now_ns, out)
         return None
     if verdict.overrides:
         use_overrides(verdict, command.account, command.cl_ord_id, out)
-    return verdict
+    _place(state, command, verdict, now_ns, market, out)
+    return None
 
 
 def _unknown_account(command: SubmitOrder, out: Decision) -> None:

@@ -270,7 +270,7 @@ BUGS: tuple[tuple[str, str, str, Plant], ...] = (
         "limit_race",
         "FM-21",
         "what is open does not count against the limit",
-        swap(quick_gate, "_within_position", _nothing_open),
+        swap(quick_gate, "_in_limits", _nothing_open),
     ),
     (
         "position_not_counted",
