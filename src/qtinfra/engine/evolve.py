@@ -90,17 +90,18 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass, effects: li
     if len(routed.children) > 1 or of.self_match or not _EVOLVE.usual:
         return _evolve_parts(state, event, routed, passed, effects)
     (planned,) = routed.children
-    order_id, account, symbol = event.order_id, event.account, event.symbol
-    name, side, price = event.cl_ord_id, event.side, event.price
-    qty, placed, child_id = event.qty, planned.qty, planned.child_id
-    ts_ns, min_qty, acked = event.ts_ns, planned.min_qty or ZERO, of.acks or event.origin is _STAFF
+    order_id, asked, ts_ns = event.order_id, event.command, event.ts_ns
+    account, symbol, origin = asked.account, asked.symbol, asked.origin
+    name, side, price = asked.cl_ord_id, asked.side, asked.price
+    qty, placed, child_id = asked.qty, planned.qty, planned.child_id
+    min_qty, acked = planned.min_qty or ZERO, of.acks or origin is _STAFF
     left = ZERO
     if placed is not qty and placed != qty:
         left = qty - placed
         invariant(left > ZERO, "no more is routed than is left", order_id)
     order = state.orders[order_id] = Order(
-        order_id, account, name, symbol, side, event.order_type, event.tif, qty, price,
-        event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, routed.ts_ns, left,
+        order_id, account, name, symbol, side, asked.order_type, asked.tif, qty, price,
+        asked.min_qty or ZERO, asked.capacity, asked.trader, origin, ts_ns, routed.ts_ns, left,
         qty, price, qty, passed.worth, value, acked, 2, _ROUTED, (child_id,), 1,
     )  # fmt: skip
     state.children[child_id] = Child(
@@ -204,10 +205,10 @@ def _names(state: State, account: str) -> dict[str, str]:
 
 
 def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
-    memo, special = state.risk.memo, event.special
-    of = memo.of_accounts.get(event.account) or place_of(state, event.account)
-    to = memo.of_symbols.get(event.symbol) or place_in(state, event.symbol)
-    qty, worth = event.qty, event.price
+    memo, special, asked = state.risk.memo, event.special, event.command
+    of = memo.of_accounts.get(asked.account) or place_of(state, asked.account)
+    to = memo.of_symbols.get(asked.symbol) or place_in(state, asked.symbol)
+    qty, worth = asked.qty, asked.price
     if worth is None:
         worth = accepted_price(state, event)
     value = qty * worth if to.factor is None else qty * worth * to.factor
@@ -221,17 +222,17 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
 
 def _accept(state: State, event: ev.OrderAccepted, passed: PlainPass) -> Order:
     """The order, as far as it is like any other."""
-    of, value, order_id = passed.of, passed.value, event.order_id
-    qty, price, ts_ns = event.qty, event.price, event.ts_ns
+    of, value, order_id, asked = passed.of, passed.value, event.order_id, event.command
+    qty, price, ts_ns, origin = asked.qty, asked.price, event.ts_ns, asked.origin
     order = state.orders[order_id] = Order(
-        order_id, event.account, event.cl_ord_id, event.symbol, event.side, event.order_type, event.tif, qty,
-        price, event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty,
-        price, qty, passed.worth, value, of.acks or event.origin is _STAFF,
+        order_id, asked.account, asked.cl_ord_id, asked.symbol, asked.side, asked.order_type, asked.tif, qty,
+        price, asked.min_qty or ZERO, asked.capacity, asked.trader, origin, ts_ns, ts_ns, qty, qty,
+        price, qty, passed.worth, value, of.acks or origin is _STAFF,
     )  # fmt: skip
     if order.cl_ord_id:
         names = of.names
         if names is None:
-            names = of.names = _names(state, event.account)
+            names = of.names = _names(state, order.account)
         names.setdefault(order.cl_ord_id, order_id)
     state.open_orders[order_id] = True
     count_new(state, order, of, passed.to, value)

@@ -92,7 +92,10 @@ def traded(min_qty: Decimal | None, quote_first: bool) -> Desk:
 
 def in_old_form(event: Any) -> Any:
     """The event as the records of before have it: every number written, nothing left out."""
-    if isinstance(event, OrderAccepted | OrderRejected):
+    if isinstance(event, OrderAccepted):
+        command = msgspec.structs.replace(event.command, min_qty=event.min_qty or Decimal(0))
+        return msgspec.structs.replace(event, command=command)
+    if isinstance(event, OrderRejected):
         return msgspec.structs.replace(event, min_qty=event.min_qty or Decimal(0))
     if isinstance(event, OrderRouted):
         children = tuple(
