@@ -48,6 +48,7 @@ from qtinfra.engine.audit import audit
 from qtinfra.engine.kernel import Kernel, Outcome, decide_again, replay
 from qtinfra.engine.state import State, decode_state, encode_state, state_hash
 from qtinfra.journal.codec import encode_entry
+from qtinfra.journal.versions import decode_entry
 
 SYMBOL = "ACME"
 ALPHA, BETA = "alpha", "beta"
@@ -58,7 +59,6 @@ BUY, SELL = OrderSide.BUY, OrderSide.SELL
 DAY, GTC, IOC, FOK = TimeInForce.DAY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
 STAFF = Origin.STAFF
 
-_ENTRIES = msgspec.msgpack.Decoder(Entry)
 
 Number = int | str | Decimal
 
@@ -268,8 +268,8 @@ class Desk:
 
     def _check(self, entry: Entry) -> None:
         written = encode_entry(entry)
-        assert encode_entry(_ENTRIES.decode(written)) == written, "the record reads back"
-        replay(self._shadow, _ENTRIES.decode(written))
+        assert encode_entry(decode_entry(written)) == written, "the record reads back"
+        replay(self._shadow, decode_entry(written))
         again = decide_again(self._again, entry)
         assert again is not None, "a record decides again"
         assert encode_entry(again) == written, "a record decides equal"

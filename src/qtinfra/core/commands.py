@@ -57,6 +57,65 @@ class SubmitOrder(Command, frozen=True, gc=False):
     algo: AlgoTerms | None = None
 
 
+class Terms:
+    """What an order's command asks for, by the same names, for an event that holds the command.
+
+    A property costs as much as a call: who reads several takes them from `command`.
+    """
+
+    __slots__ = ()
+
+    command: SubmitOrder
+
+    @property
+    def account(self) -> str:
+        return self.command.account
+
+    @property
+    def cl_ord_id(self) -> str:
+        return self.command.cl_ord_id
+
+    @property
+    def symbol(self) -> str:
+        return self.command.symbol
+
+    @property
+    def side(self) -> OrderSide:
+        return self.command.side
+
+    @property
+    def order_type(self) -> OrderType:
+        return self.command.order_type
+
+    @property
+    def tif(self) -> TimeInForce:
+        return self.command.tif
+
+    @property
+    def qty(self) -> Decimal:
+        return self.command.qty
+
+    @property
+    def price(self) -> Decimal | None:
+        return self.command.price
+
+    @property
+    def min_qty(self) -> Decimal | None:
+        return self.command.min_qty
+
+    @property
+    def capacity(self) -> Capacity:
+        return self.command.capacity
+
+    @property
+    def trader(self) -> str:
+        return self.command.trader
+
+    @property
+    def origin(self) -> Origin:
+        return self.command.origin
+
+
 class ReplaceOrder(Command, frozen=True, gc=False):
     """New total quantity, price and special terms for an order; None keeps what it has.
 

@@ -11,7 +11,7 @@ import msgspec
 
 from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.algo_events import AnyFurtherEvent
-from qtinfra.core.commands import AnyCommand
+from qtinfra.core.commands import AnyCommand, SubmitOrder, Terms
 from qtinfra.core.extended_models import (
     Account,
     Instrument,
@@ -152,25 +152,17 @@ class BreakRaised(Event, frozen=True, gc=False):
 # --- a client order --------------------------------------------------------------------------------------
 
 
-class OrderAccepted(Event, frozen=True, gc=False):
-    """Rules and risk passed; the order exists. A `min_qty` of None is 0, here and wherever orders have one.
+class OrderAccepted(Event, Terms, frozen=True, tag="OrderAccepted@2", gc=False):
+    """Rules and risk passed; the order exists, with the terms of its command, which are not said twice.
 
-    `reference` is the price that the controls measured it against, and the value of an order without a limit.
+    Attributes:
+        command: what was asked. A `min_qty` of None is 0, here and wherever orders have one.
+        special, algo: as they count from now on.
+        reference: the price that the controls measured it against, and the value of an order without a limit.
     """
 
     order_id: str
-    account: str
-    cl_ord_id: str
-    symbol: str
-    side: OrderSide
-    order_type: OrderType
-    tif: TimeInForce
-    qty: Decimal
-    price: Decimal | None
-    min_qty: Decimal | None
-    capacity: Capacity
-    trader: str
-    origin: Origin
+    command: SubmitOrder
     ts_ns: int
     special: SpecialTerms | None = None
     reference: Decimal | None = None

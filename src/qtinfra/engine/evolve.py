@@ -93,9 +93,10 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
     if of.self_match or not _EVOLVE.usual:
         return None
     event, routed = events
-    order_id, account, symbol = event.order_id, event.account, event.symbol
-    name, side, price = event.cl_ord_id, event.side, event.price
-    qty, ts_ns, origin = event.qty, event.ts_ns, event.origin
+    order_id, asked, ts_ns = event.order_id, event.command, event.ts_ns
+    account, symbol, origin = asked.account, asked.symbol, asked.origin
+    name, side, price = asked.cl_ord_id, asked.side, asked.price
+    qty = asked.qty
     acked = of.acks or origin is _STAFF
     effects: list[Effect] = [
         ExecutionReport(
@@ -120,8 +121,8 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
     if left is not ZERO:
         invariant(left > ZERO, "no more is routed than is left", order_id)
     state.orders[order_id] = Order(
-        order_id, account, name, symbol, side, event.order_type, event.tif, qty, price, ZERO, event.capacity,
-        event.trader, origin, ts_ns, routed.ts_ns, left, qty, price, qty, passed.worth, value, acked, 2,
+        order_id, account, name, symbol, side, asked.order_type, asked.tif, qty, price, ZERO, asked.capacity,
+        asked.trader, origin, ts_ns, routed.ts_ns, left, qty, price, qty, passed.worth, value, acked, 2,
         _ROUTED, child_ids, 1,
     )  # fmt: skip
     if name:
@@ -164,21 +165,21 @@ def _names(state: State, account: str) -> dict[str, str]:
 
 
 def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
-    memo, special, order_id = state.risk.memo, event.special, event.order_id
-    of = memo.of_accounts.get(event.account) or place_of(state, event.account)
-    to = memo.of_symbols.get(event.symbol) or place_in(state, event.symbol)
-    qty, price, ts_ns, worth = event.qty, event.price, event.ts_ns, event.price
+    memo, special, order_id, asked = state.risk.memo, event.special, event.order_id, event.command
+    of = memo.of_accounts.get(asked.account) or place_of(state, asked.account)
+    to = memo.of_symbols.get(asked.symbol) or place_in(state, asked.symbol)
+    qty, price, ts_ns, worth = asked.qty, asked.price, event.ts_ns, asked.price
     if worth is None:
         worth = accepted_price(state, event)
     value = qty * worth if to.factor is None else qty * worth * to.factor
     order = state.orders[order_id] = Order(
-        order_id, event.account, event.cl_ord_id, event.symbol, event.side, event.order_type, event.tif, qty,
-        price, event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty,
-        price, qty, worth, value, of.acks or event.origin is _STAFF,
+        order_id, asked.account, asked.cl_ord_id, asked.symbol, asked.side, asked.order_type, asked.tif, qty,
+        price, asked.min_qty or ZERO, asked.capacity, asked.trader, asked.origin, ts_ns, ts_ns, qty, qty,
+        price, qty, worth, value, of.acks or asked.origin is _STAFF,
     )  # fmt: skip
     _register(state, order, order.cl_ord_id)
     state.open_orders[order_id] = True
-    count_new(state, event.account, event.symbol, event.side is _BUY, qty, value, of, to)
+    count_new(state, asked.account, asked.symbol, asked.side is _BUY, qty, value, of, to)
     count_flow(state, event, of, to)
     order.algo = event.algo
     if special is not None:

@@ -6,6 +6,9 @@ grouped into frames. A frame holds the records of one durable append:
 
     b"QTJ1"  MessagePack [[shard, epoch, first_seq, last_seq, prev_hash], [[entry, hash], ...]]
 
+An entry is written field by field, with one exception: where its first event is an acceptance with the same
+command in it, None stands in place of the entry's own.
+
 Every frame has exactly one written form; `decode_frame` refuses any other.
 """
 
@@ -16,8 +19,10 @@ from hashlib import sha256
 from typing import Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
-from qtinfra.core.events import Entry
+from qtinfra.core.commands import AnyCommand
+from qtinfra.core.events import Entry, OrderAccepted
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.ports import Snapshot
@@ -107,7 +112,6 @@ _FRAMES = msgspec.msgpack.Decoder(Frame)
 _OUTLINES = msgspec.msgpack.Decoder(Outline)
 _SNAPSHOTS = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes])
 
-encode_entry = _ENCODER.encode
 _encode_into = _ENCODER.encode_into
 _AFTER_HASH = slice(HASH_BYTES, None)
 
@@ -136,6 +140,21 @@ class WrittenBooks:
 def chain_hash(prev_hash: bytes, entry_bytes: bytes) -> bytes:
     """SHA-256 over the hash before and the entry's bytes."""
     return sha256(prev_hash + entry_bytes).digest()
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The written form of an entry: its fields, with None for a command that an acceptance, its first event,
+    has in it; `versions.decode_entry` reads it.
+    """
+    *placed, command, market, events = astuple(entry)
+    if events and type(first := events[0]) is OrderAccepted and _alike(first.command, command):
+        command = None
+    return _ENCODER.encode((*placed, command, market, events))
+
+
+def _alike(one: AnyCommand, other: AnyCommand) -> bool:
+    """Whether two commands are written alike, to the last digit."""
+    return one is other or _ENCODER.encode(one) == _ENCODER.encode(other)
 
 
 def outline(entry_bytes: bytes) -> Outline:
@@ -221,8 +240,9 @@ class Chain:
         books = books or WrittenBooks()
         known, records, data = books.known, list[Record](), bytearray()
         market: tuple[ConsolidatedBook | msgspec.Raw, ...]
+        command: AnyCommand | None
         for entry in entries:
-            market, events = entry.market, entry.events
+            command, market, events = entry.command, entry.market, entry.events
             if entry.seq != following or entry.shard != shard or entry.epoch != epoch or not events:
                 raise _misplaced(entry, shard, epoch, following)
             if len(market) == 1:
@@ -231,6 +251,9 @@ class Chain:
                 if found is None or found[0] is not book:
                     found = books.add(book)
                 market = found[1]
+            first = events[0]
+            if type(first) is OrderAccepted and (first.command is command or _alike(first.command, command)):
+                command = None
             # The fields of an `Entry` in their order: written as one, with the remembered bytes of its book.
             _encode_into(
                 (
@@ -241,7 +264,7 @@ class Chain:
                     entry.received_ns,
                     entry.actor,
                     entry.correlation_id,
-                    entry.command,
+                    command,
                     market,
                     events,
                 ),

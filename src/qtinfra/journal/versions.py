@@ -14,21 +14,65 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from qtinfra.core.events import Entry
+from qtinfra.core.commands import AnyCommand, SubmitList, SubmitOrder
+from qtinfra.core.events import AnyEvent, Entry, OrderAccepted
 from qtinfra.core.exceptions import JournalError
+from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.ports import Happened
 
 #: Lifts one command or event, as a list whose first item is its tag, to the next version.
 Upcaster = Callable[[list[object]], list[object]]
 Upcasters = Mapping[str, Upcaster]
 
+
+def _terms_in_their_command(item: list[object]) -> list[object]:
+    """An acceptance had the terms of its command as fields of its own."""
+    order_id, terms, (ts_ns, *rest) = item[1], item[2:14], item[14:]
+    special, reference, algo = (*rest, None, None, None)[:3]
+    asked = ["SubmitOrder", *terms, False, special, algo]
+    return ["OrderAccepted@2", order_id, asked, ts_ns, special, reference, algo]
+
+
 #: Old tag -> its upcaster.
-UPCASTERS: dict[str, Upcaster] = {}
+UPCASTERS: dict[str, Upcaster] = {"OrderAccepted": _terms_in_their_command}
+
+
+class WrittenEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An `Entry` as it is written: None stands for a command that its acceptance has in it."""
+
+    shard: int
+    epoch: int
+    seq: int
+    ts_ns: int
+    received_ns: int
+    actor: str
+    correlation_id: str
+    command: AnyCommand | None
+    market: tuple[ConsolidatedBook, ...]
+    events: tuple[AnyEvent, ...]
+
+    def entry(self) -> Entry:
+        """The whole entry.
+
+        Raises:
+            JournalError: code `journal_version`: no command is written, and no event has one in it.
+        """
+        command, events = self.command, self.events
+        if command is None:
+            accepted = next((event for event in events if isinstance(event, OrderAccepted)), None)
+            if accepted is None:
+                raise _unreadable("it has no command")
+            command = accepted.command
+        return Entry(
+            self.shard, self.epoch, self.seq, self.ts_ns, self.received_ns, self.actor, self.correlation_id,
+            command, self.market, events,
+        )  # fmt: skip
+
 
 _COMMAND = 7
 _EVENTS = 9
 _MAX_STEPS = 64
-_DECODER = msgspec.msgpack.Decoder(Entry)
+_DECODER = msgspec.msgpack.Decoder(WrittenEntry)
 _EVENTS_ONLY = msgspec.msgpack.Decoder(Happened)
 
 
@@ -39,7 +83,7 @@ def decode_entry(data: bytes, upcasters: Upcasters = UPCASTERS) -> Entry:
         JournalError: code `journal_version`: no version of ours describes these bytes.
     """
     try:
-        return _DECODER.decode(data)
+        return _DECODER.decode(data).entry()
     except msgspec.ValidationError:
         return _decode_old(data, upcasters)
     except msgspec.DecodeError as error:
@@ -67,9 +111,22 @@ def _decode_old(data: bytes, upcasters: Upcasters) -> Entry:
     raw[_COMMAND] = upcast(raw[_COMMAND], upcasters)
     raw[_EVENTS] = [upcast(event, upcasters) for event in raw[_EVENTS]]
     try:
-        return msgspec.convert(raw, Entry)
+        return _with_its_command(msgspec.convert(raw, WrittenEntry).entry())
     except msgspec.ValidationError as error:
         raise _unreadable(str(error)) from error
+
+
+def _with_its_command(entry: Entry) -> Entry:
+    """An old acceptance says the terms only; the command of its record, which has them too, has the rest."""
+    said = entry.command.orders if isinstance(entry.command, SubmitList) else (entry.command,)
+    asked = {one.cl_ord_id: one for one in said if isinstance(one, SubmitOrder)}
+    events = [
+        msgspec.structs.replace(event, command=asked[event.cl_ord_id])
+        if isinstance(event, OrderAccepted) and event.cl_ord_id in asked
+        else event
+        for event in entry.events
+    ]
+    return msgspec.structs.replace(entry, events=tuple(events))
 
 
 def upcast(item: object, upcasters: Upcasters) -> object:

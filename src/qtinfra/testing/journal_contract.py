@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 
 from qtinfra.core.commands import AnyCommand, RecordVenueReport, RestrictSymbol, SubmitOrder
@@ -71,7 +72,7 @@ def _order(name: str, qty: Decimal, px: Decimal, now: int) -> _Parts:
         Origin.CLIENT,
         now,
     )
-    accepted = OrderAccepted(f"o-{name}", *terms)
+    accepted = OrderAccepted(f"o-{name}", command, now)
     rejected = OrderRejected(f"p-{name}", *terms, "risk", "qty", "1", str(qty), "too “large”", 3)
     return command, (book,), (accepted, rejected, RESTRICTED)
 
@@ -189,7 +190,7 @@ class JournalContract:
         for at in (0, 1, len(written) - 2):
             happened = list(journal.happened(written[at].last_seq))
             assert [entry.events for entry in happened] == [entry.events for entry in written[at + 1 :]]
-            assert [encode_entry(entry) for entry in happened] == [
+            assert [msgspec.msgpack.encode(entry) for entry in happened] == [
                 encode_entry(entry) for entry in written[at + 1 :]
             ]
 

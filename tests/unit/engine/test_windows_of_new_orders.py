@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qtinfra.core import commands as cmd
 from qtinfra.core.events import OrderAccepted
 from qtinfra.core.extended_models import LimitRule
-from qtinfra.core.models import Capacity, OrderSide, OrderType, Origin, TimeInForce
+from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.engine.evolve_risk import count_flow
 from qtinfra.engine.risk_sums import place_in, place_of
 from qtinfra.risk.ledger import Drift, Flow, window_add
@@ -32,10 +32,8 @@ _STEPS = st.lists(
 
 
 def _accepted(qty: Decimal, reference: Decimal | None, ts_ns: int) -> OrderAccepted:
-    return OrderAccepted(
-        "O", ALPHA, "C", SYMBOL, OrderSide.BUY, OrderType.MARKET, TimeInForce.DAY, qty, None, None,
-        Capacity.AGENCY, "", Origin.CLIENT, ts_ns, None, reference,
-    )  # fmt: skip
+    asked = cmd.SubmitOrder(ALPHA, "C", SYMBOL, OrderSide.BUY, OrderType.MARKET, TimeInForce.DAY, qty)
+    return OrderAccepted("O", asked, ts_ns, None, reference)
 
 
 @given(_STEPS)

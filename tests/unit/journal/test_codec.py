@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qtinfra.core.events import Entry
+from qtinfra.core.commands import SubmitOrder
+from qtinfra.core.events import Entry, OrderAccepted
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.ports import Snapshot
 from qtinfra.journal.codec import (
@@ -318,3 +319,87 @@ def test_a_journal_reads_old_records_and_its_hashes_cover_the_original_bytes() -
     (record,) = again.records()
     assert (record.entry_bytes, record.hash, again.head.hash) == (data, digest, digest)
     assert len(record.entry.events) == len(entry.events) + 1
+
+
+# --- an accepted order: its command stands in the acceptance, and only there ------------------------------
+
+
+def accepted_entry(**said: Any) -> Entry:
+    """A record of a new order that was accepted, with another of the same in `said` for its command."""
+    entry = next(one for one in sample_entries(20) if isinstance(one.events[0], OrderAccepted))
+    return msgspec.structs.replace(entry, command=msgspec.structs.replace(entry.command, **said))
+
+
+def written(entry: Entry) -> list[Any]:
+    """The record's items, as a chain seals it."""
+    start = Chain(entry.shard, epoch=entry.epoch, seq=entry.seq - 1)
+    [(data, _)] = start.seal([entry]).records
+    assert data == encode_entry(entry)
+    items: list[Any] = msgspec.msgpack.decode(data)
+    return items
+
+
+def test_the_command_of_an_accepted_order_is_written_once_and_read_back_as_one_object() -> None:
+    entry = accepted_entry()
+    assert written(entry)[7] is None
+    again = decode_entry(encode_entry(entry))
+    assert again == entry
+    assert isinstance(again.events[0], OrderAccepted)
+    assert again.events[0].command is again.command
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["the same object", "an equal one"])
+def test_what_is_written_depends_on_values_and_not_on_objects(same: bool) -> None:
+    entry = accepted_entry()
+    accepted = entry.events[0]
+    assert isinstance(accepted, OrderAccepted)
+    command = accepted.command if same else msgspec.structs.replace(accepted.command)
+    assert (command is accepted.command) is same
+    assert written(msgspec.structs.replace(entry, command=command))[7] is None
+
+
+@pytest.mark.parametrize(
+    "said", [{"qty": Decimal(7)}, {"poss_resend": True}, {"trader": "x"}, {"price": None}], ids=str
+)
+def test_a_command_that_its_acceptance_does_not_repeat_is_written_too(said: dict[str, Any]) -> None:
+    entry = accepted_entry(**said)
+    assert written(entry)[7] == msgspec.to_builtins(entry.command)
+    assert decode_entry(encode_entry(entry)) == entry
+
+
+def test_a_command_that_differs_in_a_digit_alone_is_written_too() -> None:
+    entry = accepted_entry()
+    assert isinstance(entry.command, SubmitOrder)
+    longer = accepted_entry(qty=Decimal(f"{entry.command.qty}.0"))
+    assert longer == entry
+    assert written(longer)[7] is not None
+    assert msgspec.msgpack.encode(decode_entry(encode_entry(longer))) == msgspec.msgpack.encode(longer)
+
+
+def test_a_record_without_a_command_and_without_an_acceptance_is_of_no_version() -> None:
+    raw = written(accepted_entry())
+    raw[9] = raw[9][1:]
+    with pytest.raises(JournalError, match="it has no command") as error:
+        decode_entry(msgspec.msgpack.encode(raw))
+    assert error.value.error_code == "journal_version"
+
+
+@pytest.mark.parametrize("rest", [[], [None], [None, "27.000"], [None, None, None]], ids=str)
+@pytest.mark.parametrize("read", [decode_entry, decode_happened])
+def test_an_acceptance_of_before_is_lifted_with_the_command_of_its_record(rest: list[Any], read: Any) -> None:
+    entry = accepted_entry(poss_resend=True)
+    assert isinstance(entry.command, SubmitOrder)
+    command = msgspec.to_builtins(entry.command)
+    raw = written(entry)
+    raw[9][0] = ["OrderAccepted", "o-1", *command[1:13], 17, *rest]
+    lifted = read(msgspec.msgpack.encode(raw))
+    reference = Decimal(rest[1]) if rest[1:] and rest[1] else None
+    assert lifted.events[0] == OrderAccepted("o-1", entry.command, 17, None, reference)
+    assert lifted.command == entry.command
+
+
+def test_an_acceptance_says_the_terms_of_its_command_by_their_names() -> None:
+    accepted = accepted_entry().events[0]
+    assert isinstance(accepted, OrderAccepted)
+    names = [name for name in SubmitOrder.__struct_fields__ if name not in ("poss_resend", "special", "algo")]
+    assert [getattr(accepted, name) for name in names] == [getattr(accepted.command, name) for name in names]

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from qtinfra.core.algo import AlgoTerms, Schedule, SliceKind, SliceReason
 from qtinfra.core.algo_events import AlgoPlanned, SliceSent
-from qtinfra.core.commands import OrderStatusRequest
+from qtinfra.core.commands import OrderStatusRequest, SubmitOrder
 from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.events import (
     AnyEvent,
@@ -24,7 +24,7 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.extended_models import US_EQUITY_TICKS, Instrument, Liquidity
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
-from qtinfra.core.models import AssetClass, Capacity, Currency, OrderSide, OrderType, Origin, TimeInForce
+from qtinfra.core.models import AssetClass, Currency, OrderSide, OrderType, TimeInForce
 from qtinfra.core.special import SpecialTerms
 from qtinfra.posttrade.tca import Tca, analyse
 from qtinfra.posttrade.tca_facts import Facts, gather
@@ -85,24 +85,20 @@ class Story:
     ) -> None:
         """A limit order is accepted; `seen` is the book of its record."""
         self._sides[cl_ord_id] = (symbol, side)
-        event = OrderAccepted(
-            order_id=f"O-{cl_ord_id}",
-            account="acct",
-            cl_ord_id=cl_ord_id,
-            symbol=symbol,
-            side=side,
-            order_type=OrderType.LIMIT,
-            tif=TimeInForce.DAY,
-            qty=D(qty),
-            price=None,
+        command = SubmitOrder(
+            "acct",
+            cl_ord_id,
+            symbol,
+            side,
+            OrderType.LIMIT,
+            TimeInForce.DAY,
+            D(qty),
             min_qty=ZERO,
-            capacity=Capacity.AGENCY,
             trader=trader,
-            origin=Origin.CLIENT,
-            ts_ns=at(seconds),
             special=special,
             algo=algo,
         )
+        event = OrderAccepted(f"O-{cl_ord_id}", command, at(seconds), special, algo=algo)
         self.record(seconds, event, books=(seen,) if seen is not None else ())
 
     def route(

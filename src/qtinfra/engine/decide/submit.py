@@ -80,10 +80,7 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
             _place_plain(state, command, verdict, now_ns, market, out)
             return
         routed = OrderRouted(order_id, children, f"sweep {len(children)}", top.bid, top.ask, now_ns)
-    accepted = OrderAccepted(
-        order_id, account, name, command.symbol, command.side, command.order_type, tif, qty, price,
-        command.min_qty, command.capacity, command.trader, command.origin, now_ns, None, verdict.reference,
-    )  # fmt: skip
+    accepted = OrderAccepted(order_id, command, now_ns, None, verdict.reference)
     out.events, out.passed = [accepted, routed], verdict
 
 
@@ -100,12 +97,7 @@ def _place(
 ) -> bool:
     """Accept the order and route it; refuse it when no venue can take it."""
     order_id = out.order_id()
-    accepted = OrderAccepted(
-        order_id, command.account, command.cl_ord_id, command.symbol, command.side, command.order_type,
-        command.tif, command.qty, command.price, command.min_qty, command.capacity, command.trader,
-        command.origin, now_ns, None, passed.reference,
-    )  # fmt: skip
-    out.events.append(accepted)
+    out.events.append(OrderAccepted(order_id, command, now_ns, None, passed.reference))
     if route(state, order_id, passed, (), now_ns, market, out):
         return True
     out.events.clear()
