@@ -11,6 +11,7 @@ from qtinfra.core.decimals import ONE
 from qtinfra.core.extended_models import Instrument, RiskPolicy
 from qtinfra.core.ids import Heads
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
+from qtinfra.core.writes import quick_writes
 from qtinfra.positions.position import Position
 from qtinfra.risk.facts import AccountProfile, Control, Rate, RiskProfile, SymbolProfile
 from qtinfra.risk.ledger import (
@@ -27,7 +28,7 @@ from qtinfra.risk.ledger import (
     Totals,
 )
 from qtinfra.risk.limits import Values
-from qtinfra.risk.sheet import Bound, Fits, LimitSheet, ScopeSheet
+from qtinfra.risk.sheet import UNLIMITED, Fits, LimitSheet, ScopeSheet
 from qtinfra.router.sor import Top
 
 
@@ -95,6 +96,27 @@ class SymbolPlace:
         self.mark = mark
         self.messages: list[int] | None = None
         self.drift: Drift | None = None
+
+
+@quick_writes
+class Bound(msgspec.Struct, gc=False):
+    """The collars of one side as the last price that they let pass.
+
+    Attributes:
+        book, anchor: what it was computed from: the market, and the extreme reference of the period.
+        opened: when the venues were last looked at, as `RiskMemo.opened`; None: it holds for one order only.
+        reference: the market's price, which the collars are measured against.
+        top: what an order of the side meets first in the book; None where routing looks for itself.
+        within: a limit that keeps the rules, passes the collars and takes the first offer: the last that did.
+    """
+
+    price: Decimal = ONE
+    book: ConsolidatedBook | None = None
+    anchor: Decimal | None = None
+    opened: object = None
+    reference: Decimal | None = None
+    top: Top | None = None
+    within: Decimal = UNLIMITED
 
 
 class Plan(msgspec.Struct, gc=False):

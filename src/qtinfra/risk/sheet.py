@@ -13,11 +13,8 @@ import msgspec
 
 from qtinfra.core.calendar import VenueCalendar
 from qtinfra.core.decimals import ONE
-from qtinfra.core.market import ConsolidatedBook
-from qtinfra.core.writes import quick_writes
 from qtinfra.risk.ledger import MAX_WINDOW, Amounts
 from qtinfra.risk.limits import AccountLimits, Limits, ScopeLimit
-from qtinfra.router.sor import Top
 
 UNLIMITED = Decimal("Infinity")
 #: More messages than a window ever holds.
@@ -107,27 +104,6 @@ class Fits(msgspec.Struct, gc=False):
     sizes: Numbers = {}
     prices: Numbers = {}
     hours: dict[tuple[str, str], Hours] = {}
-
-
-@quick_writes
-class Bound(msgspec.Struct, gc=False):
-    """The collars of one side as the last price that they let pass.
-
-    Attributes:
-        book, anchor: what it was computed from: the market, and the extreme reference of the period.
-        opened: when the venues were last looked at, as `RiskMemo.opened`; None: it holds for one order only.
-        reference: the market's price, which the collars are measured against.
-        top: what an order of the side meets first in the book; None where routing looks for itself.
-        within: a limit that keeps the rules, passes the collars and takes the first offer: the last that did.
-    """
-
-    price: Decimal = ONE
-    book: ConsolidatedBook | None = None
-    anchor: Decimal | None = None
-    opened: object = None
-    reference: Decimal | None = None
-    top: Top | None = None
-    within: Decimal = UNLIMITED
 
 
 @lru_cache(maxsize=1_024)

@@ -25,13 +25,13 @@ from qtinfra.engine.decide.context import in_known_hours
 from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved, view_of
 from qtinfra.engine.decide.routing import met_first, top_of
 from qtinfra.engine.lookup import kill_key
-from qtinfra.engine.risk_state import MAX_PROFILES, Lane, PlainPass, Plan, RiskState
+from qtinfra.engine.risk_state import MAX_PROFILES, Bound, Lane, PlainPass, Plan, RiskState
 from qtinfra.engine.risk_sums import place_in, place_of, scope_keys
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 from qtinfra.risk.ledger import Amounts, Cell, FlowKey
 from qtinfra.risk.limits import combined
-from qtinfra.risk.sheet import UNLIMITED, Bound, Fits, LimitSheet, Numbers, sheet_of
+from qtinfra.risk.sheet import UNLIMITED, Fits, LimitSheet, Numbers, sheet_of
 
 #: Plans remembered, over all kinds of accounts; when there are more they are all made anew.
 MAX_SHEETS = MAX_PROFILES
