@@ -870,11 +870,26 @@ def test_a_venue_that_does_not_read_is_disconnected_when_the_bound_is_reached() 
         ):
             await connected(desk)
             with pytest.raises(ExternalServiceError) as refused:
-                for number in range(1_000):
+                for number in range(1_000_000):  # more than the system takes for a peer that does not read
                     desk.gateway.send(limit(f"A{number}"))
             assert refused.value.error_code == "venue_backpressure"
             assert desk.statuses[-1][0] is VenueStatus.DISCONNECTED
             assert not desk.gateway.connected
+
+    run(scenario())
+
+
+def test_what_one_turn_of_the_loop_sends_is_no_backlog_of_the_venues() -> None:
+    """A venue that is back is asked about everything in doubt there at once, however much that is."""
+
+    async def scenario() -> None:
+        venue = ScriptedVenue([LogonAccepted(SESSION, 0), CaughtUp(0)])
+        async with venue as port, Desk(port, max_unsent_bytes=1_000) as desk:
+            await connected(desk)
+            for number in range(500):
+                desk.gateway.send(VenueStatusRequest(MIC, f"A{number}"))
+            await until(lambda: sum(type(one) is VenueStatusRequest for one in venue.came) == 500)
+            assert desk.gateway.connected
 
     run(scenario())
 

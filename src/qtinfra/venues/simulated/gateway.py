@@ -154,6 +154,8 @@ class TcpVenueGateway:
         if link is None or not link.caught_up or link.closing:
             raise self._not_sent(message, "venue_disconnected", self._refused or "not connected")
         if link.unsent_bytes > self._max_unsent_bytes:
+            link.write_now()  # what one turn of the loop has queued is nothing that the venue lets pile up
+        if link.unsent_bytes > self._max_unsent_bytes:
             link.drop("venue_backpressure")
             raise self._not_sent(message, "venue_backpressure", f"{self._max_unsent_bytes} bytes wait")
         link.send(message)

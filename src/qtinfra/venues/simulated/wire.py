@@ -325,6 +325,10 @@ class Connection(asyncio.Protocol, Generic[T]):
         self._outgoing.append(data)
         self._outgoing_bytes += len(data)
 
+    def write_now(self) -> None:
+        """Hand to the system what is queued, without waiting for the end of this turn of the loop."""
+        self._write_outgoing()
+
     def drop(self, reason: str) -> None:
         """End it at once; what waits is not written, what came is not read."""
         if not self.closing:
