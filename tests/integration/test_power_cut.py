@@ -70,10 +70,13 @@ def test_a_run_that_is_killed_leaves_no_mount_and_no_loop_device(folder: str) ->
 
 
 def comes_true(condition: Callable[[], bool]) -> bool:
+    """Whether it was true once; a mount that is only tried (`unavailable`) may be gone a moment later."""
     deadline = time.monotonic() + PATIENCE_S
-    while not condition() and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if condition():
+            return True
         time.sleep(0.02)
-    return condition()
+    return False
 
 
 def test_where_power_cannot_be_cut_the_report_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
