@@ -1,8 +1,7 @@
-"""The whole order path: as fast as it goes, and at a given pace."""
+"""The whole order path, as fast as it goes."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Sequence
@@ -11,31 +10,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
-import uvloop
 
-from qtinfra.bench.desk import Desk, Tally, encode_reply, open_orders, tally
+from qtinfra.bench.desk import Desk, Tally, open_orders, tally
 from qtinfra.bench.harness import BenchResult, Laps, Progress, frozen_heap, percentile, sized
 from qtinfra.bench.journaling import RawFile
 from qtinfra.bench.mix import (
     OPEN_ORDERS,
-    Mix,
-    resting_orders,
     scaled_mix,
-    setup_commands,
-    standing_market,
     taking_orders,
     wire_bytes,
 )
 from qtinfra.bench.street import MatchingStreet
-from qtinfra.core.exceptions import OverloadedError
-from qtinfra.core.extended_models import VenueStatus
-from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueReport
-from qtinfra.core.validation.wire import parse_new_order
-from qtinfra.engine.state import State
 from qtinfra.infra.clock import SystemClock
-from qtinfra.infra.process import prompt_threads
 from qtinfra.journal.sqlite import SqliteJournal
-from qtinfra.runtime.live import LiveShard
 from qtinfra.runtime.loop import Frame
 
 _ORDERS = 60_000
@@ -172,168 +159,3 @@ def _end_to_end_result(through: _Through, orders: int, scale: float) -> BenchRes
             "orders_per_frame": orders / through.frames,
         },
     )
-
-
-# --- at a pace -------------------------------------------------------------------------------------------
-
-_PACE_PER_S = 10_000
-_PACED_SECONDS = 8.0
-_DRAIN_SECONDS = 30.0
-#: What has become due is sent this often: uvloop's timers count in whole milliseconds.
-_SEND_EVERY_S = 0.001
-
-
-class _LocalVenue:
-    """A gateway to a venue in this process; its reports come back as from a socket, together at each turn."""
-
-    def __init__(self, venue: str, street: MatchingStreet, shard: LiveShard, clock: SystemClock) -> None:
-        self._venue = venue
-        self._street = street
-        self._shard = shard
-        self._clock = clock
-        self._said: list[VenueReport] = []
-
-    @property
-    def venue(self) -> str:
-        return self._venue
-
-    def send(self, message: ToVenue) -> None:
-        if not self._said:
-            asyncio.get_running_loop().call_soon(self._deliver)
-        self._said += self._street.send(message, self._clock.now_ns())
-
-    def _deliver(self) -> None:
-        said, self._said = self._said, []
-        self._shard.report_all(said)
-
-
-class Pacer:
-    """Sends orders at their intended times, whatever becomes of them, and notes when each is through.
-
-    An order is through when the reply that leaves nothing open is encoded: its last fill, or its refusal.
-    Latency counts from the moment at which the order should have been sent, so that a sender that is held
-    up does not hide the wait (coordinated omission).
-    """
-
-    def __init__(self, messages: Sequence[tuple[str, bytes]], per_s: float) -> None:
-        self._messages = messages
-        self._gap_ns = 1e9 / per_s
-        self._intended: dict[str, int] = {}
-        self.through_us: list[float] = []
-        self.filled = 0
-        self.late_us: list[float] = []
-        self.reply_bytes = 0
-        self.overloaded = 0
-
-    def hear(self, report: ExecutionReport | OrderCancelReject) -> None:
-        """A durable reply."""
-        self.reply_bytes += len(encode_reply(report))
-        if not isinstance(report, ExecutionReport) or report.leaves_qty:
-            return
-        intended = self._intended.pop(report.cl_ord_id, None)
-        if intended is not None:
-            self.through_us.append((time.perf_counter_ns() - intended) / 1_000)
-            self.filled += bool(report.cum_qty)
-
-    async def send(self, shard: LiveShard) -> None:
-        """Offer every order at its time, then wait until all are through; those that the full inbox turns
-        away are counted.
-
-        Raises:
-            TimeoutError: some never were.
-        """
-        start = time.perf_counter_ns()
-        sent = 0
-        while sent < len(self._messages):
-            now = time.perf_counter_ns()
-            due = min(len(self._messages), int((now - start) / self._gap_ns) + 1)
-            for number in range(sent, due):
-                cl_ord_id, data = self._messages[number]
-                intended = start + int(number * self._gap_ns)
-                self.late_us.append((now - intended) / 1_000)
-                try:
-                    shard.offer(parse_new_order(data), "client")
-                except OverloadedError:
-                    self.overloaded += 1
-                    continue
-                self._intended[cl_ord_id] = intended
-            sent = due
-            await asyncio.sleep(_SEND_EVERY_S)
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            while len(self.through_us) + self.overloaded < len(self._messages):
-                await asyncio.sleep(0.001)
-
-
-def bench_paced_10k(scale: float, progress: Progress) -> BenchResult:
-    """10,000 orders a second offered to a live shard; the control is the pacer's own lateness."""
-    progress("paced_10k: open orders")
-    mix = scaled_mix(scale)
-    count = sized(int(_PACE_PER_S * _PACED_SECONDS), scale, 200)
-    messages = [(order.cl_ord_id, wire_bytes(order)) for order in taking_orders(mix, count)]
-    with TemporaryDirectory(prefix="qtinfra-bench-") as folder, prompt_threads():
-        journal = SqliteJournal.open(Path(folder) / "journal.db", owner="bench")
-        pacer = Pacer(messages, _PACE_PER_S)
-        progress("paced_10k: orders")
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the loop that the server runs on
-            wall_s, cpu_s = runner.run(_paced(mix, journal, pacer, sized(OPEN_ORDERS, scale, 20)))
-        journal.close()
-    through, late = sorted(pacer.through_us), sorted(pacer.late_us)
-    p50, p99 = percentile(through, 0.5), percentile(through, 0.99)
-    return BenchResult(
-        name="paced_10k",
-        unit="order",
-        ops_per_s=count / wall_s,
-        cpu_us_per_op=cpu_s / count * 1e6,
-        p50_us=p50,
-        p99_us=p99,
-        control=_PACE_PER_S,
-        ratio=count / wall_s / _PACE_PER_S,
-        control_name="the pace offered (open loop)",
-        note="latency from the intended moment of sending to the reply that leaves nothing open; sender, "
-        "shard and venues share one event loop (uvloop)",
-        target="p50 < 2 ms, p99 < 10 ms",
-        met=p50 < 2_000 and p99 < 10_000 and not pacer.overloaded if scale >= 1 else None,
-        figures={
-            "sender_late_p50_us": percentile(late, 0.5),
-            "sender_late_p99_us": percentile(late, 0.99),
-            "max_us": through[-1],
-            "refused_share": 1 - pacer.filled / count,
-            "turned_away_when_overloaded": float(pacer.overloaded),
-            "reply_bytes_per_order": pacer.reply_bytes / count,
-        },
-    )
-
-
-async def _paced(mix: Mix, journal: SqliteJournal, pacer: Pacer, resting: int) -> tuple[float, float]:
-    """Set a live shard up, pace the orders through it; wall and CPU seconds of the pacing."""
-    clock = SystemClock()
-    street = MatchingStreet(mix)
-    shard = LiveShard(
-        State(),
-        journal,
-        clock,
-        epoch=journal.epoch,
-        market=standing_market(mix),
-        on_report=pacer.hear,
-    )
-    for mic in street.sessions:
-        shard.connect(_LocalVenue(mic, street, shard, clock))
-    setup = setup_commands(mix, journal.epoch)[1:]
-    await shard.start("bench", setup)
-    for mic in street.sessions:
-        shard.venue_status(mic, VenueStatus.CONNECTED, "bench")
-    await _rest(shard, mix, resting)
-    with frozen_heap():
-        wall, cpu = time.perf_counter(), time.process_time()
-        await pacer.send(shard)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    await shard.close()
-    return wall, cpu
-
-
-async def _rest(shard: LiveShard, mix: Mix, count: int) -> None:
-    """Let so many orders rest in the market, and wait until the venues have said so."""
-    waiting = [shard.offer(order, "client") for order in resting_orders(mix, count)]
-    await asyncio.gather(*waiting)
-    while shard.waiting:
-        await asyncio.sleep(0.001)

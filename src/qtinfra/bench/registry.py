@@ -20,7 +20,8 @@ from qtinfra.bench.http_api import (
 )
 from qtinfra.bench.journaling import bench_journal
 from qtinfra.bench.lab import bench_lab
-from qtinfra.bench.orders import bench_end_to_end, bench_paced_10k
+from qtinfra.bench.orders import bench_end_to_end
+from qtinfra.bench.paced import bench_paced_10k
 from qtinfra.bench.recovery import bench_recovery_cold, bench_recovery_snapshot
 from qtinfra.bench.routing import bench_routing
 from qtinfra.infra.build import compiled_modules
