@@ -107,7 +107,7 @@ class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
         exec_id, ref_exec_id: FILL: the execution's id; BUST and CORRECT: `ref_exec_id` names the original.
         reason: venue's reason code or word; `corporate_action` on RESTATED scales what has traded.
         queue_ahead: on a passive fill, displayed quantity that stood before us when our order arrived; else
-            None.
+            None, in the first records 0.
         flag: on a fill, the venue's liquidity flag where it is more than ADDED or REMOVED (auction, hidden).
     """
 
@@ -132,6 +132,57 @@ class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     text: str = ""
     source_ns: int = 0
     flag: str = ""
+
+
+class Reported:
+    """What a venue said, by the same names, for an event that holds the report.
+
+    A property costs as much as a call: who reads several takes them from `report`.
+    """
+
+    __slots__ = ()
+
+    report: VenueReport
+
+    @property
+    def venue(self) -> str:
+        return self.report.venue
+
+    @property
+    def seq(self) -> int:
+        """The report's inbound sequence, 0 when it had none."""
+        return self.report.seq
+
+    @property
+    def venue_order_id(self) -> str:
+        return self.report.venue_order_id
+
+    @property
+    def exec_id(self) -> str:
+        return self.report.exec_id
+
+    @property
+    def qty(self) -> Decimal:
+        return self.report.qty
+
+    @property
+    def px(self) -> Decimal:
+        """The execution's price.
+
+        Raises:
+            ValueError: the report has none.
+        """
+        if (px := self.report.px) is None:
+            raise ValueError("a report without a price is of no execution")
+        return px
+
+    @property
+    def liquidity(self) -> Liquidity:
+        return self.report.liquidity
+
+    @property
+    def queue_ahead(self) -> Decimal | None:
+        return self.report.queue_ahead
 
 
 class ExecType(StrEnum):

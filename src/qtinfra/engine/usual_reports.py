@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any
 
 from qtinfra.core.decimals import ONE, ZERO, average
 from qtinfra.core.events import AnyEvent, ChildAcked, OrderFilled
@@ -36,8 +35,10 @@ _EXEC_NEW, _EXEC_TRADE = ExecType.NEW, ExecType.TRADE
 #: Finds the entries of a table that are live; packed ones are left to the general way.
 _live_of = dict.get.__get__
 
-#: Applies an event about an order and its child.
-_Apply = Callable[[State, Any, Order, Child], None]
+#: Applies an acknowledgement of an order's child.
+_ApplyAck = Callable[[State, ChildAcked, Order, Child], None]
+#: Applies an execution of an order's child: `evolve_fill.apply_fill`.
+_ApplyFill = Callable[..., None]
 #: Takes an acknowledgement of an order's child.
 _TakeAck = Callable[[ChildAcked, Order, Child], None]
 #: Takes an execution, and before it the acknowledgement that came with it, of an order's child.
@@ -84,8 +85,7 @@ def take_usual(
             return
         if report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None:
             return
-        name, first = report.venue_order_id, not order.acked
-        acked = ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
+        acked = ChildAcked(report, child.child_id, order.order_id, not order.acked, now_ns)
         if place < count:
             report = reports[place]
             number = report.seq
@@ -107,7 +107,7 @@ def take_usual(
 
 
 def _acknowledgements(
-    state: State, acknowledge: _Apply, effects: list[Effect], events: list[AnyEvent]
+    state: State, acknowledge: _ApplyAck, effects: list[Effect], events: list[AnyEvent]
 ) -> _TakeAck:
     """What takes acknowledgements, whatever the order has become since it was sent."""
 
@@ -128,7 +128,12 @@ def _has_room(qty: Decimal, left: Decimal, executed: Decimal, whole: Decimal) ->
 
 
 def _executions(
-    state: State, now_ns: int, take_ack: _TakeAck, fill: _Apply, effects: list[Effect], events: list[AnyEvent]
+    state: State,
+    now_ns: int,
+    take_ack: _TakeAck,
+    fill: _ApplyFill,
+    effects: list[Effect],
+    events: list[AnyEvent],
 ) -> _Execute:
     """What takes executions, one after the other, and says whether it did: one that needs further thought is
     left with all that came with it.
@@ -160,11 +165,11 @@ def _executions(
         if average_px is None or key in executed_now or may_be_packed(key):
             return False
         order_id, account, symbol = order.order_id, order.account, order.symbol
-        name, liquidity = order.cl_ord_id, report.liquidity
+        name = order.cl_ord_id
+        fee = (make_fee if report.liquidity is _LIQUIDITY_ADDED else take_fee) * qty
         filled = OrderFilled(
-            mic, report.seq, child.child_id, order_id, account, symbol, order.side, key, exec_id, trade_date,
-            qty, px, liquidity, (make_fee if liquidity is _LIQUIDITY_ADDED else take_fee) * qty, ahead,
-            False, now_ns, None if free else books.commission(state, order, report, key, trade_date, px),
+            report, child.child_id, order_id, key, trade_date, fee, False, now_ns,
+            None if free else books.commission(state, order, report, key, trade_date, px),
         )  # fmt: skip
         tables.writing = True
         if acked is not None:
@@ -178,7 +183,9 @@ def _executions(
                 events.append(acked)
             else:
                 take_ack(acked, order, child)
-        fill(state, filled, order, child)
+        fill(
+            state, filled, order, child, report, qty, px, key, fee, trade_date, order_id, account, symbol
+        )  # fmt: skip
         status, total = order.status, order.cum_qty
         if executed and px * total != order.notional:
             average_px = average(order.notional, total)

@@ -123,17 +123,7 @@ def _ack(at: Situation, report: VenueReport) -> None:
     if child.status is not _CHILD_SENT and child.status is not _CHILD_UNKNOWN:
         _ignore(report, "acknowledged before", at.out)
         return
-    at.out.events.append(
-        ChildAcked(
-            report.venue,
-            report.seq,
-            child.child_id,
-            order.order_id,
-            report.venue_order_id,
-            not order.acked,
-            at.now_ns,
-        )
-    )
+    at.out.events.append(ChildAcked(report, child.child_id, order.order_id, not order.acked, at.now_ns))
 
 
 def _pending(at: Situation, report: VenueReport) -> None:
@@ -258,24 +248,14 @@ def _execution(
     now_ns: int,
     late: bool,
 ) -> OrderFilled:
-    mic, qty, liquidity = report.venue, report.qty, report.liquidity
-    venue = state.venues[mic]
+    venue = state.venues[report.venue]
     return OrderFilled(
-        mic,
-        report.seq,
+        report,
         child.child_id,
         order.order_id,
-        order.account,
-        order.symbol,
-        order.side,
         key,
-        report.exec_id,
         trade_date,
-        qty,
-        px,
-        liquidity,
-        (venue.make_fee if liquidity is _LIQUIDITY_ADDED else venue.take_fee) * qty,
-        report.queue_ahead,
+        (venue.make_fee if report.liquidity is _LIQUIDITY_ADDED else venue.take_fee) * report.qty,
         late,
         now_ns,
         None if state.fees is None else books.commission(state, order, report, key, trade_date, px),
