@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.events import OrderFilled
+from qtinfra.core.events import ChildAcked, OrderFilled
 from qtinfra.core.extended_models import Execution, ExecutionState
 from qtinfra.core.models import Child, ChildStatus, Order, OrderSide, OrderStatus
 from qtinfra.core.reports import VenueReport
@@ -30,20 +30,10 @@ _BUY = OrderSide.BUY
 
 
 def apply_fill(
-    state: State,
-    event: OrderFilled,
-    order: Order,
-    child: Child,
-    report: VenueReport,
-    qty: Decimal,
-    px: Decimal,
-    key: str,
-    fee: Decimal,
-    trade_date: str,
-    order_id: str,
-    account: str,
-    symbol: str,
-) -> None:
+    state: State, event: OrderFilled, order: Order, child: Child, report: VenueReport, qty: Decimal,
+    px: Decimal, key: str, fee: Decimal, trade_date: str, order_id: str, account: str, symbol: str,
+    at_once: bool, acked: ChildAcked | None,
+) -> None:  # fmt: skip
     """Apply an execution of the order's child.
 
     Mostly it is all of a plain order, by one child: then nothing is to come any more, and the order waits to
@@ -52,6 +42,8 @@ def apply_fill(
     Args:
         report, qty, px, key, fee, trade_date: the event's.
         order_id, account, symbol: the order's.
+        at_once: whether it is all of a plain order at once, by a live child that has all of it.
+        acked: the first that was heard of a child that was sent, not applied yet: the execution follows.
     """
     mic, seq, ts_ns = report.venue, report.seq, event.ts_ns
     value, whole, memo = qty * px, order.qty, state.risk.memo
@@ -62,15 +54,11 @@ def apply_fill(
         report.liquidity, fee, _EXECUTION_LIVE, event.late, event.commission or ZERO,
     )  # fmt: skip
     order.executions += (key,)
+    if acked is not None:
+        child.venue_order_id, child.status = acked.report.venue_order_id, _CHILD_LIVE
+        order.version += 1
     left: Decimal | None = ZERO
-    if (
-        order.status is _ROUTED
-        and child.status is _CHILD_LIVE
-        and (child.leaves is whole or child.leaves == whole)
-        and (order.reserved is whole or order.reserved == whole)
-        and (qty is whole or qty == whole)
-        and order.special is None
-    ):
+    if at_once and order.status is _ROUTED and (order.reserved is whole or order.reserved == whole):
         order.version += 1
         order.updated_ns = ts_ns
         child.cum = order.cum_qty = whole

@@ -61,13 +61,6 @@ def apply_ack(state: State, event: ev.ChildAcked, order: Order, child: Child) ->
     settle(state, order, event.ts_ns)
 
 
-def acked_before_fill(event: ev.ChildAcked, order: Order, child: Child) -> None:
-    """`apply_ack` of a child that was sent, as far as the execution applied next does not write it."""
-    child.venue_order_id = event.report.venue_order_id
-    child.status = _CHILD_LIVE
-    order.version += 1
-
-
 def _child_rejected(state: State, event: ev.ChildRejected) -> None:
     note_inbound(state, event)
     order, child = state.orders[event.order_id], state.children[event.child_id]
@@ -78,9 +71,11 @@ def _child_rejected(state: State, event: ev.ChildRejected) -> None:
 
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
     order, child, report = state.orders[event.order_id], state.children[event.child_id], event.report
+    qty, whole = report.qty, order.qty
+    at_once = child.status is _CHILD_LIVE and child.leaves == whole and qty == whole and order.special is None
     apply_fill(
-        state, event, order, child, report, report.qty, event.px, event.key, event.fee, event.trade_date,
-        order.order_id, order.account, order.symbol,
+        state, event, order, child, report, qty, event.px, event.key, event.fee, event.trade_date,
+        order.order_id, order.account, order.symbol, at_once, None,
     )  # fmt: skip
 
 
