@@ -101,8 +101,8 @@ class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
         session: the venue's session name; `seq` counts its messages from 1, without gaps.
         cl_ord_id: our id that the report answers: the order's, or the cancel's or replace's.
         orig_cl_ord_id: for CANCELED and REPLACED on request, the id before; empty when unsolicited.
-        qty, px: FILL and CORRECT: the execution; RESTATED and REPLACED: the new order terms (0 and None
-            where the venue just confirms what was asked); STOPPED: the guarantee.
+        qty, px: FILL and CORRECT: the execution; RESTATED and REPLACED: the new order terms (None where the
+            venue just confirms what was asked); STOPPED: the guarantee. A `qty` of None is 0.
         cum_qty, leaves_qty, live: STATUS: the venue's view of the order; None is 0.
         exec_id, ref_exec_id: FILL: the execution's id; BUST and CORRECT: `ref_exec_id` names the original.
         reason: venue's reason code or word; `corporate_action` on RESTATED scales what has traded.
@@ -121,7 +121,7 @@ class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     venue_order_id: str = ""
     exec_id: str = ""
     ref_exec_id: str = ""
-    qty: Decimal = ZERO
+    qty: Decimal | None = None
     px: Decimal | None = None
     cum_qty: Decimal | None = None
     leaves_qty: Decimal | None = None
@@ -132,6 +132,11 @@ class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     text: str = ""
     source_ns: int = 0
     flag: str = ""
+
+    @property
+    def quantity(self) -> Decimal:
+        """`qty` as a number: 0 where it is not said."""
+        return ZERO if self.qty is None else self.qty
 
 
 class Reported:
@@ -163,7 +168,7 @@ class Reported:
 
     @property
     def qty(self) -> Decimal:
-        return self.report.qty
+        return self.report.quantity
 
     @property
     def px(self) -> Decimal:

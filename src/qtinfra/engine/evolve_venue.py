@@ -71,7 +71,7 @@ def _child_rejected(state: State, event: ev.ChildRejected) -> None:
 
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
     order, child, report = state.orders[event.order_id], state.children[event.child_id], event.report
-    qty, whole = report.qty, order.qty
+    qty, whole = report.quantity, order.qty
     at_once = child.status is _CHILD_LIVE and child.leaves == whole and qty == whole and order.special is None
     apply_fill(
         state, event, order, child, report, qty, event.px, event.key, event.fee, event.trade_date,

@@ -139,9 +139,9 @@ def _executions(
         nonlocal venue, day, head, take_fee, make_fee
         qty, px, ahead = report.qty, report.px, report.queue_ahead
         left, whole, executed = child.leaves, order.qty, order.cum_qty
-        if px is None or order.closed is not None or (ahead is not None and not in_range(ahead)):
+        if px is None or qty is None or order.closed is not None or report.cum_qty is not None:
             return False
-        if report.cum_qty is not None or report.leaves_qty is not None:
+        if report.leaves_qty is not None or (ahead is not None and not in_range(ahead)):
             return False
         at_once = (left is whole or left == whole) and not executed and not qty.compare_total(whole)
         if at_once:
