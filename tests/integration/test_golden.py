@@ -16,7 +16,7 @@ import pytest
 
 from qtinfra.bootstrap import reading
 from qtinfra.core import commands as cmd
-from qtinfra.core.events import Entry, EpochStarted, OrderFilled
+from qtinfra.core.events import ChildAcked, Entry, EpochStarted, OrderFilled
 from qtinfra.engine.kernel import replay
 from qtinfra.engine.state import State, state_hash
 from qtinfra.journal.sqlite import SqliteJournal
@@ -87,6 +87,20 @@ def test_fm_28_journals_of_every_version_lead_to_the_recorded_state_and_facts(fo
     assert [one.file for one in found] == list(JOURNALS)
     assert [one for one in found if not one.is_as(golden)] == []
     assert golden.records > 0
+
+
+@pytest.mark.parametrize("folder", FORMATS, ids=lambda folder: folder.name)
+def test_fm_28_what_a_venue_reported_is_held_by_its_event_in_every_version(folder: Path) -> None:
+    """Version 1 had parts of the report as fields of its own; those after it hold the command's, as read."""
+    held = 0
+    for entry in entries_in(folder):
+        if isinstance(entry.command, cmd.RecordVenueReport | cmd.RecordVenueReports):
+            command = entry.command
+            told = (command.report,) if isinstance(command, cmd.RecordVenueReport) else command.reports
+            events = [event for event in entry.events if isinstance(event, ChildAcked | OrderFilled)]
+            assert all(any(event.report is report for report in told) for event in events)
+            held += len(events)
+    assert held > 10
 
 
 def test_fm_28_recovery_begins_at_the_snapshot_where_this_version_can_read_it() -> None:

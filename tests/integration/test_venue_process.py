@@ -213,7 +213,7 @@ def run(scenario: Coroutine[Any, Any, None]) -> None:
 
 
 def filled(reports: Sequence[VenueReport]) -> Decimal:
-    return sum((report.qty for report in reports if report.kind is ReportKind.FILL), Decimal(0))
+    return sum((report.quantity for report in reports if report.kind is ReportKind.FILL), Decimal(0))
 
 
 # -- trading ---------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def test_the_venues_record_is_what_it_reported(venue: Process) -> None:
                     r for r in reports if r.kind is ReportKind.FILL and r.cl_ord_id in order["cl_ord_ids"]
                 ]
                 assert [e["exec_id"] for e in order["executions"]] == [fill.exec_id for fill in fills]
-                assert Decimal(order["cum_qty"]) == sum(fill.qty for fill in fills) > 0
+                assert Decimal(order["cum_qty"]) == sum(fill.quantity for fill in fills) > 0
 
     run(scenario())
 

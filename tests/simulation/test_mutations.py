@@ -55,6 +55,11 @@ def altered(kind: type, change: Callable[[Any], Any]) -> Plant:
     return lambda planted: planted.setitem(evolve._EVOLVE, kind, mutated)
 
 
+def _reporting(event: ev.OrderFilled, **numbers: Decimal) -> ev.OrderFilled:
+    """The execution with other numbers in its report."""
+    return replace(event, report=replace(event.report, **numbers))
+
+
 def _only_the_version(state: State, event: Any) -> None:
     settle_order(state, state.orders[event.order_id], event.ts_ns)
 
@@ -119,9 +124,9 @@ def _correction_keeps_the_price(planted: pytest.MonkeyPatch) -> None:
 
 
 MUTATIONS: dict[str, Plant] = {
-    "the fill price is ignored": altered(ev.OrderFilled, lambda event: replace(event, px=Decimal(1))),
+    "the fill price is ignored": altered(ev.OrderFilled, lambda event: _reporting(event, px=Decimal(1))),
     "the fill quantity is one short": altered(
-        ev.OrderFilled, lambda event: replace(event, qty=event.qty - 1 or ONE)
+        ev.OrderFilled, lambda event: _reporting(event, qty=event.qty - 1 or ONE)
     ),
     "fills rank above pending requests": _precedence,
     "leaves are not zeroed at the end": _leaves_after_the_end,

@@ -211,7 +211,7 @@ class TruthfulVenue:
             return
         for item in held.prints:
             if item.exec_id == exec_id:
-                item.told = ZERO if report.kind is ReportKind.BUST else report.qty
+                item.told = ZERO if report.kind is ReportKind.BUST else report.quantity
 
 
 def _part(qty: Decimal, whim: int) -> Decimal:

@@ -17,7 +17,6 @@ from qtinfra.core.extended_models import (
     Instrument,
     KillScope,
     LimitRule,
-    Liquidity,
     Locate,
     PartyKind,
     RiskPolicy,
@@ -26,6 +25,7 @@ from qtinfra.core.extended_models import (
 )
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, Origin, TimeInForce
+from qtinfra.core.reports import Reported, VenueReport
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.special_events import AnySpecialEvent
 
@@ -368,10 +368,12 @@ class ReportIgnored(VenueEvent, frozen=True, gc=False):
     reason: str
 
 
-class ChildAcked(VenueEvent, frozen=True, gc=False):
+class ChildAcked(Event, Reported, frozen=True, tag="ChildAcked@2", gc=False):
+    """The venue has the child, by its report. `first`: of its order, no other acknowledgement came before."""
+
+    report: VenueReport
     child_id: str
     order_id: str
-    venue_order_id: str
     first: bool
     ts_ns: int
 
@@ -383,26 +385,22 @@ class ChildRejected(VenueEvent, frozen=True, gc=False):
     ts_ns: int
 
 
-class OrderFilled(VenueEvent, frozen=True, gc=False):
-    """One execution, booked. `fee` is the venue's, `commission` ours; `late`: order or child had ended.
+class OrderFilled(Event, Reported, frozen=True, tag="OrderFilled@2", gc=False):
+    """One execution, booked: what the venue reported of it, which is not said twice, and what is ours.
 
-    `queue_ahead`: on a passive fill, what stood before us; the first records have 0 instead of None. A
-    `commission` of None is 0.
+    Attributes:
+        key: what makes it unique; `engine.decide.venue.execution_key`.
+        trade_date: the report's, or the day's where it says none.
+        fee, commission: the venue's and ours, in the instrument's currency; a commission of None is 0.
+        late: order or child had ended.
     """
 
+    report: VenueReport
     child_id: str
     order_id: str
-    account: str
-    symbol: str
-    side: OrderSide
     key: str
-    exec_id: str
     trade_date: str
-    qty: Decimal
-    px: Decimal
-    liquidity: Liquidity
     fee: Decimal
-    queue_ahead: Decimal | None
     late: bool
     ts_ns: int
     commission: Decimal | None = None

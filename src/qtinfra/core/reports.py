@@ -101,13 +101,13 @@ class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
         session: the venue's session name; `seq` counts its messages from 1, without gaps.
         cl_ord_id: our id that the report answers: the order's, or the cancel's or replace's.
         orig_cl_ord_id: for CANCELED and REPLACED on request, the id before; empty when unsolicited.
-        qty, px: FILL and CORRECT: the execution; RESTATED and REPLACED: the new order terms (0 and None
-            where the venue just confirms what was asked); STOPPED: the guarantee.
+        qty, px: FILL and CORRECT: the execution; RESTATED and REPLACED: the new order terms (None where the
+            venue just confirms what was asked); STOPPED: the guarantee. A `qty` of None is 0.
         cum_qty, leaves_qty, live: STATUS: the venue's view of the order; None is 0.
         exec_id, ref_exec_id: FILL: the execution's id; BUST and CORRECT: `ref_exec_id` names the original.
         reason: venue's reason code or word; `corporate_action` on RESTATED scales what has traded.
         queue_ahead: on a passive fill, displayed quantity that stood before us when our order arrived; else
-            None.
+            None, in the first records 0.
         flag: on a fill, the venue's liquidity flag where it is more than ADDED or REMOVED (auction, hidden).
     """
 
@@ -121,7 +121,7 @@ class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     venue_order_id: str = ""
     exec_id: str = ""
     ref_exec_id: str = ""
-    qty: Decimal = ZERO
+    qty: Decimal | None = None
     px: Decimal | None = None
     cum_qty: Decimal | None = None
     leaves_qty: Decimal | None = None
@@ -132,6 +132,62 @@ class VenueReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
     text: str = ""
     source_ns: int = 0
     flag: str = ""
+
+    @property
+    def quantity(self) -> Decimal:
+        """`qty` as a number: 0 where it is not said."""
+        return ZERO if self.qty is None else self.qty
+
+
+class Reported:
+    """What a venue said, by the same names, for an event that holds the report.
+
+    A property costs as much as a call: who reads several takes them from `report`.
+    """
+
+    __slots__ = ()
+
+    report: VenueReport
+
+    @property
+    def venue(self) -> str:
+        return self.report.venue
+
+    @property
+    def seq(self) -> int:
+        """The report's inbound sequence, 0 when it had none."""
+        return self.report.seq
+
+    @property
+    def venue_order_id(self) -> str:
+        return self.report.venue_order_id
+
+    @property
+    def exec_id(self) -> str:
+        return self.report.exec_id
+
+    @property
+    def qty(self) -> Decimal:
+        return self.report.quantity
+
+    @property
+    def px(self) -> Decimal:
+        """The execution's price.
+
+        Raises:
+            ValueError: the report has none.
+        """
+        if (px := self.report.px) is None:
+            raise ValueError("a report without a price is of no execution")
+        return px
+
+    @property
+    def liquidity(self) -> Liquidity:
+        return self.report.liquidity
+
+    @property
+    def queue_ahead(self) -> Decimal | None:
+        return self.report.queue_ahead
 
 
 class ExecType(StrEnum):

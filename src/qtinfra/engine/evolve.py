@@ -137,7 +137,7 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
     return effects
 
 
-def at_hand(kind: type) -> Callable[[State, Any, Order, Child], None] | None:
+def at_hand(kind: type) -> Callable[..., None] | None:
     """What applies events of a kind, for those that have looked up the order and the child; None where there
     is no such thing, or a fault is planted. It is for the caller to set `Tables.writing` meanwhile, to pack
     what has ended, and to advance the sequence.

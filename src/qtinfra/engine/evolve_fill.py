@@ -9,9 +9,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.events import OrderFilled
+from qtinfra.core.events import ChildAcked, OrderFilled
 from qtinfra.core.extended_models import Execution, ExecutionState
 from qtinfra.core.models import Child, ChildStatus, Order, OrderSide, OrderStatus
+from qtinfra.core.reports import VenueReport
 from qtinfra.engine.evolve_books import charge_fill, post_change
 from qtinfra.engine.evolve_pnl import follow
 from qtinfra.engine.risk_state import AccountPlace
@@ -28,33 +29,36 @@ _EXECUTION_LIVE = ExecutionState.LIVE
 _BUY = OrderSide.BUY
 
 
-def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> None:
+def apply_fill(
+    state: State, event: OrderFilled, order: Order, child: Child, report: VenueReport, qty: Decimal,
+    px: Decimal, key: str, fee: Decimal, trade_date: str, order_id: str, account: str, symbol: str,
+    at_once: bool, acked: ChildAcked | None,
+) -> None:  # fmt: skip
     """Apply an execution of the order's child.
 
     Mostly it is all of a plain order, by one child: then nothing is to come any more, and the order waits to
     be packed.
+
+    Args:
+        report, qty, px, key, fee, trade_date: the event's.
+        order_id, account, symbol: the order's.
+        at_once: whether it is all of a plain order at once, by a live child that has all of it.
+        acked: the first that was heard of a child that was sent, not applied yet: the execution follows.
     """
-    mic, key, seq = event.venue, event.key, event.seq
-    qty, px, fee = event.qty, event.px, event.fee
-    account, symbol, order_id = event.account, event.symbol, event.order_id
-    trade_date, ts_ns, value = event.trade_date, event.ts_ns, qty * px
-    whole, memo = order.qty, state.risk.memo
+    mic, seq, ts_ns = report.venue, report.seq, event.ts_ns
+    value, whole, memo = qty * px, order.qty, state.risk.memo
     if seq:
         state.inbound[mic] = seq
     state.executions[key] = Execution(
-        key, event.exec_id, order_id, event.child_id, mic, trade_date, ts_ns, qty, px, qty, px, value,
-        event.liquidity, fee, _EXECUTION_LIVE, event.late, event.commission or ZERO,
+        key, report.exec_id, order_id, event.child_id, mic, trade_date, ts_ns, qty, px, qty, px, value,
+        report.liquidity, fee, _EXECUTION_LIVE, event.late, event.commission or ZERO,
     )  # fmt: skip
     order.executions += (key,)
+    if acked is not None:
+        child.venue_order_id, child.status = acked.report.venue_order_id, _CHILD_LIVE
+        order.version += 1
     left: Decimal | None = ZERO
-    if (
-        order.status is _ROUTED
-        and child.status is _CHILD_LIVE
-        and (child.leaves is whole or child.leaves == whole)
-        and (order.reserved is whole or order.reserved == whole)
-        and (qty is whole or qty == whole)
-        and order.special is None
-    ):
+    if at_once and order.status is _ROUTED and (order.reserved is whole or order.reserved == whole):
         order.version += 1
         order.updated_ns = ts_ns
         child.cum = order.cum_qty = whole
@@ -80,7 +84,7 @@ def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> 
         position = of.positions[symbol]
     except KeyError:
         position = _position(state, account, symbol, of)
-    sells = event.side is not _BUY
+    sells = order.side is not _BUY
     units = book_trade(position, key, sells, qty, px, fee, worth, to.instrument.multiplier, trade_date)
     if state.cash is not None:
         post_change(state, order, value, fee)

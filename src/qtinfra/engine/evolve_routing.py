@@ -154,7 +154,9 @@ def _acked(state: State, routing: RoutingState, event: ev.ChildAcked) -> None:
 
 
 def _filled(state: State, routing: RoutingState, event: ev.OrderFilled) -> None:
-    value = event.qty * event.px * state.instruments[event.symbol].multiplier
+    order = state.orders[event.order_id]
+    multiplier = state.instruments[order.symbol].multiplier
+    value = event.qty * event.px * multiplier
     record = routing.record(event.venue)
     record.traded += value
     record.executed += value
@@ -165,8 +167,8 @@ def _filled(state: State, routing: RoutingState, event: ev.OrderFilled) -> None:
         record.rebates -= event.fee
     sent = routing.sent.get(event.child_id)
     if sent is not None and sent.touch is not None:
-        worse = event.px - sent.touch if event.side is _BUY else sent.touch - event.px
-        record.slippage += worse * event.qty * state.instruments[event.symbol].multiplier
+        worse = event.px - sent.touch if order.side is _BUY else sent.touch - event.px
+        record.slippage += worse * event.qty * multiplier
     _answered(state, routing, event.child_id, event.ts_ns, True)
     _follow(state, routing, event.child_id)
 

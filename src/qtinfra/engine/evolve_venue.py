@@ -47,9 +47,10 @@ def _child_acked(state: State, event: ev.ChildAcked) -> None:
 
 def apply_ack(state: State, event: ev.ChildAcked, order: Order, child: Child) -> None:
     """Apply a venue's acknowledgement of the order's child."""
-    if event.seq:
-        state.inbound[event.venue] = event.seq
-    child.venue_order_id = event.venue_order_id
+    report = event.report
+    if report.seq:
+        state.inbound[report.venue] = report.seq
+    child.venue_order_id = report.venue_order_id
     order.acked = True
     if child.status is _CHILD_SENT:  # as live as before in all that is derived from it
         child.status = _CHILD_LIVE
@@ -58,13 +59,6 @@ def apply_ack(state: State, event: ev.ChildAcked, order: Order, child: Child) ->
         return
     heard(order, child)
     settle(state, order, event.ts_ns)
-
-
-def acked_before_fill(event: ev.ChildAcked, order: Order, child: Child) -> None:
-    """`apply_ack` of a child that was sent, as far as the execution applied next does not write it."""
-    child.venue_order_id = event.venue_order_id
-    child.status = _CHILD_LIVE
-    order.version += 1
 
 
 def _child_rejected(state: State, event: ev.ChildRejected) -> None:
@@ -76,7 +70,13 @@ def _child_rejected(state: State, event: ev.ChildRejected) -> None:
 
 
 def _order_filled(state: State, event: ev.OrderFilled) -> None:
-    apply_fill(state, event, state.orders[event.order_id], state.children[event.child_id])
+    order, child, report = state.orders[event.order_id], state.children[event.child_id], event.report
+    qty, whole = report.quantity, order.qty
+    at_once = child.status is _CHILD_LIVE and child.leaves == whole and qty == whole and order.special is None
+    apply_fill(
+        state, event, order, child, report, qty, event.px, event.key, event.fee, event.trade_date,
+        order.order_id, order.account, order.symbol, at_once, None,
+    )  # fmt: skip
 
 
 def _execution_busted(state: State, event: ev.ExecutionBusted) -> None:
@@ -182,8 +182,9 @@ def _order_stopped(state: State, event: ev.OrderStopped) -> None:
     settle(state, order, event.ts_ns)
 
 
-#: Handlers that the event's order and child may be handed to, by those that look them up.
-AT_HAND: dict[Callable[..., None], Callable[[State, Any, Order, Child], None]] = {
+#: Handlers that the event's order and child, and what else is known of it, may be handed to, by those that
+#: look them up.
+AT_HAND: dict[Callable[..., None], Callable[..., None]] = {
     _child_acked: apply_ack,
     _order_filled: apply_fill,
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any
 
 from qtinfra.core.decimals import ONE, ZERO, average
 from qtinfra.core.events import AnyEvent, ChildAcked, OrderFilled
@@ -22,7 +21,6 @@ from qtinfra.engine.decide import books
 from qtinfra.engine.decide.venue import execution_head
 from qtinfra.engine.effects import report_ack
 from qtinfra.engine.evolve import at_hand
-from qtinfra.engine.evolve_venue import acked_before_fill
 from qtinfra.engine.packing import pack_closed
 from qtinfra.engine.state import State
 
@@ -36,8 +34,10 @@ _EXEC_NEW, _EXEC_TRADE = ExecType.NEW, ExecType.TRADE
 #: Finds the entries of a table that are live; packed ones are left to the general way.
 _live_of = dict.get.__get__
 
-#: Applies an event about an order and its child.
-_Apply = Callable[[State, Any, Order, Child], None]
+#: Applies an acknowledgement of an order's child.
+_Acknowledge = Callable[[State, ChildAcked, Order, Child], None]
+#: Applies an execution of an order's child: `evolve_fill.apply_fill`.
+_Fill = Callable[..., None]
 #: Takes an acknowledgement of an order's child.
 _TakeAck = Callable[[ChildAcked, Order, Child], None]
 #: Takes an execution, and before it the acknowledgement that came with it, of an order's child.
@@ -84,8 +84,7 @@ def take_usual(
             return
         if report.cum_qty is not None or report.leaves_qty is not None or report.queue_ahead is not None:
             return
-        name, first = report.venue_order_id, not order.acked
-        acked = ChildAcked(mic, seq, child.child_id, order.order_id, name, first, now_ns)
+        acked = ChildAcked(report, child.child_id, order.order_id, not order.acked, now_ns)
         if place < count:
             report = reports[place]
             number = report.seq
@@ -107,7 +106,7 @@ def take_usual(
 
 
 def _acknowledgements(
-    state: State, acknowledge: _Apply, effects: list[Effect], events: list[AnyEvent]
+    state: State, acknowledge: _Acknowledge, effects: list[Effect], events: list[AnyEvent]
 ) -> _TakeAck:
     """What takes acknowledgements, whatever the order has become since it was sent."""
 
@@ -128,11 +127,9 @@ def _has_room(qty: Decimal, left: Decimal, executed: Decimal, whole: Decimal) ->
 
 
 def _executions(
-    state: State, now_ns: int, take_ack: _TakeAck, fill: _Apply, effects: list[Effect], events: list[AnyEvent]
+    state: State, now_ns: int, take_ack: _TakeAck, fill: _Fill, effects: list[Effect], events: list[AnyEvent]
 ) -> _Execute:
-    """What takes executions, one after the other, and says whether it did: one that needs further thought is
-    left with all that came with it.
-    """
+    """What takes executions, and says whether it did: one that needs further thought is left as it is."""
     tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
     executed_now, may_be_packed = dict.keys(state.executions), tables.archive.index.rows_of
     today, free, tell = state.trade_date, state.fees is None, effects.append
@@ -142,16 +139,16 @@ def _executions(
         nonlocal venue, day, head, take_fee, make_fee
         qty, px, ahead = report.qty, report.px, report.queue_ahead
         left, whole, executed = child.leaves, order.qty, order.cum_qty
-        if px is None or order.closed is not None or (ahead is not None and not in_range(ahead)):
+        if px is None or qty is None or order.closed is not None or report.cum_qty is not None:
             return False
-        if report.cum_qty is not None or report.leaves_qty is not None:
+        if report.leaves_qty is not None or (ahead is not None and not in_range(ahead)):
             return False
-        if not executed and qty == left and (left is whole or left == whole) and qty.same_quantum(whole):
-            qty = whole  # all of the order at once, and in one object from now on
+        at_once = (left is whole or left == whole) and not executed and not qty.compare_total(whole)
+        if at_once:
+            qty = whole  # all of the order, and in one object from now on
         elif not _has_room(qty, left, executed, whole):
             return False
-        text = str(px)
-        average_px = known_average(text) or average_at(text)
+        average_px = known_average(px) or average_at(px)
         mic, exec_id, trade_date = report.venue, report.exec_id, report.trade_date or today
         if mic != venue or trade_date != day:
             head, of = execution_head(mic, report.session, trade_date), state.venues[mic]
@@ -160,16 +157,15 @@ def _executions(
         if average_px is None or key in executed_now or may_be_packed(key):
             return False
         order_id, account, symbol = order.order_id, order.account, order.symbol
-        name, liquidity = order.cl_ord_id, report.liquidity
+        name = order.cl_ord_id
+        fee = (make_fee if report.liquidity is _LIQUIDITY_ADDED else take_fee) * qty
         filled = OrderFilled(
-            mic, report.seq, child.child_id, order_id, account, symbol, order.side, key, exec_id, trade_date,
-            qty, px, liquidity, (make_fee if liquidity is _LIQUIDITY_ADDED else take_fee) * qty, ahead,
-            False, now_ns, None if free else books.commission(state, order, report, key, trade_date, px),
+            report, child.child_id, order_id, key, trade_date, fee, False, now_ns,
+            None if free else books.commission(state, order, report, key, trade_date, px),
         )  # fmt: skip
         tables.writing = True
         if acked is not None:
             if order.status is _ROUTED and not executed:
-                acked_before_fill(acked, order, child)
                 if acked.first:
                     tell(ExecutionReport(
                         account, order_id, name, "", _EXEC_NEW, "0", _ROUTED, whole, ZERO, whole, ZERO, ZERO,
@@ -178,7 +174,11 @@ def _executions(
                 events.append(acked)
             else:
                 take_ack(acked, order, child)
-        fill(state, filled, order, child)
+                acked = None
+        fill(
+            state, filled, order, child, report, qty, px, key, fee, trade_date, order_id, account, symbol,
+            at_once or qty == left == whole, acked,
+        )  # fmt: skip
         status, total = order.status, order.cum_qty
         if executed and px * total != order.notional:
             average_px = average(order.notional, total)

@@ -6,8 +6,9 @@ grouped into frames. A frame holds the records of one durable append:
 
     b"QTJ1"  MessagePack [[shard, epoch, first_seq, last_seq, prev_hash], [[entry, hash], ...]]
 
-An entry is written field by field, with one exception: where its first event is an acceptance with the same
-command in it, None stands in place of the entry's own.
+An entry is written field by field, with one exception: None stands in place of a command that its events have
+in them, to the last digit (`command_in`): a new order in its acceptance, or venues' reports in the
+acknowledgements and executions that they led to.
 
 Every frame has exactly one written form; `decode_frame` refuses any other.
 """
@@ -16,16 +17,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
+from operator import is_
 from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import astuple
 
-from qtinfra.core.commands import AnyCommand
-from qtinfra.core.events import Entry, OrderAccepted
+from qtinfra.core.commands import AnyCommand, RecordVenueReport, RecordVenueReports
+from qtinfra.core.events import AnyEvent, ChildAcked, Entry, OrderAccepted, OrderFilled
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.ports import Snapshot
+from qtinfra.core.reports import VenueReport
 
 FRAME_MAGIC = b"QTJ1"
 SNAPSHOT_MAGIC = b"QTS1"
@@ -143,18 +146,53 @@ def chain_hash(prev_hash: bytes, entry_bytes: bytes) -> bytes:
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """The written form of an entry: its fields, with None for a command that an acceptance, its first event,
-    has in it; `versions.decode_entry` reads it.
+    """The written form of an entry: its fields, with None for a command that its events have in them;
+    `versions.decode_entry` reads it.
     """
     *placed, command, market, events = astuple(entry)
-    if events and type(first := events[0]) is OrderAccepted and _alike(first.command, command):
+    if _stands_in(events, command):
         command = None
     return _ENCODER.encode((*placed, command, market, events))
 
 
-def _alike(one: AnyCommand, other: AnyCommand) -> bool:
-    """Whether two commands are written alike, to the last digit."""
-    return one is other or _ENCODER.encode(one) == _ENCODER.encode(other)
+def command_in(events: Sequence[AnyEvent]) -> AnyCommand | None:
+    """The command of a record as far as its events have one in them: the new order that was accepted, or the
+    reports of acknowledgements and executions, in their order; one alone came alone.
+    """
+    for event in events:
+        if type(event) is OrderAccepted:
+            return event.command
+    reports = _reports_in(events)
+    if len(reports) > 1:
+        return RecordVenueReports(tuple(reports))
+    return RecordVenueReport(reports[0]) if reports else None
+
+
+def _reports_in(events: Sequence[AnyEvent]) -> list[VenueReport]:
+    """The reports that events hold, in their order. Mostly each event has one."""
+    try:
+        return [event.report for event in events]  # type: ignore[union-attr]
+    except AttributeError:
+        return [event.report for event in events if type(event) is ChildAcked or type(event) is OrderFilled]
+
+
+def _stands_in(events: Sequence[AnyEvent], command: AnyCommand) -> bool:
+    """Whether `command_in` the events is the command, as it is written: mostly they are the same objects."""
+    if events and type(first := events[0]) is OrderAccepted:
+        return first.command is command or _alike(first.command, command)
+    if type(command) is RecordVenueReports and len(command.reports) > 1:
+        reports = command.reports
+    elif type(command) is RecordVenueReport:
+        reports = (command.report,)
+    else:
+        return False
+    found = _reports_in(events)
+    return len(found) == len(reports) and (all(map(is_, found, reports)) or _alike(tuple(found), reports))
+
+
+def _alike(one: object, other: object) -> bool:
+    """Whether two things are written alike, to the last digit."""
+    return _ENCODER.encode(one) == _ENCODER.encode(other)
 
 
 def outline(entry_bytes: bytes) -> Outline:
@@ -252,7 +290,7 @@ class Chain:
                     found = books.add(book)
                 market = found[1]
             first = events[0]
-            if type(first) is OrderAccepted and (first.command is command or _alike(first.command, command)):
+            if (type(first) is OrderAccepted and first.command is command) or _stands_in(events, command):
                 command = None
             # The fields of an `Entry` in their order: written as one, with the remembered bytes of its book.
             _encode_into(

@@ -10,15 +10,23 @@ order, a venue report) counts as a change of the command or event that holds it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
-from qtinfra.core.commands import AnyCommand, SubmitList, SubmitOrder
-from qtinfra.core.events import AnyEvent, Entry, OrderAccepted
+from qtinfra.core.commands import (
+    AnyCommand,
+    RecordVenueReport,
+    RecordVenueReports,
+    SubmitList,
+    SubmitOrder,
+)
+from qtinfra.core.events import AnyEvent, ChildAcked, Entry, OrderAccepted, OrderFilled
 from qtinfra.core.exceptions import JournalError
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.ports import Happened
+from qtinfra.core.reports import ReportKind, VenueReport
+from qtinfra.journal.codec import command_in
 
 #: Lifts one command or event, as a list whose first item is its tag, to the next version.
 Upcaster = Callable[[list[object]], list[object]]
@@ -33,12 +41,36 @@ def _terms_in_their_command(item: list[object]) -> list[object]:
     return ["OrderAccepted@2", order_id, asked, ts_ns, special, reference, algo]
 
 
+def _ack_in_its_report(item: list[object]) -> list[object]:
+    """An acknowledgement had what it needed of its report as fields of its own."""
+    _, venue, seq, child_id, order_id, venue_order_id, first, ts_ns = item
+    report = ["ACK", venue, child_id, seq, "", "", "", venue_order_id]
+    return ["ChildAcked@2", report, child_id, order_id, first, ts_ns]
+
+
+def _fill_in_its_report(item: list[object]) -> list[object]:
+    """An execution had what it needed of its report, and account, symbol and side of its order, as fields of
+    its own.
+    """
+    _, venue, seq, child_id, order_id, _, _, _, key, exec_id, trade_date, qty, px, liquidity, *ours = item
+    fee, ahead, late, ts_ns, *commission = ours
+    report = [
+        "FILL", venue, child_id, seq, "", trade_date, "", "", exec_id, "", qty, px, None, None, False,
+        liquidity, ahead,
+    ]  # fmt: skip
+    return ["OrderFilled@2", report, child_id, order_id, key, trade_date, fee, late, ts_ns, *commission]
+
+
 #: Old tag -> its upcaster.
-UPCASTERS: dict[str, Upcaster] = {"OrderAccepted": _terms_in_their_command}
+UPCASTERS: dict[str, Upcaster] = {
+    "OrderAccepted": _terms_in_their_command,
+    "ChildAcked": _ack_in_its_report,
+    "OrderFilled": _fill_in_its_report,
+}
 
 
 class WrittenEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An `Entry` as it is written: None stands for a command that its acceptance has in it."""
+    """An `Entry` as it is written: None stands for a command that its events have in them."""
 
     shard: int
     epoch: int
@@ -57,15 +89,12 @@ class WrittenEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         Raises:
             JournalError: code `journal_version`: no command is written, and no event has one in it.
         """
-        command, events = self.command, self.events
+        command = self.command if self.command is not None else command_in(self.events)
         if command is None:
-            accepted = next((event for event in events if isinstance(event, OrderAccepted)), None)
-            if accepted is None:
-                raise _unreadable("it has no command")
-            command = accepted.command
+            raise _unreadable("it has no command")
         return Entry(
             self.shard, self.epoch, self.seq, self.ts_ns, self.received_ns, self.actor, self.correlation_id,
-            command, self.market, events,
+            command, self.market, self.events,
         )  # fmt: skip
 
 
@@ -111,7 +140,7 @@ def _decode_old(data: bytes, upcasters: Upcasters) -> Entry:
     raw[_COMMAND] = upcast(raw[_COMMAND], upcasters)
     raw[_EVENTS] = [upcast(event, upcasters) for event in raw[_EVENTS]]
     try:
-        return _with_its_command(msgspec.convert(raw, WrittenEntry).entry())
+        return _with_its_reports(_with_its_command(msgspec.convert(raw, WrittenEntry).entry()))
     except msgspec.ValidationError as error:
         raise _unreadable(str(error)) from error
 
@@ -127,6 +156,36 @@ def _with_its_command(entry: Entry) -> Entry:
         for event in entry.events
     ]
     return msgspec.structs.replace(entry, events=tuple(events))
+
+
+def _with_its_reports(entry: Entry) -> Entry:
+    """Old acknowledgements and executions say the most of their reports; the command of their record has them
+    whole, in the same order.
+    """
+    command = entry.command
+    if not isinstance(command, RecordVenueReport | RecordVenueReports):
+        return entry
+    told = iter((command.report,) if isinstance(command, RecordVenueReport) else command.reports)
+    events = [
+        msgspec.structs.replace(event, report=_first_alike(told, event.report))
+        if isinstance(event, ChildAcked | OrderFilled)
+        else event
+        for event in entry.events
+    ]
+    return msgspec.structs.replace(entry, events=tuple(events))
+
+
+def _first_alike(told: Iterator[VenueReport], said: VenueReport) -> VenueReport:
+    """The first of the reports that says what is known of one; without such a one just that."""
+    return next((report for report in told if _facts(report) == _facts(said)), said)
+
+
+def _facts(report: VenueReport) -> tuple[object, ...]:
+    """What an old event said of its report, numbers by their digits."""
+    fill = report.kind is ReportKind.FILL
+    numbers = (str(report.qty), str(report.px), str(report.queue_ahead)) if fill else ()
+    name = report.exec_id if fill else report.venue_order_id
+    return report.kind, report.venue, report.seq, name, report.liquidity, *numbers
 
 
 def upcast(item: object, upcasters: Upcasters) -> object:

@@ -81,12 +81,10 @@ RESTRICTED = SymbolRestricted("GME", "*", True)
 
 
 def _fill(name: str, qty: Decimal, px: Decimal, now: int) -> _Parts:
-    report = VenueReport(ReportKind.FILL, "XNAS", name, seq=7, exec_id="e1", qty=qty, px=px)
-    side, day = OrderSide.SELL, "2023-11-14"
-    filled = OrderFilled(
-        "XNAS", 7, name, "o1", "a1", "AAPL", side, f"k{name}", "e1", day, qty, px,
-        Liquidity.ADDED, Decimal("-0.0030"), Decimal(0), False, now,
-    )  # fmt: skip
+    report = VenueReport(
+        ReportKind.FILL, "XNAS", name, seq=7, exec_id="e1", qty=qty, px=px, liquidity=Liquidity.ADDED
+    )
+    filled = OrderFilled(report, name, "o1", f"k{name}", "2023-11-14", Decimal("-0.0030"), False, now)
     return RecordVenueReport(report), (), (filled, RESTRICTED)
 
 

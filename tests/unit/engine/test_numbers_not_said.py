@@ -25,6 +25,33 @@ def test_a_report_says_none_of_them_unless_it_is_told() -> None:
     assert [getattr(report, name) for name in NAMES] == [None, None, None]
 
 
+def test_a_quantity_that_is_not_said_is_zero() -> None:
+    report = VenueReport(ReportKind.ACK, "XNAS", "c")
+    assert (report.qty, report.quantity) == (None, ZERO)
+    assert VenueReport(ReportKind.FILL, "XNAS", "c", qty=Decimal(7)).quantity == 7
+
+
+@pytest.mark.parametrize("px", [None, Decimal(50)])
+@pytest.mark.parametrize("acked", [True, False])
+@pytest.mark.parametrize("kind", ReportKind)
+def test_a_quantity_of_zero_and_none_lead_to_the_same(
+    kind: ReportKind, acked: bool, px: Decimal | None
+) -> None:
+    desks = Desk(), Desk()
+    for desk, qty in zip(desks, (None, ZERO), strict=True):
+        desk.new("X", 100)
+        if acked:
+            desk.ack(desk.child())
+        desk.say(
+            kind, "XNAS", desk.child().cl_ord_id, qty=qty, px=px, exec_id="E", ref_exec_id="E", live=True
+        )
+        desk.fill(desk.child(), 30)
+    left_out, zero = desks
+    assert state_hash(left_out.state) == state_hash(zero.state)
+    assert [repr(effect) for effect in left_out.reports] == [repr(effect) for effect in zero.reports]
+    assert left_out.alert_kinds() == zero.alert_kinds()
+
+
 @pytest.mark.parametrize("said", [{}, dict.fromkeys(NAMES, ZERO)], ids=["left out", "zero"])
 def test_a_report_reads_back_with_what_it_said(said: dict[str, Any]) -> None:
     report = VenueReport(ReportKind.ACK, "XNAS", "c", **said)

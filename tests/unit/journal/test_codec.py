@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qtinfra.core.commands import SubmitOrder
-from qtinfra.core.events import Entry, OrderAccepted
+from qtinfra.core.commands import AnyCommand, RecordVenueReport, RecordVenueReports, SubmitOrder
+from qtinfra.core.events import AnyEvent, ChildAcked, Entry, OrderAccepted, OrderFilled
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
+from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.ports import Snapshot
+from qtinfra.core.reports import ReportKind, VenueReport
 from qtinfra.journal.codec import (
     GENESIS,
     Chain,
@@ -31,7 +33,7 @@ from qtinfra.journal.codec import (
 )
 from qtinfra.journal.memory import MemoryJournal
 from qtinfra.journal.versions import UPCASTERS, Upcasters, decode_entry, decode_happened, upcast
-from qtinfra.testing.journal_contract import sample_entries
+from qtinfra.testing.journal_contract import RESTRICTED, sample_entries
 
 pytestmark = pytest.mark.unit
 
@@ -403,3 +405,180 @@ def test_an_acceptance_says_the_terms_of_its_command_by_their_names() -> None:
     assert isinstance(accepted, OrderAccepted)
     names = [name for name in SubmitOrder.__struct_fields__ if name not in ("poss_resend", "special", "algo")]
     assert [getattr(accepted, name) for name in names] == [getattr(accepted.command, name) for name in names]
+
+
+# --- venues' reports: they stand in what they led to, and only there --------------------------------------
+
+
+def reported(seq: int, kind: ReportKind = ReportKind.FILL, **said: Any) -> VenueReport:
+    """A report that names what an acknowledgement or an execution has."""
+    if kind is ReportKind.FILL:
+        executed = {"exec_id": f"E{seq}", "qty": Decimal("70"), "px": Decimal("50.10")}
+        said = {**executed, "liquidity": Liquidity.ADDED, **said}
+    return VenueReport(kind, "XNAS", f"c{seq}", seq, "S1", "2024-01-08", venue_order_id=f"V{seq}", **said)
+
+
+def led_to(report: VenueReport) -> ChildAcked | OrderFilled:
+    child_id, ts_ns = f"child {report.seq}", 17
+    if report.kind is ReportKind.ACK:
+        return ChildAcked(report, child_id, "o-1", True, ts_ns)
+    key = f"XNAS|S1|2024-01-08|{report.exec_id}"
+    return OrderFilled(report, child_id, "o-1", key, "2024-01-08", Decimal("0.070"), False, ts_ns)
+
+
+def record_of(command: AnyCommand, *events: AnyEvent) -> Entry:
+    return Entry(0, 1, 1, 17, 16, "venue:XNAS", "", command, (), events)
+
+
+def holds_its_reports(entry: Entry) -> bool:
+    """Whether the events hold the reports of their command, all of them, as the same objects."""
+    command = entry.command
+    assert isinstance(command, RecordVenueReport | RecordVenueReports)
+    told = (command.report,) if isinstance(command, RecordVenueReport) else command.reports
+    held = [event.report for event in entry.events if isinstance(event, ChildAcked | OrderFilled)]
+    return [id(report) for report in told] == [id(report) for report in held]
+
+
+ACK, FILL, OTHER = reported(1, ReportKind.ACK), reported(2), reported(3)
+TOGETHER = RecordVenueReports((ACK, FILL, OTHER))
+
+
+@pytest.mark.parametrize("between", [(), (RESTRICTED,)], ids=["nothing else", "other events too"])
+@pytest.mark.parametrize("reports", [(ACK,), (FILL,), (ACK, FILL), (FILL, ACK, OTHER)], ids=len)
+def test_reports_are_written_in_their_events_and_read_back_as_one_object(
+    reports: tuple[VenueReport, ...], between: tuple[AnyEvent, ...]
+) -> None:
+    one = len(reports) == 1
+    command = RecordVenueReport(reports[0]) if one else RecordVenueReports(reports)
+    entry = record_of(command, *between, *map(led_to, reports), *between)
+    assert written(entry)[7] is None
+    again = decode_entry(encode_entry(entry))
+    assert again == entry
+    assert encode_entry(again) == encode_entry(entry)
+    assert holds_its_reports(again)
+
+
+def test_reports_are_written_once_whether_they_are_the_same_objects_or_equal_ones() -> None:
+    alike = tuple(msgspec.structs.replace(report) for report in TOGETHER.reports)
+    entry = record_of(RecordVenueReports(alike), *map(led_to, TOGETHER.reports))
+    assert written(entry)[7] is None
+
+
+@pytest.mark.parametrize(
+    ("command", "held"),
+    [
+        (RecordVenueReports((FILL,)), (FILL,)),
+        (RecordVenueReports((ACK, FILL)), (FILL, ACK)),
+        (RecordVenueReports((ACK, FILL)), (ACK,)),
+        (RecordVenueReports((ACK, FILL)), (ACK, FILL, OTHER)),
+        (RecordVenueReports((ACK, FILL)), (ACK, OTHER)),
+        (RecordVenueReports((ACK, FILL)), (ACK, reported(2, qty=Decimal("70.0")))),
+        (RecordVenueReports((ACK, FILL)), (ACK, reported(2, flag="a"))),
+        (RecordVenueReports(()), ()),
+        (RecordVenueReport(ACK), (FILL,)),
+        (RecordVenueReport(ACK), ()),
+        (RecordVenueReport(ACK), (ACK, FILL)),
+        (RecordVenueReport(FILL), (reported(2, px=Decimal("50.1")),)),
+        (sample_entries(1)[0].command, (ACK, FILL)),
+    ],
+)
+def test_reports_that_their_events_do_not_repeat_are_written_too(
+    command: AnyCommand, held: tuple[VenueReport, ...]
+) -> None:
+    entry = record_of(command, *map(led_to, held), RESTRICTED)
+    assert msgspec.msgpack.encode(written(entry)[7]) == msgspec.msgpack.encode(command)
+    assert msgspec.msgpack.encode(decode_entry(encode_entry(entry))) == msgspec.msgpack.encode(entry)
+
+
+@given(
+    told=st.lists(st.sampled_from([ACK, FILL, OTHER, reported(2, qty=Decimal("7E+1"))]), max_size=4),
+    held=st.lists(st.sampled_from([ACK, FILL, OTHER, reported(2, qty=Decimal("7E+1"))]), max_size=4),
+    same=st.booleans(),
+    alone=st.booleans(),
+)
+@settings(deadline=None)
+def test_a_record_of_reports_reads_back_to_the_last_digit(
+    told: list[VenueReport], held: list[VenueReport], same: bool, alone: bool
+) -> None:
+    events = [RESTRICTED, *map(led_to, told if same else held)]
+    command = RecordVenueReport(told[0]) if alone and told else RecordVenueReports(tuple(told))
+    entry = record_of(command, *events)
+    data = encode_entry(entry)
+    again = decode_entry(data)
+    assert msgspec.msgpack.encode(again) == msgspec.msgpack.encode(entry)
+    assert encode_entry(again) == data
+
+
+def in_version_1(event: ChildAcked | OrderFilled) -> list[Any]:
+    """The event as it was written when it had what it needed of its report as fields of its own."""
+    told: list[Any] = msgspec.to_builtins(event.report)
+    mic, seq, venue_order_id, exec_id = told[1], told[3], told[7], told[8]
+    qty, px, liquidity, ahead = told[10], told[11], told[15], told[16]
+    if isinstance(event, ChildAcked):
+        return [
+            "ChildAcked", mic, seq, event.child_id, event.order_id, venue_order_id, event.first, event.ts_ns
+        ]  # fmt: skip
+    return [
+        "OrderFilled", mic, seq, event.child_id, event.order_id, "a1", "AAPL", "SELL", event.key, exec_id,
+        event.trade_date, qty, px, liquidity, str(event.fee), ahead, event.late, event.ts_ns,
+    ]  # fmt: skip
+
+
+def old_record(command: AnyCommand, reports: tuple[VenueReport, ...], *more: Any) -> bytes:
+    """A record of version 1, `more` of it at the end of each execution."""
+    raw = msgspec.to_builtins(record_of(command, *map(led_to, reports)))
+    raw[9] = [in_version_1(led_to(report)) for report in reports]
+    for event in raw[9]:
+        event.extend(more if event[0] == "OrderFilled" else ())
+    return msgspec.msgpack.encode(raw)
+
+
+@pytest.mark.parametrize("commission", [(), (None,), ("0.25",)], ids=["before it was known", "none", "some"])
+@pytest.mark.parametrize("read", [decode_entry, decode_happened])
+def test_old_acknowledgements_and_executions_hold_the_reports_of_their_command(
+    read: Any, commission: tuple[Any, ...]
+) -> None:
+    ahead = reported(4, queue_ahead=Decimal(300), flag="auction")
+    reports = (ACK, FILL, ahead)
+    lifted = read(old_record(RecordVenueReports(reports), reports, *commission))
+    booked = Decimal(commission[0]) if commission and commission[0] else None
+    events = [led_to(report) for report in reports]
+    expected = [events[0], *(msgspec.structs.replace(event, commission=booked) for event in events[1:])]
+    assert list(lifted.events) == expected
+    assert lifted.command == RecordVenueReports(reports)
+    assert holds_its_reports(lifted)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        (reported(9), FILL),
+        (reported(2, qty=Decimal("70.0")), FILL),
+        (reported(2, ReportKind.ACK), FILL),
+        (reported(2, exec_id="E9"), FILL),
+    ],
+)
+def test_an_old_execution_holds_the_report_that_says_what_it_says(told: tuple[VenueReport, ...]) -> None:
+    lifted = decode_entry(old_record(RecordVenueReports(told), (FILL,)))
+    assert lifted.events == (led_to(FILL),)
+
+
+@pytest.mark.parametrize(
+    "command", [RecordVenueReport(OTHER), RecordVenueReports((OTHER, OTHER)), sample_entries(1)[0].command]
+)
+def test_an_old_event_without_its_report_says_what_it_said(command: AnyCommand) -> None:
+    acked, filled = decode_entry(old_record(command, (ACK, FILL))).events
+    assert isinstance(acked, ChildAcked)
+    assert isinstance(filled, OrderFilled)
+    assert (acked.report.kind, filled.report.kind) == (ReportKind.ACK, ReportKind.FILL)
+    assert in_version_1(acked) == in_version_1(led_to(ACK))
+    assert in_version_1(filled) == in_version_1(led_to(FILL))
+
+
+def test_an_event_says_what_its_report_says_by_the_same_names() -> None:
+    filled = led_to(reported(2, queue_ahead=Decimal(300)))
+    names = ["venue", "seq", "venue_order_id", "exec_id", "qty", "px", "liquidity", "queue_ahead"]
+    assert [getattr(filled, name) for name in names] == [getattr(filled.report, name) for name in names]
+    assert filled.liquidity is Liquidity.ADDED
+    with pytest.raises(ValueError, match="without a price"):
+        assert led_to(ACK).px

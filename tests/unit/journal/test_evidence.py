@@ -212,9 +212,10 @@ def test_an_export_names_fields_and_reads_back_to_the_same_records(tmp_path: Pat
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert lines[0]["prev_hash"] == "00" * 32
     assert lines[1]["prev_hash"] == lines[0]["hash"]
-    fills = [event for line in lines for event in line["events"] if event["type"] == "OrderFilled"]
+    fills = [event for line in lines for event in line["events"] if event["type"] == "OrderFilled@2"]
     assert fills[0]["fee"] == "-0.0030"
-    assert {"order_id", "qty", "px", "liquidity"} <= fills[0].keys()
+    assert {"order_id", "key", "report"} <= fills[0].keys()
+    assert {"qty", "px", "liquidity"} <= fills[0]["report"].keys()
     commands = {line["command"]["type"] for line in lines}
     assert commands <= {"SubmitOrder", "RecordVenueReport", "RestrictSymbol"}
 

@@ -25,6 +25,7 @@ from qtinfra.core.events import (
 from qtinfra.core.extended_models import US_EQUITY_TICKS, Instrument, Liquidity
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import AssetClass, Currency, OrderSide, OrderType, TimeInForce
+from qtinfra.core.reports import ReportKind, VenueReport
 from qtinfra.core.special import SpecialTerms
 from qtinfra.posttrade.tca import Tca, analyse
 from qtinfra.posttrade.tca_facts import Facts, gather
@@ -54,7 +55,7 @@ class Story:
         self.entries: list[Entry] = []
         self._seq = 0
         self._fills = 0
-        self._sides: dict[str, tuple[str, OrderSide]] = {}
+        self._symbols: dict[str, str] = {}
         listed = tuple(
             Instrument(name, AssetClass.EQUITY, currency, ("XNAS",), US_EQUITY_TICKS, multiplier=multiplier)
             for name in symbols or ("ABC",)
@@ -84,7 +85,7 @@ class Story:
         algo: AlgoTerms | None = None,
     ) -> None:
         """A limit order is accepted; `seen` is the book of its record."""
-        self._sides[cl_ord_id] = (symbol, side)
+        self._symbols[cl_ord_id] = symbol
         command = SubmitOrder(
             "acct",
             cl_ord_id,
@@ -121,12 +122,13 @@ class Story:
         if slice_of is not None:
             why = SliceReason(slice_of, None, ZERO, ZERO, ZERO, D(qty), *best, None, 0)
             events.append(SliceSent(order_id, (child,), D(qty), why, at(seconds)))
-        symbol = self._sides[cl_ord_id][0]
+        symbol = self._symbols[cl_ord_id]
         books = (book(symbol, bid, ask),) if bid is not None and ask is not None and slice_of is None else ()
         self.record(seconds, *events, books=books)
 
     def ack(self, seconds: float, cl_ord_id: str, child: str, *, venue: str = "XNAS") -> None:
-        self.record(seconds, ChildAcked(venue, 0, child, f"O-{cl_ord_id}", "v", True, at(seconds)))
+        report = VenueReport(ReportKind.ACK, venue, child, venue_order_id="v")
+        self.record(seconds, ChildAcked(report, child, f"O-{cl_ord_id}", True, at(seconds)))
 
     def fill(
         self,
@@ -144,26 +146,17 @@ class Story:
         """An execution; its key."""
         self._fills += 1
         key = f"K{self._fills}"
-        symbol, side = self._sides[cl_ord_id]
-        event = OrderFilled(
-            venue=venue,
-            seq=0,
-            child_id=child,
-            order_id=f"O-{cl_ord_id}",
-            account="acct",
-            symbol=symbol,
-            side=side,
-            key=key,
+        report = VenueReport(
+            ReportKind.FILL,
+            venue,
+            child,
             exec_id=key,
-            trade_date=DATE,
             qty=D(qty),
             px=D(px),
             liquidity=Liquidity.ADDED if added else Liquidity.REMOVED,
-            fee=D(fee),
-            queue_ahead=ZERO,
-            late=False,
-            ts_ns=at(seconds),
-            commission=D(commission),
+        )
+        event = OrderFilled(
+            report, child, f"O-{cl_ord_id}", key, DATE, D(fee), False, at(seconds), D(commission)
         )
         self.record(seconds, event)
         return key

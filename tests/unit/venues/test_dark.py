@@ -206,11 +206,11 @@ def test_every_fill_is_inside_its_limit_and_meets_the_minimum_of_both_orders(
         before = {r.cl_ord_ids[0]: r.leaves_qty for r in desk.venue.orders()}
         reports = desk.new(f"n{number}", BUY if is_buy else SELL, units, f"{D(cents) / 100}", min_qty=least)
         fills = [report for report in reports if report.kind is K.FILL]
-        own = [report.qty for report in fills if report.cl_ord_id == f"n{number}"]
+        own = [report.quantity for report in fills if report.cl_ord_id == f"n{number}"]
         assert not own or sum(own) >= least
         for report in fills:
             is_buy_there, _, limit, least_there = orders[int(report.cl_ord_id[1:])]
             assert report.px == D("10.005")
             assert (D("10.005") - D(limit) / 100) * (1 if is_buy_there else -1) <= 0
             if report.cl_ord_id in before:
-                assert report.qty >= min(D(least_there), before[report.cl_ord_id])
+                assert report.quantity >= min(D(least_there), before[report.cl_ord_id])

@@ -310,7 +310,7 @@ def test_an_order_that_the_price_moves_through_is_traded_through() -> None:
     market = market_of(LIQUID, minutes=10)
     _, ask = touch(market, "XNAS", "AAA")
     market.sessions["XNAS"].submit(order("XNAS", "a", OrderSide.BUY, ask - Decimal("0.01"), 300), OPEN_NS)
-    filled = [report.qty for report in run(market) if report.kind is ReportKind.FILL]
+    filled = [report.quantity for report in run(market) if report.kind is ReportKind.FILL]
     assert sum(filled) == 300
 
 

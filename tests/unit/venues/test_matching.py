@@ -96,7 +96,7 @@ def kinds(reports: list[VenueReport]) -> list[ReportKind]:
 
 
 def fills(reports: list[VenueReport]) -> list[tuple[Decimal, Decimal | None]]:
-    return [(report.qty, report.px) for report in reports if report.kind is FILL]
+    return [(report.quantity, report.px) for report in reports if report.kind is FILL]
 
 
 # new orders
@@ -561,7 +561,7 @@ def test_the_venues_record_is_what_its_reports_add_up_to(steps: list[Step]) -> N
     for number, step in enumerate(steps):
         for report in session.stamp(act(desk, step, f"n{number}", known)):
             if report.kind is FILL:
-                traded[report.exec_id] = report.qty
+                traded[report.exec_id] = report.quantity
             elif report.kind is ReportKind.BUST:
                 del traded[report.ref_exec_id]
     records = desk.venue.orders()

@@ -339,7 +339,7 @@ def test_no_share_fills_twice_no_limit_is_broken_and_the_recording_is_not_altere
             bids, asks, _ = desk.shown()
             before = asks if is_buy else bids
             taken = sum(
-                r.qty for r in desk.new(f"n{number}", side, size * 10, price, tif) if r.kind is K.FILL
+                r.quantity for r in desk.new(f"n{number}", side, size * 10, price, tif) if r.kind is K.FILL
             )
             assert taken <= (int(before[0].split("@")[0]) if before else 0)
         assert desk.venue.nbbo.state == alone.venue.nbbo.state

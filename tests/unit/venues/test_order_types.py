@@ -375,8 +375,8 @@ def test_the_reports_add_up_to_the_record_and_no_id_trades_with_itself(
         before = book.traded_units
         reports = act(desk, number, step)
         fills = [report for report in reports if report.kind is K.FILL]
-        filled += sum((report.qty for report in fills), D(0))
-        assert sum((report.qty for report in fills), D(0)) <= 2 * (book.traded_units - before)
+        filled += sum((report.quantity for report in fills), D(0))
+        assert sum((report.quantity for report in fills), D(0)) <= 2 * (book.traded_units - before)
         assert not book.crossed
         for taken, made in pairwise(fills):
             met = (taken.liquidity, made.liquidity) == (Liquidity.REMOVED, Liquidity.ADDED)

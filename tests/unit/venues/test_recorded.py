@@ -365,7 +365,7 @@ def test_fill_or_kill_and_minimum_quantity_are_met_at_once_or_not_at_all(
     desk: Desk, qty: int, tif: TimeInForce, min_qty: int, filled: int, reason: str
 ) -> None:
     reports = desk.order("a", OrderSide.BUY, qty, "102", tif, min_qty=min_qty)
-    assert sum(report.qty for report in reports) == filled
+    assert sum(report.quantity for report in reports) == filled
     ends = [
         (report.cl_ord_id, report.orig_cl_ord_id, report.reason) for report in reports[1:] if not report.qty
     ]
@@ -550,7 +550,7 @@ class Audit:
 
     def step(self, message: LobsterMessage) -> None:
         reports = self.market.step()
-        filled = int(sum(report.qty for report in reports))
+        filled = int(sum(report.quantity for report in reports))
         assert all(r.kind is K.FILL and r.liquidity is Liquidity.ADDED for r in reports)
         assert not filled or message.kind in (EXECUTION, HIDDEN_EXECUTION)
         assert filled <= message.size
@@ -564,7 +564,7 @@ class Audit:
         for seq, shares in self.passive.items():
             assert shares + consumed.get(seq, 0) <= self.displayed[seq]
         fills = [report for report in self.reports if report.kind is K.FILL]
-        removed = sum(report.qty for report in fills if report.liquidity is Liquidity.REMOVED)
+        removed = sum(report.quantity for report in fills if report.liquidity is Liquidity.REMOVED)
         assert removed == sum(consumed.values())
         assert len({report.exec_id for report in fills}) == len(fills)
         for order in self.market.venue.orders():

@@ -138,7 +138,7 @@ def commission(
     """What the client owes for an execution by its schedule, in the instrument's currency; 0 without one."""
     if state.fees is None:
         return ZERO
-    owed = state.fees.quote(priced(state, order, key, report.qty, px, report.liquidity, trade_date))
+    owed = state.fees.quote(priced(state, order, key, report.quantity, px, report.liquidity, trade_date))
     return owed.total if isinstance(owed, Charge) else ZERO
 
 

@@ -123,17 +123,7 @@ def _ack(at: Situation, report: VenueReport) -> None:
     if child.status is not _CHILD_SENT and child.status is not _CHILD_UNKNOWN:
         _ignore(report, "acknowledged before", at.out)
         return
-    at.out.events.append(
-        ChildAcked(
-            report.venue,
-            report.seq,
-            child.child_id,
-            order.order_id,
-            report.venue_order_id,
-            not order.acked,
-            at.now_ns,
-        )
-    )
+    at.out.events.append(ChildAcked(report, child.child_id, order.order_id, not order.acked, at.now_ns))
 
 
 def _pending(at: Situation, report: VenueReport) -> None:
@@ -203,7 +193,9 @@ def _stopped(at: Situation, report: VenueReport) -> None:
     if not at.order.open or not at.child.working:
         _ignore(report, "stopped after its end", at.out)
         return
-    at.out.add(OrderStopped(report.venue, report.seq, at.order.order_id, report.qty, report.px, at.now_ns))
+    at.out.add(
+        OrderStopped(report.venue, report.seq, at.order.order_id, report.quantity, report.px, at.now_ns)
+    )
 
 
 # --- executions ------------------------------------------------------------------------------------------
@@ -223,7 +215,7 @@ def _fill(at: Situation, report: VenueReport) -> None:
     state, order, child = at.state, at.order, at.child
     trade_date = report.trade_date or state.trade_date
     key = execution_key(report, report.exec_id, trade_date)
-    qty, px = report.qty, report.px
+    qty, px = report.quantity, report.px
     if px is None or qty <= ZERO:
         _ignore(report, "execution without quantity or price", at.out)
         at.out.add(BreakRaised("bad_execution", order.order_id, key, "an execution needs quantity and price"))
@@ -258,24 +250,14 @@ def _execution(
     now_ns: int,
     late: bool,
 ) -> OrderFilled:
-    mic, qty, liquidity = report.venue, report.qty, report.liquidity
-    venue = state.venues[mic]
+    venue = state.venues[report.venue]
     return OrderFilled(
-        mic,
-        report.seq,
+        report,
         child.child_id,
         order.order_id,
-        order.account,
-        order.symbol,
-        order.side,
         key,
-        report.exec_id,
         trade_date,
-        qty,
-        px,
-        liquidity,
-        (venue.make_fee if liquidity is _LIQUIDITY_ADDED else venue.take_fee) * qty,
-        report.queue_ahead,
+        (venue.make_fee if report.liquidity is _LIQUIDITY_ADDED else venue.take_fee) * report.quantity,
         late,
         now_ns,
         None if state.fees is None else books.commission(state, order, report, key, trade_date, px),
@@ -297,12 +279,12 @@ def _bust(at: Situation, report: VenueReport) -> None:
 
 def _correct(at: Situation, report: VenueReport) -> None:
     key = _find_execution(at.state, at.order, report)
-    if report.px is None or report.qty < ZERO:
+    if report.px is None or report.quantity < ZERO:
         _ignore(report, "correction without quantity or price", at.out)
         text = "a correction needs quantity and price"
         at.out.add(BreakRaised("bad_execution", at.order.order_id, report.ref_exec_id, text))
         return
-    outcome.take_back(at, report, key, report.qty, report.px)
+    outcome.take_back(at, report, key, report.quantity, report.px)
 
 
 # --- answers to cancel and replace -----------------------------------------------------------------------
@@ -387,22 +369,22 @@ def _restated(at: Situation, report: VenueReport) -> None:
     if at.order.closed is not None or not at.child.working:
         _ignore(report, "restated after its end", at.out)
         return
-    if report.qty < ZERO or (report.reason == "corporate_action" and not report.qty):
+    if report.quantity < ZERO or (report.reason == "corporate_action" and not report.quantity):
         _ignore(report, "restated without quantity", at.out)
-        text = f"{report.venue} restates to {plain(report.qty)}"
+        text = f"{report.venue} restates to {plain(report.quantity)}"
         at.out.add(BreakRaised("bad_restatement", at.order.order_id, report.cl_ord_id, text))
         return
     if report.reason == "corporate_action":
         price = report.px
         if price is None and at.order.price is not None:
-            price = outcome.scaled_price(at.order.price, at.order.qty, report.qty)
-        ratio_num, ratio_den, qty = report.qty, at.order.qty, report.qty
+            price = outcome.scaled_price(at.order.price, at.order.qty, report.quantity)
+        ratio_num, ratio_den, qty = report.quantity, at.order.qty, report.quantity
     else:
         pegged = at.order.order_type is OrderType.PEGGED  # its price is a limit, the venue's where it stands
         price = at.order.price if pegged or report.px is None else report.px
         ratio_num = ratio_den = ONE
-        qty = at.order.qty + (report.qty - at.child.qty) if report.qty else at.order.qty
-    child_qty = report.qty or at.child.qty
+        qty = at.order.qty + (report.quantity - at.child.qty) if report.quantity else at.order.qty
+    child_qty = report.quantity or at.child.qty
     below = qty < at.order.cum_qty or child_qty < at.child.cum
     if below and report.reason != "corporate_action":
         _ignore(report, "restated below what has traded", at.out)

@@ -58,10 +58,14 @@ def _position_kept(original: Any) -> Any:
     return lambda *_: None
 
 
+def _reporting(event: Any, **numbers: Decimal) -> Any:
+    """The event with other numbers in its report."""
+    replace = msgspec.structs.replace
+    return replace(event, report=replace(event.report, **numbers))
+
+
 def _one_short(original: Any) -> Any:
-    return lambda state, event: original(
-        state, msgspec.structs.replace(event, qty=event.qty - 1 or event.qty)
-    )
+    return lambda state, event: original(state, _reporting(event, qty=event.qty - 1 or event.qty))
 
 
 def _nothing_open(original: Any) -> Any:
@@ -213,7 +217,7 @@ def _cancel_answer_lost(original: Any) -> Any:
 def _priced_at_limit(original: Any) -> Any:
     def filled(state: State, event: Any) -> None:
         limit = state.orders[event.order_id].price
-        original(state, msgspec.structs.replace(event, px=limit if limit is not None else Decimal(50)))
+        original(state, _reporting(event, px=limit if limit is not None else Decimal(50)))
 
     return filled
 

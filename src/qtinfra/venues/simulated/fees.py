@@ -70,9 +70,9 @@ def fill_fee(schedule: FeeSchedule, report: VenueReport, traded_qty: Decimal = Z
     Raises:
         ValueError: not a fill with quantity and price, or the schedule has no rate for its flags.
     """
-    if report.px is None or report.qty <= 0:
+    if report.px is None or report.quantity <= 0:
         raise ValueError(f"not a fill: {report.kind} of {report.cl_ord_id}")
-    return fee_of(schedule, report.qty, report.px, flags_of(report), traded_qty)
+    return fee_of(schedule, report.quantity, report.px, flags_of(report), traded_qty)
 
 
 def fee_of(

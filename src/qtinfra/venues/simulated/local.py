@@ -171,7 +171,7 @@ class LocalVenueGateway:
         stats = self.stats
         if report.kind is _FILL:
             stats.fills += 1
-            stats.filled_qty += report.qty
+            stats.filled_qty += report.quantity
         elif report.kind is _REJECT:
             stats.rejected += 1
         sent_ns = self._waiting.pop(report.cl_ord_id, None)

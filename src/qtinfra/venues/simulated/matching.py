@@ -16,7 +16,7 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
-from qtinfra.core.decimals import EXACT, ZERO
+from qtinfra.core.decimals import EXACT
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.market import VenueQuote
 from qtinfra.core.models import OrderSide, TimeInForce
@@ -424,7 +424,7 @@ class MatchingVenue:
         order_id = ids.head + LAST_DIGITS[number % 1000] if number < ids.until else ids.begin(number)
         exec_id = fills.head + LAST_DIGITS[count % 1000] if count < fills.until else fills.begin(count)
         ack = VenueReport(
-            _KIND_ACK, mic, cl_ord_id, after_seq + 1, session, trade_date, "", order_id, "", "", ZERO,
+            _KIND_ACK, mic, cl_ord_id, after_seq + 1, session, trade_date, "", order_id, "", "", None,
             None, None, None, False, _LIQUIDITY_UNKNOWN, None, "", "", now_ns,
         )  # fmt: skip
         fill = VenueReport(

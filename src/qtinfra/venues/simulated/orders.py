@@ -197,7 +197,7 @@ class OrderDatabase:
         message = cast(VenueNewOrder, self.execs[count - 1])
         self.execs[count - 1] = number
         entry = BookOrder(-number, message.side is _BUY, 0, None, own=True)
-        done = ExecutionRecord(fill.exec_id, fill.qty, fill.px or ZERO, fill.liquidity, fill.source_ns)
+        done = ExecutionRecord(fill.exec_id, fill.quantity, fill.px or ZERO, fill.liquidity, fill.source_ns)
         ids, grid = [message.cl_ord_id], self._grids[message.symbol]
         return VenueOrder(ids, fill.venue_order_id, message, entry, grid, False, False, ZERO, [done])
 
@@ -293,7 +293,7 @@ class OrderDatabase:
     def acked(self, own: VenueOrder, now_ns: int) -> VenueReport:
         """A new order was taken."""
         return VenueReport(
-            _KIND_ACK, self.mic, own.ids[0], 0, "", self.trade_date, "", own.venue_order_id, "", "", ZERO,
+            _KIND_ACK, self.mic, own.ids[0], 0, "", self.trade_date, "", own.venue_order_id, "", "", None,
             None, None, None, False, _LIQUIDITY_UNKNOWN, None, "", "", now_ns,
         )  # fmt: skip
 
@@ -338,7 +338,7 @@ class OrderDatabase:
     ) -> VenueReport:
         venue_order_id = own.venue_order_id if own is not None else ""
         return VenueReport(
-            kind, self.mic, cl_ord_id, 0, "", self.trade_date, orig, venue_order_id, "", "", ZERO,
+            kind, self.mic, cl_ord_id, 0, "", self.trade_date, orig, venue_order_id, "", "", None,
             None, None, None, False, _LIQUIDITY_UNKNOWN, None, reason, "", now_ns,
         )  # fmt: skip
 
