@@ -211,17 +211,17 @@ class Standing:
         """The account's sums have grown beyond its parts of the bounds: these become twice the sums, so that
         it happens ever less often. The caller enters `core.decimals.exact()`.
         """
-        own, more_gross, more_traded = self.own, ZERO, ZERO
+        own, bounds = self.own, [wide.bounds for wide in self.above if not wide.exact]
         if own.gross > self.gross:
-            gross = own.gross + own.gross
-            more_gross, self.gross = gross - self.gross, gross
+            part = own.gross + own.gross
+            more, self.gross = part - self.gross, part
+            for sums in bounds:
+                sums.gross += more
         if own.traded > self.traded:
-            traded = own.traded + own.traded
-            more_traded, self.traded = traded - self.traded, traded
-        for wide in self.above:
-            if not wide.exact:
-                wide.bounds.gross += more_gross
-                wide.bounds.traded += more_traded
+            part = own.traded + own.traded
+            more, self.traded = part - self.traded, part
+            for sums in bounds:
+                sums.traded += more
 
 
 def _sum(values: Iterable[Decimal]) -> Decimal:
