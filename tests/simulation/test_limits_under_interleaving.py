@@ -96,9 +96,8 @@ class Play:
 def beyond(state: State) -> list[str]:
     """Every total that is beyond its limit."""
     found = []
-    totals = state.risk.totals
-    for key, sums in totals.items():
-        home = sums.home
+    for key in {key for keys in state.risk.members.values() for key in keys}:
+        home = state.risk.totals_of(key).home
         if key.startswith("CLIENT:") and home.gross > GROSS / 2:
             found.append(f"gross {home.gross} of {key}")
         if key.startswith("FIRM:") and (
@@ -145,7 +144,7 @@ def test_whatever_the_order_of_arrival_the_limit_is_filled_to_what_fits_and_neve
         accepted = any(isinstance(event, ev.OrderAccepted) for event in outcome.events)
         assert accepted == (qty <= room)
         room -= qty if accepted else 0
-    assert desk.state.risk.totals["FIRM:firm"].home.used == PRICE * (250 - room)
+    assert desk.state.risk.totals_of("FIRM:firm").home.used == PRICE * (250 - room)
 
 
 @settings(max_examples=60, deadline=None)

@@ -55,7 +55,9 @@ def _audit_cells(state: State) -> list[str]:
 
 
 def _audit_totals(state: State) -> list[str]:
-    """Totals are the sums of their cells; what clients and firms have traded is what their accounts have."""
+    """Totals are the sums of their cells; what clients and firms have traded is what their accounts have.
+    Until sums of clients and firms are read, their bounds are what the accounts' parts in them come to.
+    """
     risk = state.risk
     expected: dict[str, dict[str, list[Decimal]]] = {}
     for account, by_symbol in risk.cells.items():
@@ -69,12 +71,34 @@ def _audit_totals(state: State) -> list[str]:
         for currency, amounts in _by_currency(state, risk.totals[account]).items():
             for key in (account, *scopes):
                 _sums(expected, key, currency)[3] += amounts.traded
+    kept = [(key, _by_currency(state, totals)) for key, totals in risk.totals.items()]
+    for key, wide in risk.wide.items():
+        exact = {state.risk.policy.base_currency.value: wide.home.bounds} if wide.home.exact else {}
+        kept.append((key, exact | wide.foreign))
+    found = [
+        f"totals of {key} in {currency} are not the sums of its cells and accounts"
+        for key, by_currency in kept
+        for currency, amounts in by_currency.items()
+        if [amounts.gross, amounts.long, amounts.short, amounts.traded] != _sums(expected, key, currency)
+    ]
+    return found + _audit_bounds(state)
+
+
+def _audit_bounds(state: State) -> list[str]:
+    """No account's sums are more than its parts of the bounds above, which are made of these parts."""
+    risk = state.risk
     found = []
-    for key, totals in risk.totals.items():
-        for currency, amounts in _by_currency(state, totals).items():
-            sums = _sums(expected, key, currency)
-            if [amounts.gross, amounts.long, amounts.short, amounts.traded] != sums:
-                found.append(f"totals of {key} in {currency} are not the sums of its cells and accounts")
+    for account, standing in risk.standings.items():
+        own, followed = standing.own, [wide.bounds for wide in standing.above if wide.exact]
+        if own is not risk.totals[account].home or own.gross > standing.gross or own.traded > standing.traded:
+            found.append(f"sums of {account} are beyond its parts of the bounds above")
+        if {id(sums) for sums in standing.followed} != {id(sums) for sums in followed}:
+            found.append(f"not all exact sums above follow those of {account}")
+    for key, wide in risk.wide.items():
+        home = wide.home
+        parts = [sum((getattr(of, name) for of in home.members), ZERO) for name in ("gross", "traded")]
+        if not home.exact and [home.bounds.gross, home.bounds.traded] != parts:
+            found.append(f"bounds of {key} are not what its accounts have in them")
     return found
 
 

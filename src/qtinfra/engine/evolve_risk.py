@@ -154,7 +154,7 @@ def _day_opened(state: State, event: ev.DayOpened) -> None:
     Instruments may have new terms."""
     del event
     risk = state.risk
-    risk.memo.clear()
+    risk.forget_sums()
     for totals in risk.totals.values():
         for amounts in (totals.home, *totals.foreign.values()):
             amounts.traded = ZERO

@@ -25,7 +25,9 @@ from qtinfra.risk.ledger import (
     LimitVersion,
     LocateUse,
     Override,
+    Standing,
     Totals,
+    WideTotals,
 )
 from qtinfra.risk.limits import Values
 from qtinfra.risk.sheet import UNLIMITED, Fits, LimitSheet, ScopeSheet
@@ -60,19 +62,19 @@ MAX_PROFILES = 200_000
 class AccountPlace:
     """Where the figures of one account are.
 
-    `sums` are those in the base currency: the account's own, its client's, its firm's. `cells` are by symbol,
+    `standing` has its sums in the base currency, with those that follow them. `cells` are by symbol,
     `messages` the times of its messages, `names` its client ids; each None until there is a first one.
     `positions` are by symbol too; while there are none it may be another dictionary than the state's.
     `acks`: New is said at acceptance, as it always is for an order taken by phone. `self_match`: venues are
     told which orders of its firm must not meet.
     """
 
-    __slots__ = ("acks", "cells", "messages", "names", "positions", "self_match", "sums")
+    __slots__ = ("acks", "cells", "messages", "names", "positions", "self_match", "standing")
 
-    def __init__(self, acks: bool, self_match: bool, sums: tuple[Amounts, Amounts, Amounts]) -> None:
+    def __init__(self, acks: bool, self_match: bool, standing: Standing) -> None:
         self.acks = acks
         self.self_match = self_match
-        self.sums = sums
+        self.standing = standing
         self.cells: dict[str, Cell] | None = None
         self.messages: list[int] | None = None
         self.names: dict[str, str] | None = None
@@ -253,20 +255,23 @@ class RiskMemo:
 
 class _Kept:
     """What is kept beside the fields, not encoded: `memo` has limits and permissions gathered from the state,
-    dropped when one of them changes.
+    dropped when one of them changes; `standings` by account and `wide` by client and firm what follows from
+    `totals`, gathered when it is first needed.
     """
 
-    __slots__ = ("memo",)
+    __slots__ = ("memo", "standings", "wide")
 
     memo: RiskMemo
+    standings: dict[str, Standing]
+    wide: dict[str, WideTotals]
 
 
 class RiskState(msgspec.Struct, _Kept):
     """Counters and permissions of the controls.
 
     Attributes:
-        cells: positions and open orders by account and symbol; `totals` by account, "CLIENT:…", "FIRM:…".
-        members: client and firm that an account's figures are counted under.
+        cells: positions and open orders by account and symbol; `totals` by account.
+        members: client ("CLIENT:…") and firm ("FIRM:…") that an account's figures are counted under.
         marks: journaled reference prices that positions are valued at.
         reference_ns, fx_ns: when a reference price and a rate were journaled.
         messages: when accounts sent messages; `book_messages` when they came, by symbol.
@@ -302,8 +307,40 @@ class RiskState(msgspec.Struct, _Kept):
 
     def __post_init__(self) -> None:
         self.memo = RiskMemo()
+        self.standings = {}
+        self.wide = {}
 
     def cell(self, account: str, symbol: str) -> Cell | None:
         """The account's position and open orders in a symbol, if it ever had any."""
         by_symbol = self.cells.get(account)
         return by_symbol.get(symbol) if by_symbol is not None else None
+
+    def totals_of(self, key: str) -> Totals | WideTotals:
+        """The sums of an account, a client ("CLIENT:…") or a firm ("FIRM:…"), live; zero ones of nobody."""
+        if not self.wide:
+            self._gather()
+        return self.wide.get(key) or self.totals.get(key) or Totals()
+
+    def standing(self, account: str) -> Standing:
+        """The account's sums in the base currency, with those that follow them, live."""
+        if not self.standings:
+            self._gather()
+        return self.standings[account]
+
+    def _gather(self) -> None:
+        """Find whose sums those of the accounts are part of."""
+        for account, keys in self.members.items():
+            totals = self.totals[account]
+            above = [self.wide.setdefault(key, WideTotals()) for key in keys]
+            self.standings[account] = Standing(totals.home, tuple(of.home for of in above))
+            for currency, sums in totals.foreign.items():
+                for of in above:
+                    of.foreign.setdefault(currency, Amounts()).add(
+                        sums.gross, sums.long, sums.short, sums.traded
+                    )
+
+    def forget_sums(self) -> None:
+        """Other accounts, currencies or figures make the sums of clients and firms now."""
+        self.memo.clear()
+        self.standings.clear()
+        self.wide.clear()

@@ -1,7 +1,8 @@
 """What accounts hold and have open, in units and in value: cells by account and symbol, and the sums above.
 
 Part of evolve: only evolve's modules change anything here. A change goes into the cell of its account and
-symbol, and from there into three sums: the account's, its client's and its firm's.
+symbol, and from there into the account's sums. Those of its client and its firm follow where they are read:
+see `risk.ledger.WideSums`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from decimal import Decimal
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import OrderAccepted
-from qtinfra.core.extended_models import AckPolicy, Instrument
+from qtinfra.core.extended_models import AckPolicy
 from qtinfra.core.models import Order, OrderSide
 from qtinfra.engine.risk_state import AccountPlace, SymbolPlace
 from qtinfra.engine.state import State
-from qtinfra.risk.ledger import Amounts, Cell, Totals
+from qtinfra.risk.ledger import Amounts, Cell, Standing, Totals
 
 # Members by name: looking them up in their class costs more than comparing them.
 _BUY = OrderSide.BUY
@@ -33,11 +34,9 @@ def scope_keys(state: State, account: str) -> tuple[str, str, str]:
 def place_of(state: State, account: str) -> AccountPlace:
     """Where the account's figures are; remembered until a control changes."""
     risk = state.risk
-    client, firm = risk.members[account]
-    own, of_client, of_firm = risk.totals[account], risk.totals[client], risk.totals[firm]
-    policies, sums = state.policies(account), (own.home, of_client.home, of_firm.home)
+    policies, standing = state.policies(account), risk.standing(account)
     acks = policies.ack is _ACK_ON_ACCEPT
-    found = risk.memo.of_accounts[account] = AccountPlace(acks, bool(policies.self_match), sums)
+    found = risk.memo.of_accounts[account] = AccountPlace(acks, bool(policies.self_match), standing)
     return found
 
 
@@ -56,13 +55,23 @@ def places(state: State, account: str, symbol: str) -> tuple[AccountPlace, Symbo
     return of, memo.of_symbols.get(symbol) or place_in(state, symbol)
 
 
-def _foreign(state: State, account: str, instrument: Instrument) -> tuple[Amounts, Amounts, Amounts]:
-    """The sums of account, client and firm in a currency that is not the base one."""
-    totals, currency = state.risk.totals, instrument.currency.value
-    own, client, firm = (
-        totals[key].foreign.setdefault(currency, Amounts()) for key in (account, *state.risk.members[account])
-    )
-    return own, client, firm
+def _standing(state: State, account: str, of: AccountPlace, to: SymbolPlace) -> Standing:
+    """The account's sums in the symbol's currency, with those that follow: all, if it is not the base one."""
+    if to.home:
+        return of.standing
+    risk, currency = state.risk, to.instrument.currency.value
+    scopes = [risk.totals_of(key).foreign for key in (account, *risk.members[account])]
+    own, *above = (foreign.setdefault(currency, Amounts()) for foreign in scopes)
+    return Standing.of_all(own, above)
+
+
+def _add(standing: Standing, gross: Decimal, long: Decimal, short: Decimal, traded: Decimal) -> None:
+    """Add to the account's sums and to those that follow them."""
+    own = standing.own
+    own.add(gross, long, short, traded)
+    if own.gross > standing.gross or own.traded > standing.traded:
+        standing.widen()
+    standing.follow(gross, long, short, traded)
 
 
 def _cell(state: State, account: str, symbol: str, of: AccountPlace) -> Cell:
@@ -82,14 +91,7 @@ def _cell(state: State, account: str, symbol: str, of: AccountPlace) -> Cell:
 def _shift(state: State, account: str, symbol: str, cell: Cell, long: Decimal, short: Decimal) -> None:
     """Add what a change of the cell has done to its outcomes to the sums above it."""
     of, to = places(state, account, symbol)
-    change = _regross(cell)
-    for sums in of.sums if to.home else _foreign(state, account, to.instrument):
-        if long:
-            sums.long += long
-        if short:
-            sums.short += short
-        if change:
-            sums.gross += change
+    _add(_standing(state, account, of, to), _regross(cell), long, short, ZERO)
 
 
 def _regross(cell: Cell) -> Decimal:
@@ -142,8 +144,10 @@ def count_new(
             symbol, where that is at hand.
     """
     cell = known or _cell(state, account, symbol, of)
-    gross, change = cell.gross, ZERO
+    standing = of.standing if to.home else _standing(state, account, of, to)
+    own, gross, change = standing.own, cell.gross, ZERO
     if buying:
+        own.long += value
         opened, opposite = cell.buy_value, cell.sell_value
         if cell.buy:
             cell.buy, value_open = cell.buy + qty, opened + value
@@ -151,6 +155,7 @@ def count_new(
             cell.buy, value_open = qty, value
         cell.buy_value, outcome = value_open, cell.held + value_open
     else:
+        own.short += value
         opened, opposite = cell.sell_value, cell.buy_value
         if cell.sell:
             cell.sell, value_open = cell.sell + qty, opened + value
@@ -162,13 +167,12 @@ def count_new(
         cell.gross = outcome
     elif value.is_signed() or opened.is_signed() or opposite.is_signed():  # by a price below zero
         change = _regross(cell)
-    own, client, firm = of.sums if to.home else _foreign(state, account, to.instrument)
-    if buying:
-        own.long, client.long, firm.long = own.long + value, client.long + value, firm.long + value
-    else:
-        own.short, client.short, firm.short = own.short + value, client.short + value, firm.short + value
     if change is not ZERO:
-        own.gross, client.gross, firm.gross = own.gross + change, client.gross + change, firm.gross + change
+        gross = own.gross = own.gross + change
+        if gross > standing.gross:
+            standing.widen()
+    if standing.followed:
+        standing.follow(change, value if buying else ZERO, ZERO if buying else value, ZERO)
 
 
 def open_price(order: Order) -> Decimal | None:
@@ -250,8 +254,7 @@ def count_trade(state: State, account: str, symbol: str, value: Decimal) -> None
         value: quantity times price per multiplier; negative when it is taken back.
     """
     of, to = places(state, account, symbol)
-    for sums in of.sums if to.home else _foreign(state, account, to.instrument):
-        sums.traded += value * to.instrument.multiplier
+    _add(_standing(state, account, of, to), ZERO, ZERO, ZERO, value * to.instrument.multiplier)
 
 
 def count_bought(
@@ -299,11 +302,16 @@ def count_bought(
         cell.gross = gross
     else:
         change = _regross(cell)
-    for sums in of.sums if to.home else _foreign(state, order.account, to.instrument):
-        sums.gross += change
-        sums.traded += traded
-        sums.long += own
-        sums.short -= moved
+    standing = of.standing if to.home else _standing(state, order.account, of, to)
+    sums = standing.own
+    gross = sums.gross = sums.gross + change
+    spent = sums.traded = sums.traded + traded
+    sums.long += own
+    sums.short -= moved
+    if gross > standing.gross or spent > standing.traded:
+        standing.widen()
+    if standing.followed:
+        standing.follow(change, own, -moved, traded)
 
 
 def count_sold(
@@ -342,11 +350,16 @@ def count_sold(
         cell.gross = gross
     else:
         change = _regross(cell)
-    for sums in of.sums if to.home else _foreign(state, order.account, to.instrument):
-        sums.gross += change
-        sums.traded += traded
-        sums.short += own
-        sums.long -= moved
+    standing = of.standing if to.home else _standing(state, order.account, of, to)
+    sums = standing.own
+    gross = sums.gross = sums.gross + change
+    spent = sums.traded = sums.traded + traded
+    sums.short += own
+    sums.long -= moved
+    if gross > standing.gross or spent > standing.traded:
+        standing.widen()
+    if standing.followed:
+        standing.follow(change, -moved, own, traded)
 
 
 def _revalue(cell: Cell, qty: Decimal, units: Decimal, mark: Decimal) -> Decimal:
@@ -387,14 +400,16 @@ def rebuild(state: State) -> None:
         traded.append((account, "", totals.home.traded))
         traded += [(account, name, amounts.traded) for name, amounts in totals.foreign.items()]
     risk.totals, risk.members = {}, {}
-    risk.memo.clear()
+    risk.forget_sums()
     cells, risk.cells = risk.cells, {}
     for account in state.accounts:
         _, client, firm = scope_keys(state, account)
         risk.members[account] = (client, firm)
-        for key in (account, client, firm):
-            risk.totals.setdefault(key, Totals())
-    _carry(state, traded)
+        risk.totals[account] = Totals()
+    for account, currency, amount in traded:  # what was traded today stays
+        totals = risk.totals[account]
+        sums = totals.foreign.setdefault(currency, Amounts()) if currency else totals.home
+        sums.traded += amount
     for account, by_symbol in cells.items():
         for symbol, cell in by_symbol.items():
             count_position(state, account, symbol, cell.mark)
@@ -403,12 +418,3 @@ def rebuild(state: State) -> None:
             reserved, order.reserved, order.open_value = order.reserved, ZERO, ZERO
             recount(state, order, reserved)
     risk.memo.clear()
-
-
-def _carry(state: State, traded: list[tuple[str, str, Decimal]]) -> None:
-    """Put what was traded today back, by currency."""
-    for account, currency, amount in traded:
-        for key in (account, *state.risk.members[account]):
-            totals = state.risk.totals[key]
-            sums = totals.foreign.setdefault(currency, Amounts()) if currency else totals.home
-            sums.traded += amount

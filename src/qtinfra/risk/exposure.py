@@ -1,7 +1,8 @@
 """Position, concentration, exposure and credit, open orders counted at once.
 
 Amounts are in the one base currency of the shard. A check adds what the request would add to totals that
-are kept incrementally, so it costs the same whatever is open.
+are kept incrementally, so it costs the same whatever is open. Where bounds of these totals show that a
+limit is far off, the totals themselves are not asked for.
 
 Sources: 17 CFR 240.15c3-5(c)(1)(i), RTS 6 Art. 15(2) and 15(4).
 """
@@ -76,6 +77,8 @@ def check_gross_exposure(facts: RiskFacts) -> Refusal | None:
     if converted is None:
         return stale_fx(facts, "gross_exposure")
     for limit in limits:
+        if not limit.foreign and limit.home.bounds.gross + converted <= limit.value:
+            continue
         observed = limit.home.gross + converted
         if limit.foreign:
             others = foreign(facts, limit.foreign, "gross")
@@ -103,6 +106,8 @@ def check_net_exposure(facts: RiskFacts) -> Refusal | None:
         return None if reduces(facts) else stale_fx(facts, "net_exposure")
     buying = facts.buying
     for limit in limits:
+        if not limit.foreign and adds + limit.home.bounds.gross <= limit.value:
+            continue  # neither end is ever more than the gross exposure
         observed = adds + (limit.home.long if buying else limit.home.short)
         if limit.foreign:
             others = foreign(facts, limit.foreign, "long" if buying else "short")
@@ -129,6 +134,9 @@ def check_credit(facts: RiskFacts) -> Refusal | None:
     if adds is None:
         return None if reduces(facts) else stale_fx(facts, "credit_threshold")
     for limit in limits:
+        bounds = limit.home.bounds
+        if not limit.foreign and adds + bounds.traded + bounds.gross + bounds.gross <= limit.value:
+            continue  # what is open is no more than both ends together
         observed = adds + limit.home.used
         if limit.foreign:
             others = foreign(facts, limit.foreign, "used")

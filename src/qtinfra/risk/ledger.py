@@ -6,11 +6,12 @@ that a check costs the same with ten orders open and with a million. Windows are
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 import msgspec
 
-from qtinfra.core.decimals import ZERO
+from qtinfra.core.decimals import EXACT, ZERO
 from qtinfra.core.writes import quick_writes
 
 #: Most messages that a window remembers, and so the most that a message limit may allow.
@@ -19,6 +20,8 @@ MAX_WINDOW = 10_000
 LOOK_AT = 31
 #: A drift window's entries are at least this part of the window apart.
 DRIFT_SLOTS = 64
+
+_NO_BOUND = Decimal("Infinity")
 
 #: What makes two orders the same flow: account, symbol, side's name (a member's hash would be computed in
 #: Python each time), quantity, limit price.
@@ -83,12 +86,150 @@ class Amounts(msgspec.Struct, gc=False):
         """What counts against credit: the value executed today and of everything open."""
         return self.traded + self.long + self.short
 
+    @property
+    def bounds(self) -> Amounts:
+        """`gross` and `traded` are no more than these: of sums that are kept, themselves."""
+        return self
+
+    def add(self, gross: Decimal, long: Decimal, short: Decimal, traded: Decimal) -> None:
+        """Add to each of them; the caller enters `core.decimals.exact()`."""
+        self.gross += gross
+        self.long += long
+        self.short += short
+        self.traded += traded
+
 
 class Totals(msgspec.Struct, gc=False):
-    """Sums of one account, client or firm: in the base currency, and apart in every other one."""
+    """Sums of one account: in the base currency, and apart in every other one."""
 
     home: Amounts = msgspec.field(default_factory=Amounts)
     foreign: dict[str, Amounts] = {}
+
+
+# --- the sums of clients and firms: what their accounts' sums come to, no state of their own ---------------
+
+
+class WideSums:
+    """Sums of a client or a firm in the base currency, over its accounts; exact whenever they are read.
+
+    Hardly an order comes near a limit that wide. So nothing is added up until one of the sums is read: until
+    then `bounds` has a gross and a traded value that the sums do not exceed, made of the parts that the
+    accounts have in them. From the first reading on `bounds` are the sums, and follow every change.
+
+    Attributes:
+        exact: they follow.
+        members: the accounts.
+    """
+
+    __slots__ = ("bounds", "exact", "members")
+
+    def __init__(self) -> None:
+        self.bounds = Amounts()
+        self.exact = False
+        self.members: list[Standing] = []
+
+    @property
+    def gross(self) -> Decimal:
+        return self._known().gross
+
+    @property
+    def long(self) -> Decimal:
+        return self._known().long
+
+    @property
+    def short(self) -> Decimal:
+        return self._known().short
+
+    @property
+    def traded(self) -> Decimal:
+        return self._known().traded
+
+    @property
+    def used(self) -> Decimal:
+        """As of `Amounts`."""
+        return self._known().used
+
+    def _known(self) -> Amounts:
+        """The sums, from now on exact."""
+        sums = self.bounds
+        if not self.exact:
+            self.exact = True
+            parts = [member.own for member in self.members]
+            sums.gross, sums.traded = _sum(of.gross for of in parts), _sum(of.traded for of in parts)
+            sums.long, sums.short = _sum(of.long for of in parts), _sum(of.short for of in parts)
+            for member in self.members:
+                member.followed += (sums,)
+        return sums
+
+
+class WideTotals:
+    """As `Totals`, of a client or a firm; in other currencies the sums always follow."""
+
+    __slots__ = ("foreign", "home")
+
+    def __init__(self) -> None:
+        self.home = WideSums()
+        self.foreign: dict[str, Amounts] = {}
+
+
+class Standing:
+    """An account's sums in the base currency, and what they are in those of its client and its firm.
+
+    Attributes:
+        own: the account's sums.
+        gross, traded: its parts of the bounds above; its sums are no more than these.
+        above: the sums of its client and its firm.
+        followed: those of them that are exact; they change with every change of its own.
+    """
+
+    __slots__ = ("above", "followed", "gross", "own", "traded")
+
+    def __init__(self, own: Amounts, above: tuple[WideSums, ...]) -> None:
+        self.own = own
+        self.gross = own.gross
+        self.traded = max(own.traded, ZERO)  # what is taken back of another day's may be more than today's
+        self.above = above
+        self.followed: tuple[Amounts, ...] = ()
+        for wide in above:
+            wide.members.append(self)
+            wide.bounds.gross = EXACT.add(wide.bounds.gross, self.gross)
+            wide.bounds.traded = EXACT.add(wide.bounds.traded, self.traded)
+
+    @classmethod
+    def of_all(cls, own: Amounts, above: Sequence[Amounts]) -> Standing:
+        """Sums of which all those above follow every change."""
+        found = cls(own, ())
+        found.gross, found.traded, found.followed = _NO_BOUND, _NO_BOUND, tuple(above)
+        return found
+
+    def follow(self, gross: Decimal, long: Decimal, short: Decimal, traded: Decimal) -> None:
+        """Let the exact sums above follow a change of the account's."""
+        for sums in self.followed:
+            sums.add(gross, long, short, traded)
+
+    def widen(self) -> None:
+        """The account's sums have grown beyond its parts of the bounds: these become twice the sums, so that
+        it happens ever less often. The caller enters `core.decimals.exact()`.
+        """
+        own, bounds = self.own, [wide.bounds for wide in self.above if not wide.exact]
+        if own.gross > self.gross:
+            part = own.gross + own.gross
+            more, self.gross = part - self.gross, part
+            for sums in bounds:
+                sums.gross += more
+        if own.traded > self.traded:
+            part = own.traded + own.traded
+            more, self.traded = part - self.traded, part
+            for sums in bounds:
+                sums.traded += more
+
+
+def _sum(values: Iterable[Decimal]) -> Decimal:
+    """The exact sum, in any decimal context."""
+    found = ZERO
+    for value in values:
+        found = EXACT.add(found, value)
+    return found
 
 
 @quick_writes

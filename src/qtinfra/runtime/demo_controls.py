@@ -74,8 +74,8 @@ def exposure_limits(stage: Stage) -> Iterator[int]:
     _limit(stage, LimitRule.CAPITAL, "100000", "beta")
     for place, (rule, value, scope, symbol, words) in enumerate(cases):
         _limit(stage, rule, value, scope, symbol)
-        totals = stage.state.risk.totals.get(scope)
-        shorter = totals is not None and totals.home.short > totals.home.long
+        totals = stage.state.risk.totals_of(scope)
+        shorter = totals.home.short > totals.home.long
         side = SELL if rule is LimitRule.NET_EXPOSURE and shorter else BUY
         price = stage.touch(SYMBOL)[side is BUY]
         events = stage.limit("beta", f"S20{place}", SYMBOL, side, 100, price)

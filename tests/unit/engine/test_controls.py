@@ -114,7 +114,7 @@ def test_rc_01_credit_is_given_back_by_cancels_and_busts_and_by_the_next_day() -
     desk.fill(desk.child("A"), 40, 60, exec_id="E")
     desk.cancel("A1", "A")
     desk.canceled(desk.child("A"))
-    used = desk.state.risk.totals["FIRM:firm"].home
+    used = desk.state.risk.totals_of("FIRM:firm").home
     assert used.used == 2400
     desk.bust(desk.child("A"), "E")
     assert used.used == 0
@@ -122,6 +122,7 @@ def test_rc_01_credit_is_given_back_by_cancels_and_busts_and_by_the_next_day() -
     desk.fill(desk.child("B"), 10, 60)
     desk.close_day()
     desk.next_day()
+    used = desk.state.risk.totals_of("FIRM:firm").home
     assert [used.used, used.traded, used.gross] == [dec(0), dec(0), dec(600)]
 
 
@@ -159,9 +160,9 @@ def test_totals_follow_an_account_to_another_client() -> None:
     desk = Desk()
     desk.working("A", 100, 50)
     desk.run(cmd.SetReference(accounts=(account(ALPHA, client="other"),)))
-    totals = desk.state.risk.totals
-    assert totals["CLIENT:other"].home.used == 5000
-    assert f"CLIENT:client-{ALPHA}" not in totals
+    totals_of = desk.state.risk.totals_of
+    assert totals_of("CLIENT:other").home.used == 5000
+    assert totals_of(f"CLIENT:client-{ALPHA}").home.used == 0
 
 
 # --- RC-02: erroneous and duplicate orders ----------------------------------------------------------------

@@ -146,7 +146,7 @@ def test_gross_is_the_larger_outcome_whatever_is_held_and_whatever_its_sign(
     desk.cancel("C", "X")
     state, order = desk.state, desk.order("X")
     of, to = place_of(state, ALPHA), place_in(state, SYMBOL)
-    home = of.sums[0]
+    home = of.standing.own
     with exact():
         recount(state, order, ZERO)
         state.positions.load(ALPHA, SYMBOL, held, ONE, ONE)

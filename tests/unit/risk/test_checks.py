@@ -28,7 +28,8 @@ D = Decimal
 
 
 def scope(value: int, **sums: int) -> tuple[ScopeLimit, ...]:
-    home = Amounts(**{name: D(amount) for name, amount in sums.items()})
+    ends = max(sums.get("long", 0), sums.get("short", 0))  # the gross exposure is never less
+    home = Amounts(**{name: D(amount) for name, amount in ({"gross": ends} | sums).items()})
     return (ScopeLimit("FIRM:firm", D(value), home, {}),)
 
 
@@ -120,6 +121,11 @@ CASES: list[Case] = [
         "net_exposure",
     ),
     (check_credit, lambda slack: facts(Limits(credit=scope(700 + slack, traded=200))), "credit_threshold"),
+    (
+        check_credit,
+        lambda slack: facts(Limits(credit=scope(700 + slack, long=150, short=50))),
+        "credit_threshold",
+    ),
     (check_duplicates, lambda slack: facts(Limits(duplicates=2 + slack), duplicates=1), "duplicate_flow"),
 ]
 

@@ -294,8 +294,14 @@ def _in_limits(buying: bool, qty: Decimal, value: Decimal, sheet: LimitSheet, la
     adds = worst - cell.gross
     if lane.foreign or reach + qty > sheet.position or (adds > ZERO and worst > sheet.concentration):
         return False
+    most = max(adds, value)
     for scope in lane.scopes:
-        home = scope.home
+        home, bounds = scope.home, scope.home.bounds
+        if (
+            bounds.gross + most <= min(scope.gross, scope.net)
+            and bounds.traded + bounds.gross + bounds.gross + most <= scope.credit
+        ):
+            continue  # the sums themselves need not be asked for
         if home.used + value > scope.credit or (home.long if buying else home.short) + value > scope.net:
             return False
         if adds > ZERO and home.gross + adds > scope.gross:
@@ -316,7 +322,7 @@ def _new_lane(state: State, account: str) -> Lane | None:
     limits, scopes = known.limits, known.scopes
     foreign: Mapping[str, Amounts] = {}
     for key in scope_keys(state, account):
-        sums = risk.totals[key].foreign
+        sums = risk.totals_of(key).foreign
         if any(scope.foreign is sums for scope in scopes):
             foreign = sums
     lane = memo.lanes[account] = Lane(
@@ -325,7 +331,7 @@ def _new_lane(state: State, account: str) -> Lane | None:
         memo.kinds.setdefault((limits.values, limits.capital, limits.messages), {}),
         scopes,
         foreign,
-        tuple((scope.home, scope.clear_gross, scope.clear_traded) for scope in scopes),
+        tuple((scope.home.bounds, scope.clear_gross, scope.clear_traded) for scope in scopes),
     )
     return lane
 

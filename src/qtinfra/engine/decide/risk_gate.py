@@ -32,7 +32,7 @@ from qtinfra.risk.checks import (
     signature,
 )
 from qtinfra.risk.facts import AccountProfile, AlgoFacts, Rate, ShortFacts, SymbolProfile, Waivers, in_base
-from qtinfra.risk.ledger import AlgoRun, Cell, Totals
+from qtinfra.risk.ledger import AlgoRun, Cell
 from qtinfra.risk.limits import Scope, account_limits, combined, symbol_limits, tightest
 from qtinfra.risk.sheet import Fits, scope_sheets
 
@@ -184,9 +184,8 @@ def _gather(state: State, account: str, symbol: str) -> RiskProfile:
 
 def _of_account(state: State, account: str) -> AccountProfile:
     risk, keys = state.risk, scope_keys(state, account)
-    empty = Totals()
     scopes = tuple(
-        Scope(key, every, risk.totals.get(key, empty))
+        Scope(key, every, risk.totals_of(key))
         for key, every in zip(keys, (ANY, "CLIENT:*", "FIRM:*"), strict=True)
     )
     needed = PartyKind.ACCOUNT in risk.policy.approved_only
