@@ -15,6 +15,7 @@ from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
 from qtinfra.core.decimals import ZERO, plain
 from qtinfra.core.extended_models import VenueStatus
+from qtinfra.core.legs import Leg, units
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
     NO_ORDER,
@@ -200,7 +201,7 @@ def _routed(state: State, event: ev.OrderRouted) -> Sequence[Effect]:
     return [_sent(order, child) for child in children]
 
 
-def _sent(order: Order, child: ev.ChildOrder) -> VenueNewOrder:
+def _sent(order: Order, child: Leg) -> VenueNewOrder:
     """A plain child as its venue gets it."""
     return VenueNewOrder(
         child.venue,
@@ -209,7 +210,7 @@ def _sent(order: Order, child: ev.ChildOrder) -> VenueNewOrder:
         order.side,
         child.order_type,
         child.tif,
-        child.qty,
+        units(child, order.qty),
         child.price,
         child.min_qty or ZERO,
         order.account,
@@ -335,7 +336,7 @@ def _restated(state: State, event: ev.OrderRestated | ev.OrderSuspended | ev.Ord
 
 
 def special_order(
-    order: Order, terms: SpecialTerms, child: ev.ChildOrder, firm: str = "", self_match: str = ""
+    order: Order, terms: SpecialTerms, child: Leg, firm: str = "", self_match: str = ""
 ) -> VenueNewOrder:
     """A child as its venue gets it: with the special terms when the venue takes the order's type.
 
@@ -356,7 +357,7 @@ def special_order(
         order.side,
         child.order_type,
         child.tif,
-        child.qty,
+        units(child, order.qty),
         child.price,
         child.min_qty or ZERO,
         order.account,

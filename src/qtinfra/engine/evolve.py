@@ -11,6 +11,7 @@ from typing import Any
 
 from qtinfra.core import events as ev
 from qtinfra.core.decimals import ZERO
+from qtinfra.core.legs import ChildOrder, units
 from qtinfra.core.models import (
     Amend,
     Child,
@@ -18,10 +19,12 @@ from qtinfra.core.models import (
     Order,
     OrderSide,
     OrderStatus,
+    OrderType,
     Origin,
     PendingCancel,
     PendingReplace,
     QueuedReplace,
+    TimeInForce,
 )
 from qtinfra.core.reports import NO_ORDER, Effect, ExecType, ExecutionReport, VenueNewOrder
 from qtinfra.engine.evolve_algos import ALGOS
@@ -44,6 +47,7 @@ _VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
 _STAFF = Origin.STAFF
 _CHILD_SENT, _CHILD_LIVE = ChildStatus.SENT, ChildStatus.LIVE
 _BUY = OrderSide.BUY
+_LIMIT, _IOC = OrderType.LIMIT, TimeInForce.IOC
 _EXEC_NEW, _EXEC_PENDING_NEW = ExecType.NEW, ExecType.PENDING_NEW
 
 #: What an event of a kind makes leave, with the state after it.
@@ -107,9 +111,12 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
     child_ids: tuple[str, ...] = ()
     left, children = qty, state.children
     for leg in routed.children:
-        child_id, venue, placed = leg.child_id, leg.venue, leg.qty
-        order_type, tif, px = leg.order_type, leg.tif, leg.price
-        min_qty = leg.min_qty or ZERO
+        child_id, venue, placed, px = leg.child_id, leg.venue, leg.qty, leg.price
+        order_type, tif, min_qty = _LIMIT, _IOC, ZERO
+        if type(leg) is ChildOrder:
+            order_type, tif, min_qty = leg.order_type, leg.tif, leg.min_qty or ZERO
+        elif placed is None:
+            placed = qty
         children[child_id] = Child(
             child_id, order_id, venue, symbol, side, order_type, tif, placed, px, min_qty, child_id, placed
         )
@@ -207,7 +214,7 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
     order = state.orders[event.order_id]
     left, children = order.unallocated, state.children
     for planned in event.children:
-        child_id, qty = planned.child_id, planned.qty
+        child_id, qty = planned.child_id, units(planned, order.qty)
         children[child_id] = Child(
             child_id,
             order.order_id,

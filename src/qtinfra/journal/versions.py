@@ -33,8 +33,18 @@ def _terms_in_their_command(item: list[object]) -> list[object]:
     return ["OrderAccepted@2", order_id, asked, ts_ns, special, reference, algo]
 
 
+def _legs_of_two_kinds(item: list[object]) -> list[object]:
+    """A routing always said the touch, and its legs were of one kind."""
+    _, order_id, legs, reason, bid, ask, ts_ns = item
+    children = [["child", *leg] for leg in legs] if isinstance(legs, list) else legs
+    return ["OrderRouted@2", order_id, children, reason, ts_ns, [bid, ask]]
+
+
 #: Old tag -> its upcaster.
-UPCASTERS: dict[str, Upcaster] = {"OrderAccepted": _terms_in_their_command}
+UPCASTERS: dict[str, Upcaster] = {
+    "OrderAccepted": _terms_in_their_command,
+    "OrderRouted": _legs_of_two_kinds,
+}
 
 
 class WrittenEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -6,7 +6,6 @@ from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import Refusal, RiskRefused
 from qtinfra.core.events import (
-    ChildOrder,
     CommandRefused,
     DuplicateAnswered,
     DuplicateRefused,
@@ -15,8 +14,9 @@ from qtinfra.core.events import (
     OrderRouted,
 )
 from qtinfra.core.ids import HEX_PAIRS, PAIRS
+from qtinfra.core.legs import TakingOrder
 from qtinfra.core.market import MarketView
-from qtinfra.core.models import Order, OrderSide, OrderType, TimeInForce
+from qtinfra.core.models import Order, OrderSide, TimeInForce
 from qtinfra.core.validation.algo import special_of
 from qtinfra.core.validation.rules import check_new, check_round_lot
 from qtinfra.core.validation.special import ON_AUCTION, as_asked
@@ -40,8 +40,7 @@ from qtinfra.risk.checks import RiskPassed
 
 # Members by name: looking them up in their class costs more than comparing them.
 _BUY = OrderSide.BUY
-_LIMIT = OrderType.LIMIT
-_IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
+_FOK = TimeInForce.FOK
 
 
 def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
@@ -72,14 +71,13 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     else:
         order_id, child_id = heads.order_and_child(state.shard, state.epoch, seq)
     if qty <= offer[3]:
-        only = ChildOrder(child_id, offer[4], _LIMIT, _IOC, qty, offer[2], None)
-        routed = OrderRouted(order_id, (only,), "sweep 1", top.bid, top.ask, now_ns)
+        routed = OrderRouted(order_id, (TakingOrder(child_id, offer[4], offer[2]),), "sweep 1", now_ns)
     else:
         children = sweep(top, price, command.side is _BUY, qty, child_id)
         if not children:
             _place_plain(state, command, verdict, now_ns, market, out)
             return
-        routed = OrderRouted(order_id, children, f"sweep {len(children)}", top.bid, top.ask, now_ns)
+        routed = OrderRouted(order_id, children, f"sweep {len(children)}", now_ns)
     accepted = OrderAccepted(order_id, command, now_ns, None, verdict.reference)
     out.events, out.passed = [accepted, routed], verdict
 
@@ -98,7 +96,7 @@ def _place(
     """Accept the order and route it; refuse it when no venue can take it."""
     order_id = out.order_id()
     out.events.append(OrderAccepted(order_id, command, now_ns, None, passed.reference))
-    if route(state, order_id, passed, (), now_ns, market, out):
+    if route(state, order_id, passed, (), now_ns, market, out, None, command.qty):
         return True
     out.events.clear()
     text = f"no connected venue trades {command.symbol}"
