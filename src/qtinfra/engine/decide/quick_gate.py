@@ -25,7 +25,7 @@ from qtinfra.engine.decide.context import in_known_hours
 from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved, view_of
 from qtinfra.engine.decide.routing import met_first, top_of
 from qtinfra.engine.lookup import kill_key
-from qtinfra.engine.risk_state import MAX_PROFILES, Bound, Lane, PlainPass, Plan, RiskState
+from qtinfra.engine.risk_state import MAX_PROFILES, REFERENCE, Bound, Lane, PlainPass, Plan, RiskState
 from qtinfra.engine.risk_sums import place_in, place_of, scope_keys
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
@@ -121,7 +121,7 @@ def gate_plain(
         return gate_one_by_one(state, market, command, now_ns)
     if reference is None:  # the market has not been asked
         top = met_first(state, market, symbol, price, buying)
-    return PlainPass(of, to, reference, worth, value, top, None if again else flow, cell)
+    return of, to, reference, worth, value, top, None if again else flow, cell
 
 
 def _fits(known: Numbers, number: Decimal | None) -> bool:
@@ -180,7 +180,7 @@ def gate_kept(state: State, market: MarketView, command: SubmitOrder, now_ns: in
 def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | RiskRefused:
     """As `gate_kept`, with an approval that anything may be done with."""
     verdict = gate_kept(state, market, command, now_ns)
-    return approval(command, verdict.reference) if isinstance(verdict, PlainPass) else verdict
+    return approval(command, verdict[REFERENCE]) if isinstance(verdict, tuple) else verdict
 
 
 def gate_one_by_one(

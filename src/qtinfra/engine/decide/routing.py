@@ -159,7 +159,7 @@ def _add_plan(order_id: str, plan: RoutePlan, now_ns: int, out: Decision, whole:
     legs = tuple(
         [_leg(of_leg(first, number) if number else first, leg, alone) for number, leg in enumerate(plan.legs)]
     )
-    out.events.append(OrderRouted(order_id, legs, plan.reason, now_ns))
+    out.add(OrderRouted(order_id, legs, plan.reason, now_ns))
     return True
 
 

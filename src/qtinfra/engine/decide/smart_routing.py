@@ -353,7 +353,7 @@ def _probe(routing: RoutingState, plan: RoutePlan, order_id: str, now_ns: int, o
             out.add(re.BreakerProbed(mic, order_id, now_ns + cooldown_ns(breaker, terms), now_ns))
 
 
-def routing_aftermath(state: State, events: list[ev.AnyEvent], out: Decision) -> None:
+def routing_aftermath(state: State, events: Sequence[ev.AnyEvent], out: Decision) -> None:
     """Add the follow-ups that breakers need after these events; `state` is after them."""
     routing = state.routing
     if routing is None or routing.policy.breaker is None:

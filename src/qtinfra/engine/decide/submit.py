@@ -34,7 +34,7 @@ from qtinfra.engine.decide.quick_gate import (
 )
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
 from qtinfra.engine.decide.routing import route, sweep
-from qtinfra.engine.risk_state import PlainPass
+from qtinfra.engine.risk_state import REFERENCE, TOP, PlainPass
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 
@@ -56,12 +56,12 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     verdict: Verdict | None = None
     if lane is not None and plan is not None:
         verdict = gate_plain(state, market, command, now_ns, lane, plan, False)
-    if not isinstance(verdict, PlainPass):
+    if not isinstance(verdict, tuple):
         verdict = _look_closer(state, command, verdict, now_ns, market, out)
         if verdict is None:
             return
-    top, tif, qty, price = verdict.top, command.tif, command.qty, command.price
-    offer = top.offer if top is not None and tif is not _FOK and state.routing is None else None
+    top, qty, price = verdict[TOP], command.qty, command.price
+    offer = top.offer if top is not None and command.tif is not _FOK and state.routing is None else None
     if top is None or offer is None:
         _place_plain(state, command, verdict, now_ns, market, out)
         return
@@ -78,15 +78,15 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
             _place_plain(state, command, verdict, now_ns, market, out)
             return
         routed = OrderRouted(order_id, children, f"sweep {len(children)}", now_ns)
-    accepted = OrderAccepted(order_id, command, now_ns, None, verdict.reference)
-    out.events, out.passed = [accepted, routed], verdict
+    out.events = (OrderAccepted(order_id, command, now_ns, None, verdict[REFERENCE]), routed)
+    out.passed = verdict
 
 
 def _place_plain(
     state: State, command: SubmitOrder, passed: PlainPass, now_ns: int, market: MarketView, out: Decision
 ) -> None:
     """Route a plain order that takes the general way to a venue, or smart routing."""
-    if _place(state, command, approval(command, passed.reference), now_ns, market, out):
+    if _place(state, command, approval(command, passed[REFERENCE]), now_ns, market, out):
         out.passed = passed if state.routing is None else None
 
 
@@ -95,10 +95,10 @@ def _place(
 ) -> bool:
     """Accept the order and route it; refuse it when no venue can take it."""
     order_id = out.order_id()
-    out.events.append(OrderAccepted(order_id, command, now_ns, None, passed.reference))
+    out.add(OrderAccepted(order_id, command, now_ns, None, passed.reference))
     if route(state, order_id, passed, (), now_ns, market, out, None, command.qty):
         return True
-    out.events.clear()
+    out.events = ()
     text = f"no connected venue trades {command.symbol}"
     reject(command, Refusal("no_venue", text, "symbol", "", command.symbol), now_ns, out)
     return False
@@ -157,7 +157,7 @@ def _told(
     state: State, command: SubmitOrder, verdict: Verdict, now_ns: int, market: MarketView, out: Decision
 ) -> PlainPass | None:
     """Do what the controls say, unless there is nothing to do beyond placing the order in the short way."""
-    if isinstance(verdict, PlainPass):
+    if isinstance(verdict, tuple):
         return verdict
     if isinstance(verdict, RiskRefused):
         reject(command, verdict.refusal, now_ns, out)
