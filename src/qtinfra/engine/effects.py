@@ -38,8 +38,9 @@ from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
 _ROUTED = OrderStatus.ROUTED
-_VALIDATED = OrderStatus.VALIDATED
+_VALIDATED, _REJECTED = OrderStatus.VALIDATED, OrderStatus.REJECTED
 _EXEC_NEW = ExecType.NEW
+_EXEC_REJECTED = ExecType.REJECTED
 _EXEC_PENDING_NEW = ExecType.PENDING_NEW
 _EXEC_TRADE = ExecType.TRADE
 
@@ -157,11 +158,15 @@ def _welcome(order: Order) -> ExecutionReport:
     )  # fmt: skip
 
 
-def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
-    order = state.orders[event.order_id]
-    return [
-        execution_report(order, ExecType.REJECTED, reason=event.fix_reason, code=event.code, text=event.text)
-    ]
+def _rejected(state: State, event: ev.OrderRejected) -> Sequence[Effect]:
+    """As `execution_report` of an order that has never been anything but refused."""
+    del state
+    return (
+        ExecutionReport(
+            event.account, event.order_id, event.cl_ord_id, "", _EXEC_REJECTED, "8", _REJECTED, event.qty,
+            ZERO, ZERO, ZERO, ZERO, None, "", "", event.fix_reason, event.code, event.text, event.symbol,
+        ),
+    )  # fmt: skip
 
 
 def _duplicate_refused(state: State, event: ev.DuplicateRefused) -> list[Effect]:

@@ -12,7 +12,7 @@ from typing import Any
 from qtinfra.core import events as ev
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.legs import Leg, units
+from qtinfra.core.legs import ChildOrder, Leg, units
 from qtinfra.core.models import (
     Amend,
     Child,
@@ -44,7 +44,7 @@ from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, fill_up, name_request, settle
 from qtinfra.engine.state import State
 
-_VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
+_VALIDATED, _ROUTED, _REJECTED = OrderStatus.VALIDATED, OrderStatus.ROUTED, OrderStatus.REJECTED
 _STAFF = Origin.STAFF
 _CHILD_SENT, _CHILD_LIVE = ChildStatus.SENT, ChildStatus.LIVE
 _BUY = OrderSide.BUY
@@ -94,7 +94,7 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
     Raises:
         InvariantBrokenError: as `evolve_all`; the state's sequence is that of before then.
     """
-    of, to, _, worth, value, _, flow, cell = passed
+    of, to, _, worth, value, _, flow, stamps, cell = passed
     if of.self_match or not _EVOLVE.usual:
         return None
     event, routed = events
@@ -130,7 +130,7 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
         names[name] = order_id  # deciding has found that it names no order
     state.open_orders[order_id] = True
     count_new(state, account, symbol, side is _BUY, qty, value, of, to, cell)
-    count_flow(state, event, of, to, flow)
+    count_flow(state, event, of, to, flow, stamps)
     state.seq += 2
     return effects
 
@@ -146,19 +146,22 @@ def _send_legs(
     Returns:
         What is sent nowhere, and the children's ids.
     """
-    left, symbol, side = asked.qty, asked.symbol, asked.side
+    account, symbol, side = asked.account, asked.symbol, asked.side
+    left, children = asked.qty, state.children
     for leg in legs:
         child_id, venue, px = leg.child_id, leg.venue, leg.price
-        order_type, tif, min_qty = leg.order_type, leg.tif, leg.min_qty or ZERO
-        qty = units(leg, asked.qty)
-        state.children[child_id] = Child(
+        order_type, tif, min_qty = _LIMIT, _IOC, ZERO
+        if type(leg) is ChildOrder:
+            order_type, tif, min_qty = leg.order_type, leg.tif, leg.min_qty or ZERO
+        qty = asked.qty if leg.qty is None else leg.qty
+        children[child_id] = Child(
             child_id, order_id, venue, symbol, side, order_type, tif, qty, px, min_qty, child_id, qty
         )
         effects.append(
-            VenueNewOrder(venue, child_id, symbol, side, order_type, tif, qty, px, min_qty, asked.account)
+            VenueNewOrder(venue, child_id, symbol, side, order_type, tif, qty, px, min_qty, account)
         )
-        left = left - qty or ZERO
-    invariant(left >= ZERO, "no more is routed than is left", order_id)
+        left = ZERO if qty is left else left - qty or ZERO
+    invariant(left is ZERO or left > ZERO, "no more is routed than is left", order_id)
     return left, tuple([leg.child_id for leg in legs])
 
 
@@ -217,12 +220,10 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
     qty, price, ts_ns = event.qty, event.price, event.ts_ns
     order = Order(
         event.order_id, event.account, event.cl_ord_id, event.symbol, event.side, event.order_type, event.tif,
-        qty, price, event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty,
-        price,
+        qty, price, event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, ZERO,
+        qty, price, ZERO, None, ZERO, False, 1, _REJECTED, (), 0, ZERO, ZERO, _REJECTED,
     )  # fmt: skip
     order.special, order.algo = event.special, event.algo
-    close(order, OrderStatus.REJECTED)
-    order.status = OrderStatus.REJECTED
     state.orders[event.order_id] = order
     _register(state, order, event.cl_ord_id)
     state.closing[event.order_id] = True

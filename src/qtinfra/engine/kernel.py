@@ -352,6 +352,8 @@ class Kernel:
         """
         state, steps = self.state, 0
         _look_after(state, begun)
+        if not begun.follow_ups:
+            return
         follow_ups = list(begun.follow_ups)
         while follow_ups:
             steps += 1

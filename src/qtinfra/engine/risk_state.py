@@ -26,6 +26,7 @@ from qtinfra.risk.ledger import (
     LimitVersion,
     LocateUse,
     Override,
+    Stamps,
     Totals,
 )
 from qtinfra.risk.limits import Values
@@ -163,10 +164,18 @@ class Lane(msgspec.Struct, gc=False):
 #: where the figures of the account and of the symbol are; the price that the controls measured the order
 #: against, if one did; what a unit is valued at, and the whole order, the multiplier in it; what it meets
 #: first in the market and takes, if the market was asked for; what makes another order the same flow, if a
-#: limit asked for it and none such is among the current ones; the account's figures in the symbol, if there
-#: are any yet and they were looked at. A tuple, since every order has one and a struct costs twice as much.
+#: limit asked for it, and when such orders came in the current generation; the account's figures in the
+#: symbol, if there are any yet and they were looked at. A tuple, since a struct costs twice as much.
 PlainPass = tuple[
-    AccountPlace, SymbolPlace, Decimal | None, Decimal, Decimal, Top | None, FlowKey | None, Cell | None
+    AccountPlace,
+    SymbolPlace,
+    Decimal | None,
+    Decimal,
+    Decimal,
+    Top | None,
+    FlowKey | None,
+    Stamps | None,
+    Cell | None,
 ]
 #: Where the reference and what is met first stand in it.
 REFERENCE: Final = 2

@@ -32,7 +32,7 @@ from qtinfra.engine.decide.quick_gate import (
     note_fit,
 )
 from qtinfra.engine.decide.risk_gate import gate
-from qtinfra.engine.risk_state import REFERENCE, PlainPass
+from qtinfra.engine.risk_state import REFERENCE, TOP, PlainPass
 from qtinfra.risk.checks import RiskPassed
 from tests.support.builders import (
     ALPHA,
@@ -215,9 +215,9 @@ def _seen(passed: PlainPass | None) -> tuple[object, ...] | None:
     """All that an approval says, what is met first in the market by content: books are made anew."""
     if passed is None:
         return None
-    *before, top, flow, cell = passed
+    top = passed[TOP]
     met = (top.offer, top.venues, top.quotes, top.bid, top.ask) if top is not None else None
-    return (*before, met, flow, cell)
+    return (*passed[:TOP], met, *passed[TOP + 1 :])
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,8 @@ def same_content(state: State, order: Order, command: SubmitOrder) -> bool:
 
 def reject(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -> None:
     """Refuse a new order: it exists as REJECTED and keeps its client id."""
-    stop_algo(command, refusal, now_ns, out)
+    if refusal.code == "algo_executions":
+        stop_algo(command, refusal, now_ns, out)
     out.add(
         OrderRejected(
             out.order_id(),
@@ -247,7 +248,7 @@ def reject(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -
             refusal.observed,
             refusal.text,
             refusal.fix_reason,
-            special_of(command),
+            command.special if command.algo is None else special_of(command),
             command.algo,
         )
     )
