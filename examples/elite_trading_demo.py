@@ -33,7 +33,7 @@ from qtinfra.core.commands import (
     SetLimit,
     SubmitOrder,
 )
-from qtinfra.core.decimals import canonical
+from qtinfra.core.decimals import ZERO, canonical
 from qtinfra.core.events import (
     AnyEvent,
     CommandRefused,
@@ -45,6 +45,7 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.exceptions import FencedError, JournalCorruptError, OverloadedError, QtInfraError
 from qtinfra.core.extended_models import Account, KillScope, LimitRule
+from qtinfra.core.legs import units
 from qtinfra.core.models import Currency, Order
 from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueNewOrder
 from qtinfra.core.validation.errors import MessageRefused
@@ -157,10 +158,12 @@ def answer(turn: Turn) -> str:
 
 def legs(events: list[AnyEvent]) -> Iterator[str]:
     """The venue orders that were planned among the events."""
+    asked = {event.order_id: event.qty for event in events if isinstance(event, OrderAccepted)}
     for event in events:
         if isinstance(event, OrderRouted):
             for child in event.children:
-                yield f"{child.venue}: {number(child.qty)} at {number(child.price)}, {child.tif}"
+                qty = units(child, asked.get(event.order_id, ZERO))
+                yield f"{child.venue}: {number(qty)} at {number(child.price)}, {child.tif}"
 
 
 def fills(events: list[AnyEvent]) -> Iterator[str]:

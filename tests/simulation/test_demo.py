@@ -24,6 +24,7 @@ from qtinfra.core.events import (
     VenueStatusSet,
 )
 from qtinfra.core.extended_models import LimitRule
+from qtinfra.core.legs import units
 from qtinfra.core.models import ChildStatus, OrderStatus, OrderType
 from qtinfra.core.routing import PPM
 from qtinfra.core.routing_events import OrderProtectionSet, RouteScored, RoutingPolicySet
@@ -119,7 +120,7 @@ def test_orders_that_the_engine_holds_trigger_follow_the_market_and_end(seed: in
     assert any(isinstance(event, PegRepriced) for event in events)
     assert find(result, "gamma", "S160").status is OrderStatus.EXPIRED
     parts = [
-        child.qty
+        units(child, ZERO)
         for event in events
         if isinstance(event, OrderRouted)
         for child in event.children

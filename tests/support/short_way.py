@@ -2,7 +2,7 @@
 
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.market import MarketView
-from qtinfra.engine.decide.quick_gate import gate_kept, gate_plain
+from qtinfra.engine.decide.quick_gate import Verdict, gate_kept, gate_plain
 from qtinfra.engine.risk_state import PlainPass
 from qtinfra.engine.state import State
 
@@ -13,11 +13,13 @@ def pass_plain(state: State, market: MarketView, order: SubmitOrder, now_ns: int
     plan = lane.plans.get(order.symbol) if lane is not None else None
     if lane is None or plan is None:
         return None
-    verdict = gate_plain(state, market, order, now_ns, lane, plan, False)
-    return verdict if isinstance(verdict, PlainPass) else None
+    return _passed(gate_plain(state, market, order, now_ns, lane, plan, False))
 
 
 def plainly_passes(state: State, market: MarketView, order: SubmitOrder, now_ns: int) -> PlainPass | None:
     """What the short way says of an order that keeps the rules; None when the controls look closer."""
-    verdict = gate_kept(state, market, order, now_ns)
-    return verdict if isinstance(verdict, PlainPass) else None
+    return _passed(gate_kept(state, market, order, now_ns))
+
+
+def _passed(verdict: Verdict | None) -> PlainPass | None:
+    return verdict if isinstance(verdict, tuple) else None

@@ -14,7 +14,8 @@ from qtinfra.api.terms import AlgoTermsView, PegView, RoutingTermsView, terms_vi
 from qtinfra.bootstrap.routes import RouteScores
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO, canonical
-from qtinfra.core.events import AnyEvent, ChildOrder, OrderAccepted, OrderRouted
+from qtinfra.core.events import AnyEvent, OrderAccepted, OrderRouted
+from qtinfra.core.legs import Leg, units
 from qtinfra.core.models import Child, ChildStatus, Order, OrderStatus
 from qtinfra.core.routing import PPM
 from qtinfra.core.routing_events import RouteScored
@@ -196,7 +197,7 @@ def kept_decision(row: OrderRow, venue: str) -> RoutingDecision:
 def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequence[AnyEvent]) -> OrderView:
     """A new order as its own events made it, whatever has happened since."""
     order_id, version, status = accepted.order_id, 0, _VALIDATED
-    children: tuple[ChildOrder, ...] = ()
+    children: tuple[Leg, ...] = ()
     scored: tuple[int, int] | None = None
     for event in events:
         if getattr(event, "order_id", "") != order_id:
@@ -208,7 +209,8 @@ def new_order_view(command: SubmitOrder, accepted: OrderAccepted, events: Sequen
         elif type(event) is RouteScored:
             scored = event.confidence_ppm, event.expected_fill_ppm
     created = rfc3339(accepted.ts_ns)
-    one = children[0].venue if len(children) == 1 else most_of((c.venue, c.qty) for c in children)
+    parts = ((child.venue, units(child, command.qty)) for child in children)
+    one = children[0].venue if len(children) == 1 else most_of(parts)
     terms = accepted.special is not None or command.algo is not None
     view = OrderView(
         order_id,

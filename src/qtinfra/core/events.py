@@ -23,6 +23,7 @@ from qtinfra.core.extended_models import (
     Venue,
     VenueStatus,
 )
+from qtinfra.core.legs import Leg
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.models import Capacity, Currency, OrderSide, OrderType, Origin, TimeInForce
 from qtinfra.core.reports import Reported, VenueReport
@@ -205,27 +206,16 @@ class DuplicateRefused(Event, frozen=True, gc=False):
     text: str
 
 
-class ChildOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A venue order as planned: the intent that is durable before it is sent."""
-
-    child_id: str
-    venue: str
-    order_type: OrderType
-    tif: TimeInForce
-    qty: Decimal
-    price: Decimal | None
-    min_qty: Decimal | None
-
-
-class OrderRouted(Event, frozen=True, gc=False):
-    """Children to send. `best_bid`/`best_ask` are what the router saw; the books stand in the record."""
+class OrderRouted(Event, frozen=True, tag="OrderRouted@2", gc=False):
+    """Children to send. `touch` is the best bid and offer that the router went by; None: those of the book
+    that the record has of the symbol, if it has one.
+    """
 
     order_id: str
-    children: tuple[ChildOrder, ...]
+    children: tuple[Leg, ...]
     reason: str
-    best_bid: Decimal | None
-    best_ask: Decimal | None
     ts_ns: int
+    touch: tuple[Decimal | None, Decimal | None] | None = None
 
 
 class CancelLeg(msgspec.Struct, frozen=True, array_like=True, gc=False):

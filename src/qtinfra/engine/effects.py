@@ -15,6 +15,7 @@ from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
 from qtinfra.core.decimals import ZERO, plain
 from qtinfra.core.extended_models import VenueStatus
+from qtinfra.core.legs import Leg, units
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
     NO_ORDER,
@@ -37,8 +38,9 @@ from qtinfra.engine.state import State
 
 # Members by name: looking them up in their class costs more than comparing them.
 _ROUTED = OrderStatus.ROUTED
-_VALIDATED = OrderStatus.VALIDATED
+_VALIDATED, _REJECTED = OrderStatus.VALIDATED, OrderStatus.REJECTED
 _EXEC_NEW = ExecType.NEW
+_EXEC_REJECTED = ExecType.REJECTED
 _EXEC_PENDING_NEW = ExecType.PENDING_NEW
 _EXEC_TRADE = ExecType.TRADE
 
@@ -156,11 +158,15 @@ def _welcome(order: Order) -> ExecutionReport:
     )  # fmt: skip
 
 
-def _rejected(state: State, event: ev.OrderRejected) -> list[Effect]:
-    order = state.orders[event.order_id]
-    return [
-        execution_report(order, ExecType.REJECTED, reason=event.fix_reason, code=event.code, text=event.text)
-    ]
+def _rejected(state: State, event: ev.OrderRejected) -> Sequence[Effect]:
+    """As `execution_report` of an order that has never been anything but refused."""
+    del state
+    return (
+        ExecutionReport(
+            event.account, event.order_id, event.cl_ord_id, "", _EXEC_REJECTED, "8", _REJECTED, event.qty,
+            ZERO, ZERO, ZERO, ZERO, None, "", "", event.fix_reason, event.code, event.text, event.symbol,
+        ),
+    )  # fmt: skip
 
 
 def _duplicate_refused(state: State, event: ev.DuplicateRefused) -> list[Effect]:
@@ -200,7 +206,7 @@ def _routed(state: State, event: ev.OrderRouted) -> Sequence[Effect]:
     return [_sent(order, child) for child in children]
 
 
-def _sent(order: Order, child: ev.ChildOrder) -> VenueNewOrder:
+def _sent(order: Order, child: Leg) -> VenueNewOrder:
     """A plain child as its venue gets it."""
     return VenueNewOrder(
         child.venue,
@@ -209,7 +215,7 @@ def _sent(order: Order, child: ev.ChildOrder) -> VenueNewOrder:
         order.side,
         child.order_type,
         child.tif,
-        child.qty,
+        units(child, order.qty),
         child.price,
         child.min_qty or ZERO,
         order.account,
@@ -335,7 +341,7 @@ def _restated(state: State, event: ev.OrderRestated | ev.OrderSuspended | ev.Ord
 
 
 def special_order(
-    order: Order, terms: SpecialTerms, child: ev.ChildOrder, firm: str = "", self_match: str = ""
+    order: Order, terms: SpecialTerms, child: Leg, firm: str = "", self_match: str = ""
 ) -> VenueNewOrder:
     """A child as its venue gets it: with the special terms when the venue takes the order's type.
 
@@ -356,7 +362,7 @@ def special_order(
         order.side,
         child.order_type,
         child.tif,
-        child.qty,
+        units(child, order.qty),
         child.price,
         child.min_qty or ZERO,
         order.account,

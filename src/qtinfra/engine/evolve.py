@@ -10,7 +10,9 @@ from decimal import Decimal
 from typing import Any
 
 from qtinfra.core import events as ev
+from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
+from qtinfra.core.legs import ChildOrder, Leg, units
 from qtinfra.core.models import (
     Amend,
     Child,
@@ -18,10 +20,12 @@ from qtinfra.core.models import (
     Order,
     OrderSide,
     OrderStatus,
+    OrderType,
     Origin,
     PendingCancel,
     PendingReplace,
     QueuedReplace,
+    TimeInForce,
 )
 from qtinfra.core.reports import NO_ORDER, Effect, ExecType, ExecutionReport, VenueNewOrder
 from qtinfra.engine.evolve_algos import ALGOS
@@ -40,10 +44,11 @@ from qtinfra.engine.scaling import scale_order
 from qtinfra.engine.settle import close, end_children, fill_up, name_request, settle
 from qtinfra.engine.state import State
 
-_VALIDATED, _ROUTED = OrderStatus.VALIDATED, OrderStatus.ROUTED
+_VALIDATED, _ROUTED, _REJECTED = OrderStatus.VALIDATED, OrderStatus.ROUTED, OrderStatus.REJECTED
 _STAFF = Origin.STAFF
 _CHILD_SENT, _CHILD_LIVE = ChildStatus.SENT, ChildStatus.LIVE
 _BUY = OrderSide.BUY
+_LIMIT, _IOC = OrderType.LIMIT, TimeInForce.IOC
 _EXEC_NEW, _EXEC_PENDING_NEW = ExecType.NEW, ExecType.PENDING_NEW
 
 #: What an event of a kind makes leave, with the state after it.
@@ -77,7 +82,7 @@ def evolve_all(state: State, events: Sequence[Any], seen: Seen, effects: list[Ef
     state.seq += len(events)
 
 
-def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Effect] | None:
+def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> list[Effect] | None:
     """`evolve_all` for the two events of a plain new order, OrderAccepted and OrderRouted, with what was
     found when it was decided: both handlers and their effects in one. Nothing is to be packed afterwards:
     such events end nothing.
@@ -89,40 +94,33 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
     Raises:
         InvariantBrokenError: as `evolve_all`; the state's sequence is that of before then.
     """
-    of, to, value = passed.of, passed.to, passed.value
+    of, to, _, worth, value, _, flow, stamps, cell = passed
     if of.self_match or not _EVOLVE.usual:
         return None
     event, routed = events
-    order_id, asked, ts_ns = event.order_id, event.command, event.ts_ns
+    order_id, asked, legs = event.order_id, event.command, routed.children
     account, symbol, origin = asked.account, asked.symbol, asked.origin
     name, side, price = asked.cl_ord_id, asked.side, asked.price
-    qty = asked.qty
-    acked = of.acks or origin is _STAFF
-    effects: list[Effect] = [
-        ExecutionReport(
-            account, order_id, name, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
-            _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "", symbol,
+    qty, leg, acked = asked.qty, legs[0], of.acks or origin is _STAFF
+    child_ids: tuple[str, ...]
+    report = ExecutionReport(
+        account, order_id, name, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
+        _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "", symbol,
+    )  # fmt: skip
+    if leg.qty is None:  # all of it goes out at once
+        child_id, venue, px = leg.child_id, leg.venue, leg.price
+        state.children[child_id] = Child(
+            child_id, order_id, venue, symbol, side, _LIMIT, _IOC, qty, px, ZERO, child_id, qty
         )
-    ]  # fmt: skip
-    child_ids: tuple[str, ...] = ()
-    left, children = qty, state.children
-    for leg in routed.children:
-        child_id, venue, placed = leg.child_id, leg.venue, leg.qty
-        order_type, tif, px = leg.order_type, leg.tif, leg.price
-        min_qty = leg.min_qty or ZERO
-        children[child_id] = Child(
-            child_id, order_id, venue, symbol, side, order_type, tif, placed, px, min_qty, child_id, placed
-        )
-        effects.append(
-            VenueNewOrder(venue, child_id, symbol, side, order_type, tif, placed, px, min_qty, account)
-        )
-        child_ids += (child_id,)
-        left = ZERO if placed is left else left - placed or ZERO
-    if left is not ZERO:
-        invariant(left > ZERO, "no more is routed than is left", order_id)
+        sent = VenueNewOrder(venue, child_id, symbol, side, _LIMIT, _IOC, qty, px, ZERO, account)
+        effects: list[Effect] = [report, sent]
+        left, child_ids = ZERO, (child_id,)
+    else:
+        effects = [report]
+        left, child_ids = _send_legs(state, order_id, asked, legs, effects)
     state.orders[order_id] = Order(
         order_id, account, name, symbol, side, asked.order_type, asked.tif, qty, price, ZERO, asked.capacity,
-        asked.trader, origin, ts_ns, routed.ts_ns, left, qty, price, qty, passed.worth, value, acked, 2,
+        asked.trader, origin, event.ts_ns, routed.ts_ns, left, qty, price, qty, worth, value, acked, 2,
         _ROUTED, child_ids, 1,
     )  # fmt: skip
     if name:
@@ -131,10 +129,40 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
             names = of.names = _names(state, account)
         names[name] = order_id  # deciding has found that it names no order
     state.open_orders[order_id] = True
-    count_new(state, account, symbol, side is _BUY, qty, value, of, to, passed.cell)
-    count_flow(state, event, of, to, passed.flow)
+    count_new(state, account, symbol, side is _BUY, qty, value, of, to, cell)
+    count_flow(state, event, of, to, flow, stamps)
     state.seq += 2
     return effects
+
+
+def _send_legs(
+    state: State, order_id: str, asked: SubmitOrder, legs: Sequence[Leg], effects: list[Effect]
+) -> tuple[Decimal, tuple[str, ...]]:
+    """The children of a plain new order that goes out in parts, or under other terms than a leg that takes.
+
+    Args:
+        effects: grows by what venues are sent.
+
+    Returns:
+        What is sent nowhere, and the children's ids.
+    """
+    account, symbol, side = asked.account, asked.symbol, asked.side
+    left, children = asked.qty, state.children
+    for leg in legs:
+        child_id, venue, px = leg.child_id, leg.venue, leg.price
+        order_type, tif, min_qty = _LIMIT, _IOC, ZERO
+        if type(leg) is ChildOrder:
+            order_type, tif, min_qty = leg.order_type, leg.tif, leg.min_qty or ZERO
+        qty = asked.qty if leg.qty is None else leg.qty
+        children[child_id] = Child(
+            child_id, order_id, venue, symbol, side, order_type, tif, qty, px, min_qty, child_id, qty
+        )
+        effects.append(
+            VenueNewOrder(venue, child_id, symbol, side, order_type, tif, qty, px, min_qty, account)
+        )
+        left = ZERO if qty is left else left - qty or ZERO
+    invariant(left is ZERO or left > ZERO, "no more is routed than is left", order_id)
+    return left, tuple([leg.child_id for leg in legs])
 
 
 def at_hand(kind: type) -> Callable[..., None] | None:
@@ -192,12 +220,10 @@ def _order_rejected(state: State, event: ev.OrderRejected) -> None:
     qty, price, ts_ns = event.qty, event.price, event.ts_ns
     order = Order(
         event.order_id, event.account, event.cl_ord_id, event.symbol, event.side, event.order_type, event.tif,
-        qty, price, event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, qty, qty,
-        price,
+        qty, price, event.min_qty or ZERO, event.capacity, event.trader, event.origin, ts_ns, ts_ns, ZERO,
+        qty, price, ZERO, None, ZERO, False, 1, _REJECTED, (), 0, ZERO, ZERO, _REJECTED,
     )  # fmt: skip
     order.special, order.algo = event.special, event.algo
-    close(order, OrderStatus.REJECTED)
-    order.status = OrderStatus.REJECTED
     state.orders[event.order_id] = order
     _register(state, order, event.cl_ord_id)
     state.closing[event.order_id] = True
@@ -207,7 +233,7 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
     order = state.orders[event.order_id]
     left, children = order.unallocated, state.children
     for planned in event.children:
-        child_id, qty = planned.child_id, planned.qty
+        child_id, qty = planned.child_id, units(planned, order.qty)
         children[child_id] = Child(
             child_id,
             order.order_id,

@@ -27,6 +27,7 @@ from qtinfra.risk.ledger import (
     LimitVersion,
     LocateUse,
     Override,
+    Stamps,
     window_add,
     window_shorten,
 )
@@ -42,12 +43,17 @@ Handler = Callable[[State, Any], None]
 
 
 def count_flow(
-    state: State, event: ev.OrderAccepted, of: AccountPlace, to: SymbolPlace, new: FlowKey | None = None
+    state: State,
+    event: ev.OrderAccepted,
+    of: AccountPlace,
+    to: SymbolPlace,
+    known: FlowKey | None = None,
+    times: Stamps | None = None,
 ) -> None:
     """A new order's message, its flow and the price it was measured against, as far as a limit reads them.
 
     Args:
-        new: its flow, where that is at hand and known to be none of the current ones.
+        known, times: its flow, where that is at hand, with what the current ones have of it.
     """
     risk, ts_ns, reference = state.risk, event.ts_ns, event.reference
     messages, duplicates, period = risk.memo.windows or _windows(state)
@@ -62,11 +68,15 @@ def count_flow(
             window_shorten(stamps, ts_ns - messages)
     if duplicates is not None:
         flow = risk.flow
-        if new is not None and ts_ns - flow.begun_ns < duplicates:
-            flow.current[new] = ts_ns
-        else:
-            key = new or (event.account, event.symbol, event.side._value_, event.qty, event.price)
+        if known is None or ts_ns - flow.begun_ns >= duplicates:
+            key = known or (event.account, event.symbol, event.side._value_, event.qty, event.price)
             flow.add(key, ts_ns, duplicates)
+        elif times is None:
+            flow.current[known] = ts_ns
+        elif isinstance(times, int):
+            flow.current[known] = [times, ts_ns]
+        else:
+            times.append(ts_ns)
     if period is not None and reference is not None:
         drift = to.drift or _drift(risk, event.symbol, to)
         if reference is drift.only:

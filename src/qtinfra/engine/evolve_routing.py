@@ -66,21 +66,21 @@ def _protection_set(state: State, event: re.OrderProtectionSet) -> None:
 
 def _routed(state: State, routing: RoutingState, event: ev.OrderRouted) -> None:
     side = state.orders[event.order_id].side is _BUY
-    touch = event.best_ask if side else event.best_bid
+    bid, ask = event.touch or (None, None)
+    touch = ask if side else bid
     for planned in event.children:
-        mic = planned.venue
+        mic, child = planned.venue, state.children[planned.child_id]
         record = routing.record(mic)
         activity = Activity.DARK
         if mic not in routing.policy.dark:
             least = planned.min_qty or ZERO
-            leg = RouteLeg(mic, planned.order_type, planned.tif, planned.qty, planned.price, least)
-            activity = activity_of(leg, side, event.best_bid, event.best_ask)
+            leg = RouteLeg(mic, planned.order_type, planned.tif, child.qty, planned.price, least)
+            activity = activity_of(leg, side, bid, ask)
         tally = record.tallies.get(activity)
         expected = chance(tally, activity).full_ppm
         if tally is None:
             tally = record.tallies[activity] = Tally()
         tally.sent += 1
-        child = state.children[planned.child_id]
         px = planned.price if planned.price is not None else touch
         if px is None:
             px = state.reference_prices.get(child.symbol, ZERO)

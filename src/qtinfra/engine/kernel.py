@@ -185,11 +185,11 @@ class Kernel:
                 if effects is not None and not (state.specials or state.algos.parents):
                     entry = Entry(
                         state.shard, state.epoch, seq, last_ns, inbound.received_ns, inbound.actor,
-                        inbound.correlation_id, command, recording.kept, tuple(step.events),
+                        inbound.correlation_id, command, recording.kept, step.events,
                     )  # fmt: skip
                     entries.append(entry)
                     results.append((Outcome(entry, effects, (), state.seq), token))
-                    step.events, step.passed = [], None  # as good as new: nothing else was written
+                    step.events, step.passed = (), None  # as good as new: nothing else was written
                     continue
                 outcome = self._finish(inbound, seq, last_ns, recording, step, effects)
                 step = Decision(state)
@@ -352,6 +352,8 @@ class Kernel:
         """
         state, steps = self.state, 0
         _look_after(state, begun)
+        if not begun.follow_ups:
+            return
         follow_ups = list(begun.follow_ups)
         while follow_ups:
             steps += 1

@@ -61,11 +61,19 @@ def _fill_in_its_report(item: list[object]) -> list[object]:
     return ["OrderFilled@2", report, child_id, order_id, key, trade_date, fee, late, ts_ns, *commission]
 
 
+def _legs_of_two_kinds(item: list[object]) -> list[object]:
+    """A routing always said the touch, and its legs were of one kind."""
+    _, order_id, legs, reason, bid, ask, ts_ns = item
+    children = [["child", *leg] for leg in legs] if isinstance(legs, list) else legs
+    return ["OrderRouted@2", order_id, children, reason, ts_ns, [bid, ask]]
+
+
 #: Old tag -> its upcaster.
 UPCASTERS: dict[str, Upcaster] = {
     "OrderAccepted": _terms_in_their_command,
     "ChildAcked": _ack_in_its_report,
     "OrderFilled": _fill_in_its_report,
+    "OrderRouted": _legs_of_two_kinds,
 }
 
 

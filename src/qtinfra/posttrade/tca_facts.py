@@ -35,6 +35,7 @@ from qtinfra.core.events import (
     OrderRouted,
     ReferenceSet,
 )
+from qtinfra.core.legs import units
 from qtinfra.core.models import OrderSide, OrderStatus
 from qtinfra.core.special_events import OrderAdjusted, OrderTriggered
 
@@ -232,9 +233,10 @@ def _triggered(facts: Facts, event: OrderTriggered, entry: Entry) -> None:
 
 def _routed(facts: Facts, event: OrderRouted, entry: Entry) -> None:
     order = facts.orders[event.order_id]
+    bid, ask = _touch(event, entry, order.symbol)
     if order.routed_ns is None and event.children:
         order.routed_ns = event.ts_ns
-        order.arrival_px = midpoint(event.best_bid, event.best_ask) or _mid_seen(entry, order.symbol)
+        order.arrival_px = midpoint(bid, ask) or _mid_seen(entry, order.symbol)
     for child in event.children:
         facts.children[child.child_id] = ChildFact(
             child_id=child.child_id,
@@ -242,12 +244,20 @@ def _routed(facts: Facts, event: OrderRouted, entry: Entry) -> None:
             venue=child.venue,
             order_type=child.order_type._value_,
             tif=child.tif._value_,
-            qty=child.qty,
+            qty=units(child, order.qty),
             price=child.price,
             sent_ns=event.ts_ns,
-            bid=event.best_bid,
-            ask=event.best_ask,
+            bid=bid,
+            ask=ask,
         )
+
+
+def _touch(event: OrderRouted, entry: Entry, symbol: str) -> tuple[Decimal | None, Decimal | None]:
+    """The best bid and offer that the router went by."""
+    if event.touch is not None:
+        return event.touch
+    book = next((seen for seen in entry.market if seen.symbol == symbol), None)
+    return book.touch() if book is not None else (None, None)
 
 
 def _replaced(facts: Facts, event: OrderReplaced, entry: Entry) -> None:

@@ -8,11 +8,14 @@ import pytest
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import Entry, OrderAccepted, OrderFilled, OrderRejected, OrderRouted
+from qtinfra.core.legs import ChildOrder, TakingOrder, units
+from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.reports import ReportKind, VenueNewOrder, VenueReport
 from qtinfra.engine.kernel import replay
 from qtinfra.engine.state import State, state_hash
 from qtinfra.journal.codec import encode_entry
 from qtinfra.journal.versions import decode_entry
+from qtinfra.posttrade.tca_facts import gather
 from tests.support.builders import IOC, Desk, kinds, quote
 
 pytestmark = pytest.mark.unit
@@ -118,7 +121,7 @@ def traded(min_qty: Decimal | None, quote_first: bool) -> Desk:
     return desk
 
 
-def in_old_form(event: Any) -> Any:
+def in_old_form(event: Any, books: tuple[ConsolidatedBook, ...]) -> Any:
     """The event as the records of before have it: every number written, nothing left out."""
     if isinstance(event, OrderAccepted):
         command = msgspec.structs.replace(event.command, min_qty=event.min_qty or Decimal(0))
@@ -127,9 +130,19 @@ def in_old_form(event: Any) -> Any:
         return msgspec.structs.replace(event, min_qty=event.min_qty or Decimal(0))
     if isinstance(event, OrderRouted):
         children = tuple(
-            msgspec.structs.replace(child, min_qty=child.min_qty or Decimal(0)) for child in event.children
+            ChildOrder(
+                child.child_id,
+                child.venue,
+                child.order_type,
+                child.tif,
+                units(child, Decimal(100)),
+                child.price,
+                child.min_qty or Decimal(0),
+            )
+            for child in event.children
         )
-        return msgspec.structs.replace(event, children=children)
+        touch = books[0].touch() if books else (None, None)
+        return msgspec.structs.replace(event, children=children, touch=touch)
     if isinstance(event, OrderFilled):
         return msgspec.structs.replace(event, commission=event.commission or Decimal(0))
     return event
@@ -137,7 +150,9 @@ def in_old_form(event: Any) -> Any:
 
 def in_old_records(desk: Desk) -> list[Entry]:
     return [
-        msgspec.structs.replace(entry, events=tuple(in_old_form(event) for event in entry.events))
+        msgspec.structs.replace(
+            entry, events=tuple(in_old_form(event, entry.market) for event in entry.events)
+        )
         for entry in desk.entries
     ]
 
@@ -152,19 +167,32 @@ def test_an_order_without_a_minimum_is_recorded_without_one(quote_first: bool) -
     ]
     (routed,) = [event for event in events if isinstance(event, OrderRouted)]
     assert [child.min_qty for child in routed.children] == [None]
+    assert [child.qty for child in routed.children if isinstance(child, TakingOrder)] == [None]
     (filled,) = [event for event in events if isinstance(event, OrderFilled)]
     assert filled.commission is None
 
 
+@pytest.mark.parametrize("quote_first", [True, False], ids=["quoted", "no book"])
 @pytest.mark.parametrize("min_qty", [None, Decimal(0), Decimal(10)])
-def test_records_with_every_number_written_lead_to_the_same_state(min_qty: Decimal | None) -> None:
-    desk, before = traded(min_qty, quote_first=False), State()
+def test_records_with_every_number_written_lead_to_the_same_state(
+    min_qty: Decimal | None, quote_first: bool
+) -> None:
+    desk, before = traded(min_qty, quote_first), State()
     for entry in in_old_records(desk):
         replay(before, decode_entry(encode_entry(entry)))
     assert state_hash(before) == state_hash(desk.state)
     child = desk.child()
     assert desk.order().min_qty == child.min_qty == (min_qty or 0)
     assert [order.min_qty for order in desk.sent if isinstance(order, VenueNewOrder)] == [min_qty or 0]
+
+
+@pytest.mark.parametrize("quote_first", [True, False], ids=["quoted", "no book"])
+def test_the_analysis_finds_the_numbers_that_are_not_said(quote_first: bool) -> None:
+    desk = traded(None, quote_first)
+    facts = gather(desk.entries)
+    (child,) = facts.children.values()
+    assert (child.qty, child.bid, child.ask) == (100, *((49, 50) if quote_first else (None, None)))
+    assert facts == gather(in_old_records(desk))
 
 
 def test_the_same_order_with_and_without_a_zero_is_a_repetition() -> None:

@@ -32,7 +32,7 @@ from qtinfra.engine.decide.quick_gate import (
     note_fit,
 )
 from qtinfra.engine.decide.risk_gate import gate
-from qtinfra.engine.risk_state import PlainPass
+from qtinfra.engine.risk_state import REFERENCE, TOP, PlainPass
 from qtinfra.risk.checks import RiskPassed
 from tests.support.builders import (
     ALPHA,
@@ -117,7 +117,7 @@ def _agree(desk: Desk, order: cmd.SubmitOrder, now_ns: int = _NOW) -> bool:
         for _ in range(2):
             slow = _by_controls(desk, order, now_ns)
             quick = plainly_passes(desk.state, desk.market, order, now_ns)
-            assert quick is None or approval(order, quick.reference) == slow, (
+            assert quick is None or approval(order, quick[REFERENCE]) == slow, (
                 "what the short way approves the controls approve alike"
             )
         assert gate_new(desk.state, desk.market, order, now_ns) == slow
@@ -215,9 +215,9 @@ def _seen(passed: PlainPass | None) -> tuple[object, ...] | None:
     """All that an approval says, what is met first in the market by content: books are made anew."""
     if passed is None:
         return None
-    top = passed.top
+    top = passed[TOP]
     met = (top.offer, top.venues, top.quotes, top.bid, top.ask) if top is not None else None
-    return (*msgspec.structs.astuple(msgspec.structs.replace(passed, top=None)), met)
+    return (*passed[:TOP], met, *passed[TOP + 1 :])
 
 
 @pytest.mark.parametrize(

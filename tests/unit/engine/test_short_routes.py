@@ -12,6 +12,7 @@ from qtinfra.core.decimals import exact
 from qtinfra.core.decisions import RiskApproved
 from qtinfra.core.events import AnyEvent, OrderRouted
 from qtinfra.core.extended_models import VenueStatus
+from qtinfra.core.legs import units
 from qtinfra.core.market import NO_MARKET, ConsolidatedBook, RecordedMarket, VenueQuote
 from qtinfra.core.models import OrderSide, TimeInForce
 from qtinfra.core.routing import Activity, RoutingPolicy
@@ -100,11 +101,19 @@ def as_routed(
     routed = out.events[-1]
     assert isinstance(routed, OrderRouted)
     legs = [
-        (leg.venue, leg.order_type, leg.tif, str(leg.qty), str(leg.price), str(leg.min_qty or 0))
+        (
+            leg.venue,
+            leg.order_type,
+            leg.tif,
+            str(units(leg, order.qty)),
+            str(leg.price),
+            str(leg.min_qty or 0),
+        )
         for leg in routed.children
     ]
     assert len({leg.child_id for leg in routed.children}) == len(legs)
-    return legs, routed.reason, routed.best_bid, routed.best_ask
+    assert routed.touch is None  # it is that of the book, which the record has
+    return legs, routed.reason, *book.touch()
 
 
 @given(
@@ -158,7 +167,7 @@ def scored(
     book: ConsolidatedBook,
     refused: list[str],
     now_ns: int = START_NS,
-) -> list[AnyEvent]:
+) -> tuple[AnyEvent, ...]:
     out = Decision(state)
     route(state, "order", order, refused, now_ns, RecordedMarket((book,)), out)
     return out.events
@@ -210,7 +219,7 @@ def test_quotes_that_are_remembered_as_fresh_are_those_that_are(
             routed = found[-1]
             assert isinstance(routed, OrderRouted)
             asks = [quote.asks[0][0] for quote in quotes if quote.ts_ns >= now_ns - 10]
-            assert routed.best_ask == min(asks, default=None)
+            assert routed.touch is not None and routed.touch[1] == min(asks, default=None)
             kept = dict(routing.memo.fresh)
             routing.memo.clear()
             assert scored(state, approved(100, "50.01"), book, [], now_ns) == found

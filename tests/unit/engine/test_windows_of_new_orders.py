@@ -50,11 +50,18 @@ def test_windows_hold_what_their_own_rules_hold(steps: list[tuple[int, str, str 
     flow, drift, messages = Flow(), Drift(), list[int]()
     known = {text: Decimal(text) for text in ("50", "50.0", "51")}
     now = 10 * _WINDOW_S
+    came: list[tuple[Decimal, int]] = []
     for gap, qty, price, same in steps:
         now += gap
         reference = None if price is None else known[price] if same else Decimal(price)
-        count_flow(state, _accepted(Decimal(qty), reference, now), of, to)
-        flow.add((ALPHA, SYMBOL, "BUY", Decimal(qty), None), now, policy.duplicate_window_ns)
+        key = (ALPHA, SYMBOL, "BUY", Decimal(qty), None)
+        found = (key, risk.flow.current.get(key)) if same else (None, None)
+        count_flow(state, _accepted(Decimal(qty), reference, now), of, to, *found)
+        flow.add(key, now, policy.duplicate_window_ns)
+        came.append((Decimal(qty), now))
+        since = now - policy.duplicate_window_ns
+        equal = [stamp for number, stamp in came if number == Decimal(qty) and stamp > since]
+        assert risk.flow.seen(key, since) == len(equal)
         window_add(messages, now, now - policy.message_window_ns)
         if price is not None:
             drift.add(now, Decimal(price), policy.drift_window_ns)

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qtinfra.core.commands import AnyCommand, RecordVenueReport, RecordVenueReports, SubmitOrder
-from qtinfra.core.events import AnyEvent, ChildAcked, Entry, OrderAccepted, OrderFilled
+from qtinfra.core.events import AnyEvent, ChildAcked, Entry, OrderAccepted, OrderFilled, OrderRouted
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.extended_models import Liquidity
+from qtinfra.core.legs import ChildOrder
+from qtinfra.core.models import OrderType, TimeInForce
 from qtinfra.core.ports import Snapshot
 from qtinfra.core.reports import ReportKind, VenueReport
 from qtinfra.journal.codec import (
@@ -398,6 +400,18 @@ def test_an_acceptance_of_before_is_lifted_with_the_command_of_its_record(rest: 
     reference = Decimal(rest[1]) if rest[1:] and rest[1] else None
     assert lifted.events[0] == OrderAccepted("o-1", entry.command, 17, None, reference)
     assert lifted.command == entry.command
+
+
+@pytest.mark.parametrize("touch", [("26.9", "27.1"), (None, "27"), (None, None)], ids=str)
+@pytest.mark.parametrize("read", [decode_entry, decode_happened])
+def test_a_routing_of_before_is_lifted_with_its_touch(touch: tuple[Any, Any], read: Any) -> None:
+    raw = written(accepted_entry())
+    leg = ["c-1", "XNAS", "LIMIT", "IOC", "100", "27.0", None]
+    raw[9].append(["OrderRouted", "o-1", [leg], "sweep 1", *touch, 17])
+    lifted = read(msgspec.msgpack.encode(raw))
+    child = ChildOrder("c-1", "XNAS", OrderType.LIMIT, TimeInForce.IOC, Decimal(100), Decimal("27.0"), None)
+    bid, ask = (None if px is None else Decimal(px) for px in touch)
+    assert lifted.events[-1] == OrderRouted("o-1", (child,), "sweep 1", 17, (bid, ask))
 
 
 def test_an_acceptance_says_the_terms_of_its_command_by_their_names() -> None:

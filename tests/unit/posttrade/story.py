@@ -12,7 +12,6 @@ from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.events import (
     AnyEvent,
     ChildAcked,
-    ChildOrder,
     DayOpened,
     Entry,
     OrderAccepted,
@@ -23,6 +22,7 @@ from qtinfra.core.events import (
     Unfrozen,
 )
 from qtinfra.core.extended_models import US_EQUITY_TICKS, Instrument, Liquidity
+from qtinfra.core.legs import ChildOrder
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import AssetClass, Currency, OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import ReportKind, VenueReport
@@ -118,7 +118,7 @@ class Story:
         order_id = f"O-{cl_ord_id}"
         sent = ChildOrder(child, venue, OrderType.LIMIT, TimeInForce.DAY, D(qty), None, ZERO)
         best = (D(bid) if bid is not None else None, D(ask) if ask is not None else None)
-        events: list[AnyEvent] = [OrderRouted(order_id, (sent,), "test", *best, at(seconds))]
+        events: list[AnyEvent] = [OrderRouted(order_id, (sent,), "test", at(seconds), best)]
         if slice_of is not None:
             why = SliceReason(slice_of, None, ZERO, ZERO, ZERO, D(qty), *best, None, 0)
             events.append(SliceSent(order_id, (child,), D(qty), why, at(seconds)))

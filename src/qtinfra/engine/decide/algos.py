@@ -6,6 +6,7 @@ by the pure runtime in `execution.parent`. A look that decides nothing leaves no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import msgspec
@@ -376,7 +377,7 @@ _PLANS = (ev.OrderReinstated, ev.OrderReplaced)
 _CONCERNS = (*_ENDS, *_TAKES_BACK, *_PLANS)
 
 
-def algo_aftermath(state: State, events: list[ev.AnyEvent], out: Decision) -> None:
+def algo_aftermath(state: State, events: Sequence[ev.AnyEvent], out: Decision) -> None:
     """Add the follow-ups that parents need after these events; `state` is after them."""
     parents = state.algos.parents
     reviewed: dict[str, None] = {}

@@ -27,13 +27,13 @@ class Decision(msgspec.Struct, gc=False):
     """
 
     state: State
-    events: list[AnyEvent] = []
+    events: tuple[AnyEvent, ...] = ()
     answers: Sequence[Answer] = ()
     follow_ups: Sequence[FollowUp] = ()
     passed: PlainPass | None = None
 
     def add(self, event: AnyEvent) -> None:
-        self.events.append(event)
+        self.events = (*self.events, event)
 
     def answer(self, answer: Answer) -> None:
         self.answers = (*self.answers, answer)

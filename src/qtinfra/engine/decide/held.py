@@ -179,7 +179,7 @@ def accept(
     first = msgspec.structs.replace(approved, order_type=kind, tif=tif, qty=qty)
     if route(state, order_id, first, [], now_ns, market, out, terms.routing):
         return None
-    out.events.clear()
+    out.events = ()
     text = f"no connected venue trades {command.symbol}"
     return Refusal("no_venue", text, "symbol", "", command.symbol)
 

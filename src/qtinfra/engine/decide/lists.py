@@ -8,6 +8,7 @@ more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 
@@ -75,7 +76,7 @@ def submit_list(state: State, command: SubmitList, now_ns: int, market: MarketVi
         dormant = command.link is Link.BRACKET and number > 0
         refusal = accept(state, order, terms, approved, now_ns, market, out, dormant=dormant)
         if refusal is not None:
-            out.events.clear()
+            out.events = ()
             _refuse_all(command, order, refusal, now_ns, out)
             return
 
@@ -278,7 +279,7 @@ _MATTER = (
 _MATTER_TO_ALL = (ev.DayOpened, ev.VenueStatusSet, ev.InstrumentHalted)
 
 
-def aftermath(state: State, events: list[ev.AnyEvent], out: Decision) -> None:
+def aftermath(state: State, events: Sequence[ev.AnyEvent], out: Decision) -> None:
     """Add the follow-ups that orders with special terms need after these events; `state` is after them."""
     touched: dict[str, None] = {}
     triggered: list[str] = []

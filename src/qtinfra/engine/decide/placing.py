@@ -12,8 +12,9 @@ import msgspec
 
 from qtinfra.core.decimals import ZERO, canonical
 from qtinfra.core.decisions import RiskApproved
-from qtinfra.core.events import ChildOrder, OrderRouted
+from qtinfra.core.events import OrderRouted
 from qtinfra.core.extended_models import ExecutionState, Instrument
+from qtinfra.core.legs import ChildOrder
 from qtinfra.core.market import ConsolidatedBook, MarketView
 from qtinfra.core.models import Order, OrderSide, OrderType, TimeInForce
 from qtinfra.core.special import Link, Peg, SpecialTerms
@@ -206,7 +207,7 @@ def send_whole(
     child = ChildOrder(
         out.venue_id(0), mic, kind, tif, approved.qty, approved.price, approved.min_qty or None
     )
-    out.add(OrderRouted(order_id, (child,), reason, None, None, now_ns))
+    out.add(OrderRouted(order_id, (child,), reason, now_ns, (None, None)))
 
 
 def coarse_floor(instrument: Instrument, price: Decimal) -> Decimal:

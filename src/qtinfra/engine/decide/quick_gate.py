@@ -25,11 +25,11 @@ from qtinfra.engine.decide.context import in_known_hours
 from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved, view_of
 from qtinfra.engine.decide.routing import met_first, top_of
 from qtinfra.engine.lookup import kill_key
-from qtinfra.engine.risk_state import MAX_PROFILES, Bound, Lane, PlainPass, Plan, RiskState
+from qtinfra.engine.risk_state import MAX_PROFILES, REFERENCE, Bound, Lane, PlainPass, Plan, RiskState
 from qtinfra.engine.risk_sums import place_in, place_of, scope_keys
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
-from qtinfra.risk.ledger import Amounts, Cell, FlowKey
+from qtinfra.risk.ledger import Amounts, Cell, FlowKey, Stamps
 from qtinfra.risk.limits import combined
 from qtinfra.risk.sheet import UNLIMITED, Fits, LimitSheet, Numbers, sheet_of
 
@@ -56,8 +56,7 @@ def gate_plain(
     state: State, market: MarketView, command: SubmitOrder, now_ns: int, lane: Lane, plan: Plan, kept: bool
 ) -> Verdict | None:
     """What rules and controls say of an order, compared with its plan in one pass: a PlainPass where nothing
-    can be wrong. Where a control has to look closer they all do; where a rule has to it is None: the order is
-    not a plain one of numbers that the rules have passed before.
+    can be wrong. Where a control has to look closer they all do; where a rule has to it is None.
 
     Args:
         kept: the order is known to keep all rules, and the plan is a free one.
@@ -82,6 +81,7 @@ def gate_plain(
         return None
     risk, worth, reference = state.risk, price, None
     memo, top, flow = risk.memo, None, None
+    stamps, earlier = None, None
     of, to, sheet = lane.of, plan.to, plan.sheet
     if price is None or sheet.collared:
         book, drift = market.book(symbol), to.drift or risk.drift.get(symbol)
@@ -105,7 +105,7 @@ def gate_plain(
             near = True
     if sheet.duplicates is not None:
         flow = (command.account, symbol, "BUY" if buying else command.side._value_, qty, price)
-    again = flow in seen.current or (seen.previous and flow in seen.previous)
+        stamps, earlier = seen.current.get(flow), seen.previous.get(flow) if seen.previous else None
     own = of.messages or risk.messages.get(command.account) or _NO_STAMPS
     on_book = to.messages or risk.book_messages.get(symbol) or _NO_STAMPS
     if (
@@ -114,14 +114,14 @@ def gate_plain(
         or not (memo.traders.get(command.trader) or _free_trader(state, command.trader))
         or (len(own) >= sheet.messages and _is_full(risk, own, sheet.messages, now_ns))
         or (len(on_book) >= sheet.book_messages and _is_full(risk, on_book, sheet.book_messages, now_ns))
-        or (again and _is_repeated(risk, flow, sheet.duplicates, now_ns))
+        or (not (stamps is earlier is None) and _is_repeated(risk, flow, stamps, earlier, sheet, now_ns))
         or (plan.short_sale and not buying and not _owned(command, at))
         or ((near or lane.foreign) and not _in_limits(buying, qty, value, sheet, lane, at))
     ):
         return gate_one_by_one(state, market, command, now_ns)
     if reference is None:  # the market has not been asked
         top = met_first(state, market, symbol, price, buying)
-    return PlainPass(of, to, reference, worth, value, top, None if again else flow, cell)
+    return of, to, reference, worth, value, top, flow, stamps, cell
 
 
 def _fits(known: Numbers, number: Decimal | None) -> bool:
@@ -157,11 +157,27 @@ def _is_full(risk: RiskState, stamps: list[int], most: int, now_ns: int) -> bool
     return stamps[-most] > now_ns - risk.policy.message_window_ns
 
 
-def _is_repeated(risk: RiskState, flow: FlowKey | None, most: int | None, now_ns: int) -> bool:
-    """Whether as many equal orders as the limit allows came within the window."""
-    if flow is None or most is None:
+def _is_repeated(
+    risk: RiskState,
+    flow: FlowKey | None,
+    stamps: Stamps | None,
+    earlier: Stamps | None,
+    sheet: LimitSheet,
+    now_ns: int,
+) -> bool:
+    """Whether as many equal orders as the limit allows came within the window.
+
+    Args:
+        stamps, earlier: when such orders came, in both generations; of a few there are not as many.
+    """
+    most = sheet.duplicates
+    if flow is None or most is None or _count(stamps) + _count(earlier) < most:
         return False
     return risk.flow.seen(flow, now_ns - risk.policy.duplicate_window_ns) >= most
+
+
+def _count(stamps: Stamps | None) -> int:
+    return 0 if stamps is None else len(stamps) if type(stamps) is list else 1
 
 
 def gate_kept(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> Verdict:
@@ -180,7 +196,7 @@ def gate_kept(state: State, market: MarketView, command: SubmitOrder, now_ns: in
 def gate_new(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> RiskPassed | RiskRefused:
     """As `gate_kept`, with an approval that anything may be done with."""
     verdict = gate_kept(state, market, command, now_ns)
-    return approval(command, verdict.reference) if isinstance(verdict, PlainPass) else verdict
+    return approval(command, verdict[REFERENCE]) if isinstance(verdict, tuple) else verdict
 
 
 def gate_one_by_one(

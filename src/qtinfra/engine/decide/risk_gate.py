@@ -304,11 +304,12 @@ def gate(
             value = adds * measure * profile.multiplier
         facts.value = value
         facts.base_value = in_base(facts, value) if profile.currency else value
-        facts.worst = abs((cell.long if buying else cell.short) + value)
+        held, opened = cell.held, cell.buy_value if buying else cell.sell_value
+        facts.worst = abs((opened + held if buying else opened - held) + value)
     _windows(state, facts, worth)
-    if special is not None or profile.short_sale or trader:
+    if special is not None or profile.short_sale or (trader and not risk.memo.traders.get(trader)):
         _parties(state, market, facts, special)
-    elif _TRADER in risk.policy.approved_only:
+    elif not trader and _TRADER in risk.policy.approved_only:
         facts.unapproved = unapproved(state, "", "")
     if risk.overrides and order is None:
         facts.waivers = Waivers(risk.overrides)
@@ -445,7 +446,7 @@ def seen_reference(verdict: RiskApproved) -> Decimal | None:
 
 
 def stop_algo(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -> None:
-    """An algo that asks for more executions than it has is disabled, until staff re-enable it."""
-    special = special_of(command) if refusal.code == "algo_executions" else None
+    """An algo that asked for more executions than it has is disabled, until staff re-enable it."""
+    special = special_of(command)
     if special is not None:
         out.add(AlgoDisabled(special.algo, refusal.text, now_ns))

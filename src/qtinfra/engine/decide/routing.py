@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from qtinfra.core.decisions import RiskApproved, RiskRefused, RoutePlan
-from qtinfra.core.events import ChildOrder, OrderRouted
+from qtinfra.core.decisions import RiskApproved, RiskRefused, RouteLeg, RoutePlan
+from qtinfra.core.events import OrderRouted
 from qtinfra.core.ids import of_leg
+from qtinfra.core.legs import ChildOrder, Leg, TakingOrder
 from qtinfra.core.market import ConsolidatedBook, MarketView
 from qtinfra.core.models import Order, OrderSide, OrderType, TimeInForce
 from qtinfra.core.routing import RouteStyle
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.placing import child_terms
 from qtinfra.engine.decide.risk_gate import reapprove, view_of
-from qtinfra.engine.decide.smart_routing import children_of, smart_route
+from qtinfra.engine.decide.smart_routing import smart_route
 from qtinfra.engine.lookup import open_venues
 from qtinfra.engine.state import State
 from qtinfra.router.sor import Offers, Top, VenueTerms, fill_from, plan_over, plan_route
@@ -43,9 +44,14 @@ def route(
     market: MarketView,
     out: Decision,
     style: RouteStyle | None = None,
+    whole: Decimal | None = None,
 ) -> bool:
     """Add the OrderRouted event for an approved quantity, the last of what it adds; False when no venue can
-    take it. `style` is how the order asks to be routed, None when it does not.
+    take it.
+
+    Args:
+        style: how the order asks to be routed, None when it does not.
+        whole: the quantity of a new order, all of which is approved, as the order has it.
     """
     routing = state.routing
     if routing is not None:
@@ -58,7 +64,7 @@ def route(
         top = top_of(state, book, approved.side is _BUY)
         lot = state.instruments[symbol].lot_size
         plan = plan_over(approved, top.quotes, top.bid, top.ask, top.venues, lot, offers=top.offers)
-    return _add_plan(order_id, plan, now_ns, out)
+    return _add_plan(order_id, plan, now_ns, out, whole)
 
 
 def met_first(
@@ -74,7 +80,7 @@ def met_first(
 
 def sweep(
     top: Top, price: Decimal | None, buying: bool, qty: Decimal, child_id: str
-) -> tuple[ChildOrder, ...]:
+) -> tuple[TakingOrder, ...]:
     """The children of a plain order that takes from several offers, each venue's at the worst price it needs;
     none when what is displayed within the limit is not enough.
 
@@ -82,7 +88,7 @@ def sweep(
         qty: written in units.
         child_id: the venue id of the first.
     """
-    legs: list[ChildOrder] = []
+    legs: list[TakingOrder] = []
     venues: list[str] = []
     left = qty
     for _, _, px, size, mic in top.offers.ranking():
@@ -93,25 +99,29 @@ def sweep(
         venues.append(mic)
         leg_id = of_leg(child_id, len(legs)) if legs else child_id
         if size >= left:
-            legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, left, px, None))
+            legs.append(TakingOrder(leg_id, mic, px, left if legs else None))
             return tuple(legs)
-        legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, size, px, None))
+        legs.append(TakingOrder(leg_id, mic, px, size))
         left -= size
     return ()
 
 
 def _sweep_levels(
     top: Top, price: Decimal | None, buying: bool, qty: Decimal, child_id: str
-) -> tuple[ChildOrder, ...]:
+) -> tuple[TakingOrder, ...]:
     """`sweep` where a venue gives more than its best price."""
     take, worst, left = fill_from(top.offers.ranking(), price, buying, qty)
     if left:
         return ()
-    legs: list[ChildOrder] = []
-    for mic, part in take.items():
-        leg_id = of_leg(child_id, len(legs)) if legs else child_id
-        legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, part, worst[mic], None))
-    return tuple(legs)
+    if len(take) == 1:
+        ((mic, part),) = take.items()
+        return (TakingOrder(child_id, mic, worst[mic], _unless(part, qty)),)
+    return tuple(
+        [
+            TakingOrder(of_leg(child_id, number) if number else child_id, mic, worst[mic], part)
+            for number, (mic, part) in enumerate(take.items())
+        ]
+    )
 
 
 def top_of(state: State, book: ConsolidatedBook, buying: bool) -> Top:
@@ -140,13 +150,30 @@ def _plan_anew(
     return plan_over(approved, view.quotes, view.bid, view.ask, venues, lot)
 
 
-def _add_plan(order_id: str, plan: RoutePlan, now_ns: int, out: Decision) -> bool:
+def _add_plan(order_id: str, plan: RoutePlan, now_ns: int, out: Decision, whole: Decimal | None) -> bool:
     """Add the OrderRouted event of a plan; False when it has no legs."""
     if not plan.legs:
         return False
-    children = children_of(plan, out)
-    out.events.append(OrderRouted(order_id, children, plan.reason, plan.best_bid, plan.best_ask, now_ns))
+    first = out.venue_id()
+    alone = whole if len(plan.legs) == 1 else None
+    legs = tuple(
+        [_leg(of_leg(first, number) if number else first, leg, alone) for number, leg in enumerate(plan.legs)]
+    )
+    out.add(OrderRouted(order_id, legs, plan.reason, now_ns))
     return True
+
+
+def _leg(child_id: str, leg: RouteLeg, whole: Decimal | None) -> Leg:
+    """A leg as it is journaled: in the shorter form if it takes, without its quantity if that is `whole`."""
+    price, qty = leg.price, leg.qty
+    if price is None or leg.order_type is not _LIMIT or leg.tif is not _IOC or leg.min_qty:
+        return ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, qty, price, leg.min_qty or None)
+    return TakingOrder(child_id, leg.venue, price, _unless(qty, whole))
+
+
+def _unless(qty: Decimal, whole: Decimal | None) -> Decimal | None:
+    """The quantity, None where that is the whole, written alike."""
+    return None if whole is not None and not qty.compare_total(whole) else qty
 
 
 def reroute(

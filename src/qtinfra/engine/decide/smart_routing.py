@@ -15,6 +15,7 @@ from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import RiskApproved, RoutePlan
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.ids import of_leg
+from qtinfra.core.legs import ChildOrder
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import ChildStatus, OrderSide, TimeInForce
 from qtinfra.core.routing import SWEEP, Activity, RouteStyle, RoutingPolicy
@@ -77,22 +78,20 @@ def smart_route(
         out.add(_scored(ask, plan, order_id, name, now_ns))
     if routing.breakers:
         _probe(routing, plan, order_id, now_ns, out)
-    children = children_of(plan, out)
-    out.add(ev.OrderRouted(order_id, children, plan.reason, plan.best_bid, plan.best_ask, now_ns))
+    children = _children(plan, out)
+    out.add(ev.OrderRouted(order_id, children, plan.reason, now_ns, (plan.best_bid, plan.best_ask)))
     return True
 
 
-def children_of(plan: RoutePlan, out: Decision) -> tuple[ev.ChildOrder, ...]:
+def _children(plan: RoutePlan, out: Decision) -> tuple[ChildOrder, ...]:
     """The venue orders of a plan, for an OrderRouted that is added next."""
     child_id = first = out.venue_id()
-    children: list[ev.ChildOrder] = []
+    children: list[ChildOrder] = []
     for leg in plan.legs:
         if children:
             child_id = of_leg(first, len(children))
         children.append(
-            ev.ChildOrder(
-                child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty or None
-            )
+            ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, leg.qty, leg.price, leg.min_qty or None)
         )
     return tuple(children)
 
@@ -354,7 +353,7 @@ def _probe(routing: RoutingState, plan: RoutePlan, order_id: str, now_ns: int, o
             out.add(re.BreakerProbed(mic, order_id, now_ns + cooldown_ns(breaker, terms), now_ns))
 
 
-def routing_aftermath(state: State, events: list[ev.AnyEvent], out: Decision) -> None:
+def routing_aftermath(state: State, events: Sequence[ev.AnyEvent], out: Decision) -> None:
     """Add the follow-ups that breakers need after these events; `state` is after them."""
     routing = state.routing
     if routing is None or routing.policy.breaker is None:

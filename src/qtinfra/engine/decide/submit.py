@@ -6,7 +6,6 @@ from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import Refusal, RiskRefused
 from qtinfra.core.events import (
-    ChildOrder,
     CommandRefused,
     DuplicateAnswered,
     DuplicateRefused,
@@ -15,8 +14,9 @@ from qtinfra.core.events import (
     OrderRouted,
 )
 from qtinfra.core.ids import HEX_PAIRS, PAIRS
+from qtinfra.core.legs import TakingOrder
 from qtinfra.core.market import MarketView
-from qtinfra.core.models import Order, OrderSide, OrderType, TimeInForce
+from qtinfra.core.models import Order, OrderSide, TimeInForce
 from qtinfra.core.validation.algo import special_of
 from qtinfra.core.validation.rules import check_new, check_round_lot
 from qtinfra.core.validation.special import ON_AUCTION, as_asked
@@ -34,14 +34,13 @@ from qtinfra.engine.decide.quick_gate import (
 )
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
 from qtinfra.engine.decide.routing import route, sweep
-from qtinfra.engine.risk_state import PlainPass
+from qtinfra.engine.risk_state import REFERENCE, TOP, PlainPass
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 
 # Members by name: looking them up in their class costs more than comparing them.
 _BUY = OrderSide.BUY
-_LIMIT = OrderType.LIMIT
-_IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
+_FOK = TimeInForce.FOK
 
 
 def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
@@ -57,12 +56,12 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     verdict: Verdict | None = None
     if lane is not None and plan is not None:
         verdict = gate_plain(state, market, command, now_ns, lane, plan, False)
-    if not isinstance(verdict, PlainPass):
+    if not isinstance(verdict, tuple):
         verdict = _look_closer(state, command, verdict, now_ns, market, out)
         if verdict is None:
             return
-    top, tif, qty, price = verdict.top, command.tif, command.qty, command.price
-    offer = top.offer if top is not None and tif is not _FOK and state.routing is None else None
+    top, qty, price = verdict[TOP], command.qty, command.price
+    offer = top.offer if top is not None and command.tif is not _FOK and state.routing is None else None
     if top is None or offer is None:
         _place_plain(state, command, verdict, now_ns, market, out)
         return
@@ -72,23 +71,22 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     else:
         order_id, child_id = heads.order_and_child(state.shard, state.epoch, seq)
     if qty <= offer[3]:
-        only = ChildOrder(child_id, offer[4], _LIMIT, _IOC, qty, offer[2], None)
-        routed = OrderRouted(order_id, (only,), "sweep 1", top.bid, top.ask, now_ns)
+        routed = OrderRouted(order_id, (TakingOrder(child_id, offer[4], offer[2]),), "sweep 1", now_ns)
     else:
         children = sweep(top, price, command.side is _BUY, qty, child_id)
         if not children:
             _place_plain(state, command, verdict, now_ns, market, out)
             return
-        routed = OrderRouted(order_id, children, f"sweep {len(children)}", top.bid, top.ask, now_ns)
-    accepted = OrderAccepted(order_id, command, now_ns, None, verdict.reference)
-    out.events, out.passed = [accepted, routed], verdict
+        routed = OrderRouted(order_id, children, f"sweep {len(children)}", now_ns)
+    out.events = (OrderAccepted(order_id, command, now_ns, None, verdict[REFERENCE]), routed)
+    out.passed = verdict
 
 
 def _place_plain(
     state: State, command: SubmitOrder, passed: PlainPass, now_ns: int, market: MarketView, out: Decision
 ) -> None:
     """Route a plain order that takes the general way to a venue, or smart routing."""
-    if _place(state, command, approval(command, passed.reference), now_ns, market, out):
+    if _place(state, command, approval(command, passed[REFERENCE]), now_ns, market, out):
         out.passed = passed if state.routing is None else None
 
 
@@ -97,10 +95,10 @@ def _place(
 ) -> bool:
     """Accept the order and route it; refuse it when no venue can take it."""
     order_id = out.order_id()
-    out.events.append(OrderAccepted(order_id, command, now_ns, None, passed.reference))
-    if route(state, order_id, passed, (), now_ns, market, out):
+    out.add(OrderAccepted(order_id, command, now_ns, None, passed.reference))
+    if route(state, order_id, passed, (), now_ns, market, out, None, command.qty):
         return True
-    out.events.clear()
+    out.events = ()
     text = f"no connected venue trades {command.symbol}"
     reject(command, Refusal("no_venue", text, "symbol", "", command.symbol), now_ns, out)
     return False
@@ -159,7 +157,7 @@ def _told(
     state: State, command: SubmitOrder, verdict: Verdict, now_ns: int, market: MarketView, out: Decision
 ) -> PlainPass | None:
     """Do what the controls say, unless there is nothing to do beyond placing the order in the short way."""
-    if isinstance(verdict, PlainPass):
+    if isinstance(verdict, tuple):
         return verdict
     if isinstance(verdict, RiskRefused):
         reject(command, verdict.refusal, now_ns, out)
@@ -226,7 +224,8 @@ def same_content(state: State, order: Order, command: SubmitOrder) -> bool:
 
 def reject(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -> None:
     """Refuse a new order: it exists as REJECTED and keeps its client id."""
-    stop_algo(command, refusal, now_ns, out)
+    if refusal.code == "algo_executions":
+        stop_algo(command, refusal, now_ns, out)
     out.add(
         OrderRejected(
             out.order_id(),
@@ -249,7 +248,7 @@ def reject(command: SubmitOrder, refusal: Refusal, now_ns: int, out: Decision) -
             refusal.observed,
             refusal.text,
             refusal.fix_reason,
-            special_of(command),
+            command.special if command.algo is None else special_of(command),
             command.algo,
         )
     )

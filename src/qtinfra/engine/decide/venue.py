@@ -123,7 +123,7 @@ def _ack(at: Situation, report: VenueReport) -> None:
     if child.status is not _CHILD_SENT and child.status is not _CHILD_UNKNOWN:
         _ignore(report, "acknowledged before", at.out)
         return
-    at.out.events.append(ChildAcked(report, child.child_id, order.order_id, not order.acked, at.now_ns))
+    at.out.add(ChildAcked(report, child.child_id, order.order_id, not order.acked, at.now_ns))
 
 
 def _pending(at: Situation, report: VenueReport) -> None:

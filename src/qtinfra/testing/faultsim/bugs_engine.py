@@ -144,7 +144,7 @@ def _kill_in_memory(original: Any) -> Any:
     def engage(state: State, command: Any, now_ns: int, market: Any, out: Decision) -> None:
         original(state, command, now_ns, market, out)
         state.kills[kill_key(command.scope, command.value)] = command.reason
-        out.events = [event for event in out.events if not isinstance(event, ev.KillSwitchEngaged)]
+        out.events = tuple(event for event in out.events if not isinstance(event, ev.KillSwitchEngaged))
 
     return engage
 
