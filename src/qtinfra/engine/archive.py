@@ -97,12 +97,12 @@ class Archive:
 
     def _note(self, leaving: Leaving, block: int) -> None:
         """Index the ids of a block's orders, children and executions."""
-        orders, children, executions, client_ids = leaving
+        orders, children, executions, _, client_ids = leaving
         ids = [item.key for item in executions]
         ids += [order.account + order.cl_ord_id for order in orders]
-        if client_ids.count(None) < len(orders):
-            for order, names in zip(orders, client_ids, strict=True):
-                ids += [order.account + name for name in names or () if name != order.cl_ord_id]
+        for place, names in client_ids.items():
+            order = orders[place]
+            ids += [order.account + name for name in names if name != order.cl_ord_id]
         ids += _heads_of_orders([order.order_id for order in orders])
         sent = [child.child_id for child in children]
         for requests in [child.requests for child in children if child.requests is not None]:

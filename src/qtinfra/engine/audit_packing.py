@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from qtinfra.core.decimals import exact
+from qtinfra.core.models import Order
 from qtinfra.engine.packing import may_pack
-from qtinfra.engine.rowform import Row
+from qtinfra.engine.rowform import Leaving, Row, write_block
 from qtinfra.engine.state import State
 
 
@@ -44,6 +46,12 @@ def _audit_live(state: State) -> list[str]:
         for order_id in state.closing
         if order_id not in orders
     ]
+    found += [
+        f"{order_id} was not just sent once, acknowledged and filled at once"
+        for order_id, changed in state.closing.items()
+        if not changed and order_id in orders and order_id not in state.open_orders
+        if not _says_all(state, orders[order_id])
+    ]
     waiting = (order for order in orders.values() if order.order_id not in state.closing)
     found += [
         f"{order.order_id} has ended and does not wait to be packed"
@@ -51,6 +59,19 @@ def _audit_live(state: State) -> list[str]:
         if may_pack(state, order)
     ]
     return found
+
+
+def _says_all(state: State, order: Order) -> bool:
+    """Whether the order is packed alike if nothing of it is taken for granted."""
+    if len(order.children) != 1 or len(order.executions) != 1:
+        return False
+    sent = [state.children[child_id] for child_id in order.children]
+    filled = [state.executions[key] for key in order.executions]
+    with exact():
+        short, asked = (
+            write_block(Leaving([order], sent, filled, [changed], {})) for changed in (False, True)
+        )
+    return short == asked
 
 
 def _audit_row(state: State, row: Row) -> list[str]:

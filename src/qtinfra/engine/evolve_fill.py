@@ -27,6 +27,8 @@ _ROUTED, _FILLED = OrderStatus.ROUTED, OrderStatus.FILLED
 _CHILD_LIVE, _CHILD_FILLED = ChildStatus.LIVE, ChildStatus.FILLED
 _EXECUTION_LIVE = ExecutionState.LIVE
 _BUY = OrderSide.BUY
+#: Version of an order that was accepted, sent, acknowledged and filled, and to which nothing else happened.
+_PLAIN_VERSION = 4
 
 
 def apply_fill(
@@ -59,7 +61,7 @@ def apply_fill(
         order.version += 1
     left: Decimal | None = ZERO
     if at_once and order.status is _ROUTED and (order.reserved is whole or order.reserved == whole):
-        order.version += 1
+        version = order.version = order.version + 1
         order.updated_ns = ts_ns
         child.cum = order.cum_qty = whole
         child.status, order.status = _CHILD_FILLED, _FILLED
@@ -67,7 +69,7 @@ def apply_fill(
         child.leaves = order.unallocated = ZERO
         order.acked = True
         del state.open_orders[order_id]
-        state.closing[order_id] = True
+        state.closing[order_id] = version != _PLAIN_VERSION
     else:
         left = settle_part(state, order, child, qty, value, ts_ns)
     if state.fees is not None:
@@ -79,6 +81,8 @@ def apply_fill(
     worth = traded = value if to.factor is None else value * to.factor
     if trade_date < state.trade_date:
         order.day_base_cum += qty
+        if order_id in state.closing:
+            state.closing[order_id] = True
         traded = ZERO
     try:
         position = of.positions[symbol]

@@ -3,11 +3,14 @@
 An order that has ended waits in `State.closing`, in the order of its end, until so many have ended after it;
 then the oldest are packed together. Only events decide that, never a clock. What has become live again
 meanwhile is passed over, and waits again after its next end.
+
+Of an order that was sent once, acknowledged and filled at once, `State.closing` says False: nothing else has
+happened to it, unless it is open again. True is said of any other, and once it is said it stays.
 """
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain, compress, islice
 
 from qtinfra.core.models import WORKING_CHILD, ChildStatus, Order, OrderStatus
 from qtinfra.engine.state import State
@@ -20,17 +23,22 @@ def pack_closed(state: State) -> None:
     tables, packing, closing, orders = state.tables, state.packing, state.closing, state.orders
     size = packing.block
     while len(closing) >= packing.keep + size:
-        ready = [*map(orders.__getitem__, islice(closing, size))]
-        if not may_all_be_packed(state, ready):
+        order_ids = [*islice(closing, size)]
+        ready = [*map(orders.__getitem__, order_ids)]
+        if not may_all_be_packed(state, order_ids, [*compress(ready, closing.values())]):
             ready = _chosen(state)
             if len(ready) < size:
                 return
         tables.archive.add(tables.leave(ready))
 
 
-def may_all_be_packed(state: State, ready: list[Order]) -> bool:
-    """Whether `may_pack` is true of all of the orders; false where that is not plain to see."""
-    for order in ready:
+def may_all_be_packed(state: State, order_ids: list[str], changed: list[Order]) -> bool:
+    """Whether `may_pack` is true of all orders with these ids, `changed` among them; false where that is not
+    plain to see.
+    """
+    if not (state.open_orders.keys().isdisjoint(order_ids) and state.frozen.keys().isdisjoint(order_ids)):
+        return False
+    for order in changed:
         if (
             (order.status is not _ORDER_FILLED and order.closed is None)
             or order.unknown_children
@@ -38,10 +46,7 @@ def may_all_be_packed(state: State, ready: list[Order]) -> bool:
             or order.pending_replace is not None
         ):
             return False
-    ids = [order.order_id for order in ready]
-    if not (state.open_orders.keys().isdisjoint(ids) and state.frozen.keys().isdisjoint(ids)):
-        return False
-    sent = map(state.children.__getitem__, chain.from_iterable([order.children for order in ready]))
+    sent = map(state.children.__getitem__, chain.from_iterable([order.children for order in changed]))
     statuses = [child.status for child in sent]
     return statuses.count(_CHILD_FILLED) == len(statuses) or not any(map(statuses.count, WORKING_CHILD))
 

@@ -2,39 +2,43 @@
 
 Most orders are plain ones that venues have filled, and nothing else ever happened to them: a `ShortOrder`,
 with a `ShortChild` and a `ShortExecution` for each of its own, says all there is to say of such an order. A
-block has these as columns, first all orders' ids, then all accounts and so on. Any other order stands in the
-block as it is. Which form a row takes depends on its values alone, to the last digit that is written: equal
-histories give equal bytes.
+block has these as columns, first all orders' ids, then all accounts and so on. An order of one child and one
+execution, each of its whole quantity, needs no more; how another is made up is `Several`. Any order of which
+more is to be said stands in the block as it is. Which form a row takes depends on its values alone, to the
+last digit that is written: equal histories give equal bytes.
 
 A column that is the same in each line has one entry, and a column of texts is one text with a line for each.
-What repeats most stands in a part of its own: the orders' ids, the executions' keys, and the orders that
-stand as they are. It is worth being compressed, the rest is not.
+What ids have in common is written once. The orders that stand as they are repeat themselves most: they are a
+part of their own, which is worth being compressed; the rest is not.
 """
 
 from __future__ import annotations
 
 import zlib
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import EnumType
-from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from qtinfra.core.decimals import EXACT, ZERO
-from qtinfra.core.extended_models import Execution, ExecutionState, Liquidity
+from qtinfra.core.extended_models import Execution, ExecutionState
 from qtinfra.core.models import (
-    Capacity,
     Child,
     ChildStatus,
     Order,
-    OrderSide,
     OrderStatus,
-    OrderType,
-    Origin,
-    TimeInForce,
+)
+from qtinfra.engine.invariants import invariant
+from qtinfra.engine.rowshort import (
+    Several,
+    ShortChild,
+    ShortExecution,
+    ShortOrder,
+    ShortRows,
+    shorten,
+    shorten_pairs,
 )
 
 _ORDER_FILLED = OrderStatus.FILLED
@@ -52,122 +56,102 @@ class Row(msgspec.Struct, array_like=True, gc=False):
 
 
 class Leaving(NamedTuple):
-    """Orders that are to be packed; the children and the executions of all of them, one after another; for
-    each order the client ids that name it, None where that is its own and no other.
+    """Orders that are to be packed; the children and the executions of all of them, one after another.
+
+    `changed` is what `State.closing` says of each order, and true where other client ids than its own name
+    it, or none does: `client_ids` has these by the order's place.
     """
 
     orders: list[Order]
     children: list[Child]
     executions: list[Execution]
-    client_ids: list[list[str] | None]
-
-
-class ShortOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A plain order that is filled; `lasted_ns` is from its creation to its last change. What was executed,
-    and for how much, follows from the executions; `children` and `executions` say how many there are.
-    """
-
-    order_id: str
-    account: str
-    cl_ord_id: str
-    symbol: str
-    side: OrderSide
-    order_type: OrderType
-    tif: TimeInForce
-    qty: Decimal
-    price: Decimal | None
-    capacity: Capacity
-    trader: str
-    origin: Origin
-    created_ns: int
-    lasted_ns: int
-    version: int
-    route_attempts: int
-    children: int
-    executions: int
-
-
-class ShortChild(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A child that its venue has filled as it was sent; `cum` follows from its executions. `qty` is None of
-    an only child that has its order's.
-    """
-
-    child_id: str
-    venue: str
-    order_type: OrderType
-    tif: TimeInForce
-    qty: Decimal | None
-    price: Decimal | None
-    venue_order_id: str
-
-
-class ShortExecution(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """An execution that stands as it was reported; `child` counts the order's children from 0, `before_ns`
-    the nanoseconds to the order's last change. `commission` is None where it is zero.
-    """
-
-    key: str
-    exec_id: str
-    child: int
-    trade_date: str
-    before_ns: int
-    qty: Decimal
-    px: Decimal
-    liquidity: Liquidity
-    fee: Decimal
-    commission: Decimal | None
+    changed: list[bool]
+    client_ids: Mapping[int, list[str]]
 
 
 T = TypeVar("T")
-#: The values of one line of a table.
-Values = tuple[Any, ...]
 #: A column as it is written, in one of several forms.
 Written = Any
+
 
 _ENCODER = msgspec.msgpack.Encoder()
 _COLUMN = msgspec.msgpack.Decoder(str | list[Any])
 _PARTS = msgspec.msgpack.Decoder(tuple[bytes, msgspec.Raw])
-_OFTEN = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], list[msgspec.Raw], dict[int, Any]])
-_TABLES = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], list[msgspec.Raw], list[msgspec.Raw]])
+_OTHERS = msgspec.msgpack.Decoder(dict[int, Any])
+_TABLES = msgspec.msgpack.Decoder(
+    tuple[
+        tuple[str, str | list[str]],
+        list[msgspec.Raw],
+        list[msgspec.Raw],
+        list[msgspec.Raw],
+        str | list[str],
+        dict[int, Several],
+        dict[int, Decimal],
+    ]
+)
 #: Level of zlib: what a higher one saves in memory it costs in time. No header and no checksum of its own:
 #: the state's hash covers what is written.
 _LEVEL, _RAW = 1, -zlib.MAX_WBITS
 
 
 def write_block(leaving: Leaving) -> bytes:
-    """The rows of a block as they are written. To be called under `core.decimals.exact()`."""
-    _, sent, filled, client_ids = leaving
-    orders: list[Values] = []
-    children: list[Values] = []
-    executions: list[Values] = []
+    """The rows of a block as they are written. To be called under `core.decimals.exact()`.
+
+    Raises:
+        InvariantBrokenError: there are other children or executions than the orders have.
+    """
+    _, sent, filled, changed, client_ids = leaving
+    zero, short = ZERO, ShortRows()
+    orders, children, executions = short.orders, short.children, short.executions
     others: dict[int, Row] = {}
-    child = item = 0
+    child_at = item_at = 0
     for place, order in enumerate(leaving.orders):
-        first_child, first_item, names = child, item, client_ids[place]
-        child += len(order.children)
-        item += len(order.executions)
-        if (
-            names is None
-            and child - first_child == 1 == item - first_item
-            and _shorten_usual(order, sent[first_child], filled[first_item], orders, children, executions)
+        if not changed[place]:  # one child was sent, acknowledged and filled at once: that says most of it
+            child, item, qty = sent[child_at], filled[item_at], order.qty
+            venue = item.venue
+            if (
+                child.qty is qty
+                and item.qty is qty
+                and item.commission is zero
+                and child.venue is venue
+                and order.min_qty is zero
+                and child.min_qty is zero
+                and order.algo is None
+                and not item.late
+            ):
+                created_ns = order.created_ns
+                orders += (
+                    order.order_id, order.account, order.cl_ord_id, order.symbol, order.side,
+                    order.order_type, order.tif, qty, order.price, order.capacity, order.trader, order.origin,
+                    created_ns, order.updated_ns - created_ns, order.version, order.route_attempts,
+                )  # fmt: skip
+                children += (
+                    child.child_id, child.order_type, child.tif, child.price, child.venue_order_id,
+                )  # fmt: skip
+                executions += (
+                    item.key, item.exec_id, venue, item.trade_date, 0, item.px, item.liquidity, item.fee,
+                )  # fmt: skip
+                child_at += 1
+                item_at += 1
+                continue
+        first_child, first_item = child_at, item_at
+        child_at += len(order.children)
+        item_at += len(order.executions)
+        own, parts = sent[first_child:child_at], filled[first_item:item_at]
+        number = place - len(others)
+        if place in client_ids or not (
+            shorten_pairs(order, own, parts, number, short) or shorten(order, own, parts, number, short)
         ):
-            continue
-        own, parts = sent[first_child:child], filled[first_item:item]
-        if names is not None or not (
-            (len(own) == len(parts) and _shorten_pairs(order, own, parts, orders, children, executions))
-            or _shorten(order, own, parts, orders, children, executions)
-        ):
-            others[place] = Row(order, own, parts, [order.cl_ord_id] if names is None else names)
-    of_orders, of_children = _columns(orders, _ORDER), _columns(children, _CHILD)
-    of_executions = _columns(executions, _EXECUTION)
-    often = _ENCODER.encode((of_orders[:1], of_executions[:1], others))
-    return _ENCODER.encode((often, (of_orders[1:], of_children, of_executions[1:])))
+            others[place] = Row(order, own, parts, client_ids.get(place, [order.cl_ord_id]))
+    invariant(child_at == len(sent) and item_at == len(filled), "orders leave with all of their own")
+    return _ENCODER.encode((_ENCODER.encode(others) if others else b"", _tables(short)))
 
 
 def compressed(written: bytes, level: int = _LEVEL) -> bytes:
     """Rows as written, as a block is kept: a copy, since what an encoder gives keeps half as much again."""
     often, tables = _PARTS.decode(written)
-    return bytes(memoryview(_ENCODER.encode((zlib.compress(often, level, _RAW), tables))))
+    kept = _ENCODER.encode((zlib.compress(often, level, _RAW), tables)) if often else written
+    return bytes(memoryview(kept))
 
 
 def decompressed(block: bytes) -> bytes:
@@ -177,7 +161,7 @@ def decompressed(block: bytes) -> bytes:
         msgspec.DecodeError, zlib.error: the bytes are no block.
     """
     often, tables = _PARTS.decode(block)
-    return _ENCODER.encode((zlib.decompress(often, _RAW), tables))
+    return _ENCODER.encode((zlib.decompress(often, _RAW), tables)) if often else block
 
 
 # --- columns ---------------------------------------------------------------------------------------------
@@ -187,6 +171,11 @@ def _as_it_is(column: Sequence[Any]) -> Written:
     return column
 
 
+def _own_text(column: Sequence[str]) -> Written:
+    """One text, a line for each: ids that `core.ids` has made have no line breaks."""
+    return "\n".join(column)
+
+
 def _text(column: Sequence[str]) -> Written:
     """One text, a line for each; the column itself if there are other line breaks."""
     text = "\n".join(column)
@@ -194,9 +183,8 @@ def _text(column: Sequence[str]) -> Written:
 
 
 def _alike(column: Sequence[Any]) -> Written:
-    """One entry, if all are the same; numbers that are equal may be written in several ways."""
-    first = column[0]
-    return column[:1] if type(first) is not Decimal and column.count(first) == len(column) else column
+    """One entry, if all are the same."""
+    return column[:1] if column.count(column[0]) == len(column) else column
 
 
 def _alike_text(column: Sequence[str]) -> Written:
@@ -211,34 +199,90 @@ def _lines(column: msgspec.Raw, size: int) -> list[Any]:
     return written if len(written) == size else written * size
 
 
-#: Numbers that often are the same in a whole block, or None.
-_OFTEN_ALIKE = {"version", "route_attempts", "children", "executions", "child", "before_ns", "commission"}
-
-
-def _writer(
-    form: type[msgspec.Struct], field: msgspec.structs.FieldInfo
-) -> Callable[[Sequence[Any]], Written]:
+def _writer(field: msgspec.structs.FieldInfo) -> Callable[[Sequence[Any]], Written]:
     """How the column of a field is written."""
     name, kind = field.name, field.type
     if isinstance(kind, EnumType) or name in ("venue", "trade_date"):
         return _alike_text
-    if name in _OFTEN_ALIKE or (form, name) == (ShortChild, "qty"):
+    if name in ("version", "route_attempts", "before_ns"):
         return _alike
+    if name == "child_id":
+        return _own_text
     return _text if kind is str else _as_it_is
 
 
 _ORDER, _CHILD, _EXECUTION = (
-    {field.name: _writer(form, field) for field in msgspec.structs.fields(form)}
+    [_writer(field) for field in msgspec.structs.fields(form)]
     for form in (ShortOrder, ShortChild, ShortExecution)
 )
+#: Where an execution's venue stands.
+_VENUE = ShortExecution.__struct_fields__.index("venue")
 #: Where an order's account and client id stand, in both of its forms.
 _ACCOUNT, _CL_ORD_ID = 1, 2
 #: Where a child's requests stand in the full form.
 _REQUESTS = Child.__struct_fields__.index("requests")
+#: What order ids of so many sequences have in common is all but so many characters.
+_TAIL = 4
+#: The table of children among a block's.
+_CHILDREN = 1
 
 
-def _columns(table: list[Values], writers: dict[str, Callable[[Sequence[Any]], Written]]) -> list[Written]:
-    return [write(column) for write, column in zip(writers.values(), zip(*table, strict=True), strict=False)]
+def _tables(short: ShortRows) -> tuple[Written, ...]:
+    """The columns of what is short, as `_TABLES` reads them."""
+    orders, executions, width = short.orders, short.executions, len(_EXECUTION)
+    if not orders:
+        return ("", ()), (), (), (), (), {}, {}
+    keys, exec_ids, venues = executions[::width], executions[1::width], executions[_VENUE::width]
+    written = _columns(executions, _EXECUTION, 1)
+    of_ids, of_venues = written[0], written[_VENUE - 1]
+    plain = isinstance(of_ids, str) and (isinstance(of_venues, str) or "\n" not in venues[0])
+    return (
+        _cut(orders[:: len(_ORDER)]),
+        _columns(orders, _ORDER, 1),
+        _columns(short.children, _CHILD, 0),
+        written,
+        (plain and _middle(keys, exec_ids, venues)) or keys,
+        short.several,
+        short.commissions,
+    )
+
+
+def _columns(flat: list[Any], writers: list[Callable[[Sequence[Any]], Written]], first: int) -> list[Written]:
+    """The columns from the one at `first` on of a table whose lines stand one after another."""
+    width = len(writers)
+    return [writers[at](flat[at::width]) for at in range(first, width)]
+
+
+def _cut(ids: list[str]) -> tuple[str, Written]:
+    """What all order ids begin with, but for their last characters, and these: first the first of each id,
+    then the second of each and so on. Nothing and the ids as they are, if they differ in length or head.
+    """
+    text, width, size = "\n".join([*ids, ""]), len(ids[0]), len(ids)
+    head, step = ids[0][:-_TAIL], width + 1
+    if not head or text[width::step] != "\n" * size or len(text) != step * size:
+        return "", ids
+    ordered = sorted(ids)
+    if not (ordered[0].startswith(head) and ordered[-1].startswith(head)):
+        return "", ids
+    return head, "".join([text[at::step] for at in range(width - _TAIL, width)])
+
+
+def _uncut(head: str, tails: str | list[str]) -> list[str]:
+    """Inverse of `_cut`."""
+    if isinstance(tails, list):
+        return tails
+    size = len(tails) // _TAIL
+    return [head + tails[at::size] for at in range(size)]
+
+
+def _middle(keys: list[str], exec_ids: list[str], venues: list[str]) -> str:
+    """What stands between the venue and its own id in all keys of executions; nothing, if that is not all
+    there is to each of them. None of the venues and of their ids has line breaks.
+    """
+    middle = keys[0].removeprefix(venues[0]).removesuffix(exec_ids[0])
+    parts = ["", middle, "", "\n"] * len(keys)
+    parts[::4], parts[2::4] = venues, exec_ids
+    return middle if "\n" not in middle and "".join(parts) == "\n".join([*keys, ""]) else ""
 
 
 class Block:
@@ -251,26 +295,44 @@ class Block:
         msgspec.DecodeError: foreign bytes.
     """
 
-    __slots__ = ("_firsts", "_ids", "_others", "_places", "_tables", "_written")
+    __slots__ = ("_commissions", "_ids", "_keys", "_others", "_several", "_sizes", "_tables", "_written")
 
     def __init__(self, written: bytes) -> None:
         often, tables = _PARTS.decode(written)
-        ids, keys, self._others = _OFTEN.decode(often)
-        orders, children, executions = _TABLES.decode(tables)
-        orders = ids + orders
-        self._written = orders, children, keys + executions
-        self._ids: list[str] = _lines(orders[0], 0) if orders else []
-        counts = [_lines(column, len(self._ids)) for column in orders[-2:]] or [[], []]
-        self._firsts = [[0, *accumulate(each)] for each in counts]
-        size = len(self._ids) + len(self._others)
-        self._places = [place for place in range(size) if place not in self._others]
+        self._others: dict[int, Any] = _OTHERS.decode(often) if often else {}
+        ids, *self._written, self._keys, self._several, self._commissions = _TABLES.decode(tables)
+        self._ids = _uncut(*ids)
+        made = self._several.items()
+        self._sizes = (
+            {number: len(one.children) for number, one in made},
+            {number: len(one.executions) for number, one in made},
+        )
         self._tables: list[list[list[Any]]] = []
 
     def _column(self, table: int, place: int) -> list[Any]:
-        """A column of the orders, 0, of the children, 1, or of the executions, 2."""
-        columns = self._written[table]
-        size = self._firsts[table - 1][-1] if table else len(self._ids)
-        return _lines(columns[place], size) if columns else []
+        """A column of the orders, 0, of the children, 1, or of the executions, 2; the first one of orders and
+        executions is not among those written.
+        """
+        columns, size = self._written[table], len(self._ids)
+        if table:
+            size += sum(self._sizes[table - 1].values()) - len(self._several)
+        return _lines(columns[place - (table != _CHILDREN)], size) if columns else []
+
+    def _all_keys(self) -> list[str]:
+        """The keys of executions."""
+        keys = self._keys
+        if isinstance(keys, list):
+            return keys
+        named = zip(self._column(2, _VENUE), self._column(2, 1), strict=True)
+        return [venue + keys + exec_id for venue, exec_id in named]
+
+    def _place(self, number: int) -> int:
+        """The place of the row of a short order."""
+        for other in self._others:
+            if other > number:
+                break
+            number += 1
+        return number
 
     def row(self, place: int) -> Row:
         """The row that stands at `place`, from 0: order, children and executions as they were."""
@@ -279,26 +341,28 @@ class Block:
             return msgspec.convert(other, Row)
         if not self._tables:
             self._tables = [
-                [self._column(table, place) for place in range(len(columns))]
-                for table, columns in enumerate(self._written)
+                [self._ids, *[self._column(0, at) for at in range(1, len(_ORDER))]],
+                [self._column(1, at) for at in range(len(_CHILD))],
+                [self._all_keys(), *[self._column(2, at) for at in range(1, len(_EXECUTION))]],
             ]
         orders, children, executions = self._tables
-        number = bisect_left(self._places, place)
-        order = _line(orders, number, ShortOrder)
-        child, execution = (first[number] for first in self._firsts)
-        sent = [_line(children, at, ShortChild) for at in range(child, child + order.children)]
-        filled = [
-            _line(executions, at, ShortExecution) for at in range(execution, execution + order.executions)
-        ]
-        return _restored(order, sent, filled)
+        number = place - sum([other < place for other in self._others])
+        of_children, of_executions = (_lines_of(number, sizes) for sizes in self._sizes)
+        return _restored(
+            _line(orders, number, ShortOrder),
+            [_line(children, at, ShortChild) for at in of_children],
+            [_line(executions, at, ShortExecution) for at in of_executions],
+            [self._commissions.get(at, ZERO) for at in of_executions],
+            self._several.get(number),
+        )
 
     def __iter__(self) -> Iterator[Row]:
-        return map(self.row, range(len(self._places) + len(self._others)))
+        return map(self.row, range(len(self._ids) + len(self._others)))
 
     def of_order(self, order_id: str) -> int | None:
         """The place of an order's row, None if it is not here."""
         if order_id in self._ids:
-            return self._places[self._ids.index(order_id)]
+            return self._place(self._ids.index(order_id))
         for place, (order, *_) in self._others.items():
             if order[0] == order_id:
                 return place
@@ -306,9 +370,9 @@ class Block:
 
     def of_execution(self, key: str) -> int | None:
         """The place of the row that holds an execution, None if it is not here."""
-        keys = self._column(2, 0)
+        keys = self._all_keys()
         if key in keys:
-            return self._places[bisect_right(self._firsts[1], keys.index(key)) - 1]
+            return self._place(_number_of(keys.index(key), self._sizes[1]))
         for place, (_, _, executions, _) in self._others.items():
             if any(item[0] == key for item in executions):
                 return place
@@ -318,9 +382,9 @@ class Block:
         """The place of the row of the order that a client id names, None if it is not here."""
         accounts, names = self._column(0, _ACCOUNT), self._column(0, _CL_ORD_ID)
         if cl_ord_id in names:
-            for place, *own in zip(self._places, accounts, names, strict=True):
-                if own == [account, cl_ord_id]:
-                    return place
+            for number, own in enumerate(zip(accounts, names, strict=True)):
+                if own == (account, cl_ord_id):
+                    return self._place(number)
         for place, (order, _, _, others) in self._others.items():
             if order[_ACCOUNT] == account and cl_ord_id in others:
                 return place
@@ -330,7 +394,7 @@ class Block:
         """The place of the row whose child has this id, or was asked something under it; None without one."""
         ids = self._column(1, 0)
         if venue_id in ids:
-            return self._places[bisect_right(self._firsts[0], ids.index(venue_id)) - 1]
+            return self._place(_number_of(ids.index(venue_id), self._sizes[0]))
         for place, (_, children, *_) in self._others.items():
             for child in children:
                 if venue_id == child[0] or venue_id in (child[_REQUESTS] or ()):
@@ -338,19 +402,43 @@ class Block:
         return None
 
 
+def _lines_of(number: int, sizes: dict[int, int]) -> range:
+    """The lines of a short order in a table of which each order has one, but for those with these sizes."""
+    first = number + sum([size - 1 for other, size in sizes.items() if other < number])
+    return range(first, first + sizes.get(number, 1))
+
+
+def _number_of(line: int, sizes: dict[int, int]) -> int:
+    """The number of the short order that a line belongs to."""
+    for number, size in sizes.items():
+        if line < number + size:
+            return min(line, number)
+        line -= size - 1
+    return line
+
+
 def _line(table: list[list[Any]], number: int, form: type[T]) -> T:
     """One line of a table that is kept by columns."""
     return msgspec.convert([column[number] for column in table], form)
 
 
-def _restored(short: ShortOrder, sent: list[ShortChild], filled: list[ShortExecution]) -> Row:
+def _restored(
+    short: ShortOrder,
+    sent: list[ShortChild],
+    filled: list[ShortExecution],
+    commissions: list[Decimal],
+    several: Several | None,
+) -> Row:
     """The row, executed as evolve counted it (`settle.count_in_order`)."""
     qty, price, created_ns = short.qty, short.price, short.created_ns
-    children = [_child(short, child) for child in sent]
+    made = Several([qty], [qty], None) if several is None else several
+    children = [_child(short, child, size) for child, size in zip(sent, made.children, strict=True)]
+    places = range(len(sent)) if made.places is None else made.places
     executions, cum, notional = [], ZERO, ZERO
-    for part in filled:
-        child = children[part.child]
-        item = _execution(short, child, part)
+    for part, size, commission, at in zip(filled, made.executions, commissions, places, strict=True):
+        child = children[at]
+        child.venue = part.venue
+        item = _execution(short, child, part, size, commission)
         executions.append(item)
         total = qty if not cum and item.qty == qty else _add(cum, item.qty)
         child.cum = total if child.cum is cum else _add(child.cum, item.qty)
@@ -367,263 +455,20 @@ def _restored(short: ShortOrder, sent: list[ShortChild], filled: list[ShortExecu
     return Row(order, children, executions, [order.cl_ord_id])
 
 
-def _child(of: ShortOrder, short: ShortChild) -> Child:
-    """The child before its executions."""
-    qty = of.qty if short.qty is None else short.qty
+def _child(of: ShortOrder, short: ShortChild, qty: Decimal) -> Child:
+    """The child before its executions, which name its venue."""
     return Child(
-        short.child_id, of.order_id, short.venue, of.symbol, of.side, short.order_type, short.tif, qty,
-        short.price, ZERO, short.child_id, ZERO, ZERO, _CHILD_FILLED, short.venue_order_id,
+        short.child_id, of.order_id, "", of.symbol, of.side, short.order_type, short.tif, qty, short.price,
+        ZERO, short.child_id, ZERO, ZERO, _CHILD_FILLED, short.venue_order_id,
     )  # fmt: skip
 
 
-def _execution(of: ShortOrder, child: Child, short: ShortExecution) -> Execution:
-    qty, px = short.qty, short.px
+def _execution(
+    of: ShortOrder, child: Child, short: ShortExecution, qty: Decimal, commission: Decimal
+) -> Execution:
+    px = short.px
     return Execution(
         short.key, short.exec_id, of.order_id, child.child_id, child.venue, short.trade_date,
         of.created_ns + of.lasted_ns - short.before_ns, qty, px, qty, px, _multiply(qty, px),
-        short.liquidity, short.fee, commission=ZERO if short.commission is None else short.commission,
+        short.liquidity, short.fee, commission=commission,
     )  # fmt: skip
-
-
-# --- what may be left out --------------------------------------------------------------------------------
-#
-# Sums and products are left out where evolve's own arithmetic gives them again. All else is compared as it
-# is written: 2 and 2.0 differ. Whether it is the same object is asked first, and without a call. Of an order
-# that may be packed nothing pends or is in doubt (`packing.may_pack`), and whatever a venue was asked about a
-# child stands under an id among its `requests`.
-
-
-def _shorten_usual(
-    order: Order,
-    child: Child,
-    item: Execution,
-    orders: list[Values],
-    children: list[Values],
-    executions: list[Values],
-) -> bool:
-    """`_shorten` of a plain order with one child and one execution, whose numbers are the very objects that
-    evolve has put there; any other is left to `_shorten`, which writes the same of equal ones.
-    """
-    zero, qty, price = ZERO, order.qty, order.price
-    child_id, venue = child.child_id, child.venue
-    filled, px, value = item.qty, item.px, item.value
-    created_ns, updated_ns = order.created_ns, order.updated_ns
-    if (
-        order.status is not _ORDER_FILLED
-        or not order.acked
-        or order.closed is not None
-        or order.special is not None
-        or order.algo is not None
-        or (order.amends or order.queued or order.refused_venues)
-        or (order.done_for_day or order.suspended or order.stopped)
-        or order.open_px is not None
-        or order.submitted_qty is not qty
-        or order.submitted_price is not price
-        or order.cum_qty is not qty
-        or order.unallocated is not zero
-        or order.min_qty is not zero
-        or order.reserved is not zero
-        or order.open_value is not zero
-        or order.day_base_cum is not zero
-        or child.status is not _CHILD_FILLED
-        or child.requests is not None
-        or child.cl_ord_id is not child_id
-        or child.qty is not qty
-        or child.cum is not qty
-        or child.leaves is not zero
-        or child.min_qty is not zero
-        or item.state is not _EXECUTION_LIVE
-        or item.late
-        or item.venue is not venue
-        or item.reported_qty is not filled
-        or item.reported_px is not px
-        or item.commission is not zero
-        or order.notional is not value
-        or filled != qty
-        or value != filled * px
-    ):
-        return False
-    line: Values = (
-        order.order_id, order.account, order.cl_ord_id, order.symbol, order.side, order.order_type,
-        order.tif, qty, price, order.capacity, order.trader, order.origin, created_ns,
-        updated_ns - created_ns, order.version, order.route_attempts, 1, 1,
-    )  # fmt: skip
-    orders.append(line)
-    children.append((child_id, venue, child.order_type, child.tif, None, child.price, child.venue_order_id))
-    line = (
-        item.key, item.exec_id, 0, item.trade_date, updated_ns - item.ts_ns, filled, px, item.liquidity,
-        item.fee, None,
-    )  # fmt: skip
-    executions.append(line)
-    return True
-
-
-def _shorten_pairs(
-    order: Order,
-    sent: list[Child],
-    filled: list[Execution],
-    orders: list[Values],
-    children: list[Values],
-    executions: list[Values],
-) -> bool:
-    """As `_shorten_usual`, for several children with one execution of each, in their order."""
-    if len(sent) < 2 or not _plain(order):
-        return False
-    zero, updated_ns = ZERO, order.updated_ns
-    cum = notional = zero
-    parts: list[Values] = []
-    items: list[Values] = []
-    for place in range(len(sent)):
-        child, item = sent[place], filled[place]
-        child_id, venue, qty, px, value = child.child_id, child.venue, item.qty, item.px, item.value
-        if (
-            item.child_id is not child_id
-            or child.status is not _CHILD_FILLED
-            or child.requests is not None
-            or child.cl_ord_id is not child_id
-            or child.leaves is not zero
-            or child.min_qty is not zero
-            or item.state is not _EXECUTION_LIVE
-            or item.late
-            or item.venue is not venue
-            or item.reported_qty is not qty
-            or item.reported_px is not px
-            or item.commission is not zero
-            or child.cum != qty
-            or value != qty * px
-        ):
-            return False
-        cum, notional = cum + qty, notional + value
-        parts.append(
-            (child_id, venue, child.order_type, child.tif, child.qty, child.price, child.venue_order_id)
-        )
-        line: Values = (
-            item.key, item.exec_id, place, item.trade_date, updated_ns - item.ts_ns, qty, px, item.liquidity,
-            item.fee, None,
-        )  # fmt: skip
-        items.append(line)
-    if order.cum_qty != cum or order.notional != notional:
-        return False
-    orders.append(_short_order(order))
-    children += parts
-    executions += items
-    return True
-
-
-def _shorten(
-    order: Order,
-    sent: list[Child],
-    filled: list[Execution],
-    orders: list[Values],
-    children: list[Values],
-    executions: list[Values],
-) -> bool:
-    """Add an order and all of its own to the tables, if the short forms say all of them."""
-    if not _plain(order):
-        return False
-    parts: list[Values] = []
-    for child in sent:
-        part = _short_child(child, order)
-        if part is None:
-            return False
-        parts.append(part)
-    items = _short_executions(order, sent, filled)
-    if len(items) < len(filled):
-        return False
-    orders.append(_short_order(order))
-    children += parts
-    executions += items
-    return True
-
-
-def _short_order(order: Order) -> Values:
-    """The fields of a `ShortOrder`."""
-    created_ns = order.created_ns
-    return (
-        order.order_id, order.account, order.cl_ord_id, order.symbol, order.side, order.order_type,
-        order.tif, order.qty, order.price, order.capacity, order.trader, order.origin, created_ns,
-        order.updated_ns - created_ns, order.version, order.route_attempts, len(order.children),
-        len(order.executions),
-    )  # fmt: skip
-
-
-def _plain(order: Order) -> bool:
-    qty, price, first, zero = order.qty, order.price, order.submitted_price, ZERO
-    return (
-        order.status is _ORDER_FILLED
-        and order.acked
-        and order.closed is None
-        and order.special is None
-        and order.algo is None
-        and not (order.amends or order.queued or order.refused_venues)
-        and not (order.done_for_day or order.suspended or order.stopped)
-        and (order.submitted_qty is qty or not qty.compare_total(order.submitted_qty))
-        and (first is price or not (first is None or price is None or price.compare_total(first)))
-        and ((left := order.unallocated) is zero or not zero.compare_total(left))
-        and ((least := order.min_qty) is zero or not zero.compare_total(least))
-        and order.open_px is None
-        and ((held := order.reserved) is zero or not zero.compare_total(held))
-        and ((value := order.open_value) is zero or not zero.compare_total(value))
-        and ((before := order.day_base_cum) is zero or not zero.compare_total(before))
-    )
-
-
-def _short_child(child: Child, order: Order) -> Values | None:
-    """The fields of a `ShortChild`, if it says all of the child."""
-    zero, name, qty, whole = ZERO, child.child_id, child.qty, order.qty
-    if (
-        child.status is not _CHILD_FILLED
-        or child.requests is not None
-        or child.cl_ord_id != name
-        or ((left := child.leaves) is not zero and zero.compare_total(left))
-        or ((least := child.min_qty) is not zero and zero.compare_total(least))
-    ):
-        return None
-    told = len(order.children) == 1 and (qty is whole or not whole.compare_total(qty))
-    own = None if told else qty
-    return name, child.venue, child.order_type, child.tif, own, child.price, child.venue_order_id
-
-
-def _short_execution(item: Execution, child: Child, place: int, changed_ns: int) -> Values | None:
-    """The fields of a `ShortExecution`, if it says all of the execution."""
-    qty, px, commission = item.qty, item.px, item.commission
-    if (
-        item.state is not _EXECUTION_LIVE
-        or item.late
-        or item.venue != child.venue
-        or ((said := item.reported_qty) is not qty and qty.compare_total(said))
-        or ((said := item.reported_px) is not px and px.compare_total(said))
-        or item.value != qty * px
-    ):
-        return None
-    return (
-        item.key, item.exec_id, place, item.trade_date, changed_ns - item.ts_ns,
-        qty, px, item.liquidity, item.fee,
-        None if commission is ZERO or not ZERO.compare_total(commission) else commission,
-    )  # fmt: skip
-
-
-def _short_executions(order: Order, children: list[Child], executions: list[Execution]) -> list[Values]:
-    """The fields of a `ShortExecution` for each of several; none if what was executed of the order and its
-    children is not the sum of them.
-    """
-    changed_ns, names = order.updated_ns, order.children
-    cums: dict[str, Decimal] = {}
-    cum = notional = ZERO
-    found: list[Values] = []
-    for item in executions:
-        child_id, qty, value = item.child_id, item.qty, item.value
-        place = names.index(child_id)
-        short = _short_execution(item, children[place], place, changed_ns)
-        if short is None:
-            return []
-        cums[child_id] = cums[child_id] + qty if child_id in cums else qty
-        cum = cum + qty if found else qty
-        notional = notional + value if found else value
-        found.append(short)
-    if order.cum_qty != cum or order.notional != notional:
-        return []
-    for child in children:
-        if cums.get(child.child_id, ZERO) != child.cum:
-            return []
-    return found

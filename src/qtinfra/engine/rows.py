@@ -77,29 +77,29 @@ class Tables:
         return row
 
     def leave(self, orders: list[Order]) -> Leaving:
-        """Take live orders and all of their own out of the tables, to be packed."""
-        pop, closing = self.orders.pop, self.closing
-        client_ids: list[list[str] | None] = []
-        for order in orders:
-            order_id, cl_ord_id, names = order.order_id, order.cl_ord_id, self.client_ids[order.account]
-            pop(order_id)
-            del closing[order_id]
-            if not order.amends and names.get(cl_ord_id) == order_id:
+        """Take live orders that have ended, and all of their own, out of the tables, to be packed."""
+        order_ids = [order.order_id for order in orders]
+        changed = [*map(self.closing.pop, order_ids)]
+        for order_id in order_ids:
+            del self.orders[order_id]
+        live = self.client_ids
+        client_ids: dict[int, list[str]] = {}
+        for place, order in enumerate(orders):
+            order_id, cl_ord_id, names = order_ids[place], order.cl_ord_id, live[order.account]
+            if names.get(cl_ord_id) == order_id and not order.amends:
                 del names[cl_ord_id]
-                client_ids.append(None)
             else:
                 own = [name for name in _asked(order) if names.get(name) == order_id]
-                client_ids.append(own)
+                client_ids[place], changed[place] = own, True
                 for name in own:
                     del names[name]
         child_ids = chain.from_iterable([order.children for order in orders])
         keys = chain.from_iterable([order.executions for order in orders])
         children = [*map(self.children.pop, child_ids)]
-        for child in children:
-            if child.requests is not None:
-                for venue_id in child.requests:
-                    del self.venue_ids[venue_id]
-        return Leaving(orders, children, [*map(self.executions.pop, keys)], client_ids)
+        for requests in [child.requests for child in children if child.requests is not None]:
+            for venue_id in requests:
+                del self.venue_ids[venue_id]
+        return Leaving(orders, children, [*map(self.executions.pop, keys)], changed, client_ids)
 
 
 def _asked(order: Order) -> list[str]:

@@ -33,8 +33,9 @@ from qtinfra.engine.book_state import BookState
 from qtinfra.engine.keyindex import Written
 from qtinfra.engine.risk_state import RiskState
 from qtinfra.engine.routing_state import RoutingState
-from qtinfra.engine.rowform import Row, ShortChild, ShortExecution, ShortOrder
+from qtinfra.engine.rowform import Row
 from qtinfra.engine.rows import Table, Tables
+from qtinfra.engine.rowshort import Several, ShortChild, ShortExecution, ShortOrder
 from qtinfra.positions.base_pnl import PnlLedger
 from qtinfra.positions.book import PositionBook
 from qtinfra.positions.cash import CashLedger
@@ -73,8 +74,9 @@ class State(msgspec.Struct, _Kept, dict=True):
     `closed_days` has the last trading date that ended, by venue ("" for all at once). `specials` are the open
     orders with special terms, `watched` those that the market may move, by symbol, with the best price that a
     trailing stop has seen; `submitted_terms` the first terms of orders whose special terms have changed.
-    `closing` are the orders that have ended and wait to be packed, `packing` stands for those that are; the
-    tables of orders, children, venue ids and executions find both (`engine.rows`).
+    `closing` are the orders that have ended and wait to be packed, and whether anything has happened to each
+    besides being filled at once (`engine.packing`), `packing` stands for those that are; the tables of
+    orders, children, venue ids and executions find both (`engine.rows`).
     `fees` is None until a fee schedule is set, `cash` until cash is loaded (it has the accounts that did),
     `pnl` until an account asks for profit and loss in its base currency (it has those that did),
     `routing` until a routing policy, venue limit or protection rule is set.
@@ -188,7 +190,7 @@ _DEFAULT_POLICIES = Policies()
 
 #: What a snapshot's bytes mean besides the names and types of its fields. Add one when evolve comes to read
 #: the same fields in another way.
-_RULES = 3
+_RULES = 4
 
 
 class _Image(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -208,7 +210,7 @@ _ARCHIVES = msgspec.msgpack.Decoder(tuple[list[bytes], Written])
 @cache
 def state_version() -> str:
     """The version of a state's written form: of the rules, and of every field's name, type and default."""
-    forms = (State, Row, ShortOrder, ShortChild, ShortExecution)
+    forms = (State, Row, ShortOrder, ShortChild, ShortExecution, Several)
     schema = _undescribed(msgspec.json.schema_components(forms))
     written = msgspec.json.encode(schema, order="sorted")
     return f"{_RULES}-{hashlib.sha256(written).hexdigest()[:16]}"

@@ -100,10 +100,49 @@ def test_an_order_that_may_still_change_by_itself_stays_live(happens: Callable[[
     assert len(live(desk)) == 1
 
 
+def test_only_of_an_order_that_was_filled_at_once_nothing_else_is_noted() -> None:
+    desk = packing_desk(keep=100)
+
+    def noted(name: str) -> bool:
+        return desk.state.closing[desk.order(name).order_id]
+
+    filled(desk, "A")
+    desk.working("B")
+    desk.fill(desk.child("B"), 60)
+    desk.fill(desk.child("B"), 40)
+    desk.new("C", 100)
+    desk.fill(desk.child("C"), 100)
+    desk.working("D")
+    desk.cancel("D2", "D")
+    desk.fill(desk.child("D"), 100)
+    desk.cancel_refused(desk.child("D"))
+    filled(desk, "E")
+    desk.working("F")
+    desk.fill(desk.child("F"), 100, trade_date="2000-01-03")
+    assert not noted("A")
+    assert not noted("E")
+    assert noted("B"), "in two parts"
+    assert noted("C"), "before it was acknowledged"
+    assert noted("D"), "while a cancel was out"
+    assert noted("F"), "on an earlier day"
+    execution = desk.state.executions[desk.order("E").executions[0]]
+    desk.bust(desk.child("E"), execution.exec_id)
+    assert desk.order("E").order_id in desk.state.open_orders
+    assert audit(desk.state) == []
+    desk.state.closing[desk.order("B").order_id] = False
+    assert any("not just sent once" in text for text in audit(desk.state))
+
+
+def all_may_be_packed(desk: Desk) -> bool:
+    """What packing asks of the desk's order together with others."""
+    order = desk.order()
+    return may_all_be_packed(desk.state, [order.order_id], [order])
+
+
 def may_be_packed(desk: Desk) -> bool:
     """Whether the desk's order may be packed; asked with others at once, it is answered alike."""
     found = may_pack(desk.state, desk.order())
-    assert may_all_be_packed(desk.state, [desk.order()]) is found
+    assert all_may_be_packed(desk) is found
     return found
 
 
@@ -117,7 +156,7 @@ def test_orders_are_never_packed_together_of_which_one_would_not_be_packed_alone
     filled(desk)
     order = desk.order()
     order.status, order.closed, order.cum_qty = status, closed, dec(executed)
-    assert may_pack(desk.state, order) or not may_all_be_packed(desk.state, [order])
+    assert may_pack(desk.state, order) or not all_may_be_packed(desk)
 
 
 @pytest.mark.parametrize("of", ["frozen", "open_orders"])

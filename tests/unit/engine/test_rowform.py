@@ -13,8 +13,9 @@ from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.models import Amend, Order, OrderStatus, Origin, QueuedReplace
 from qtinfra.core.special import SpecialTerms
-from qtinfra.engine import rowform
+from qtinfra.engine import rowform, rowshort
 from qtinfra.engine.archive import Packing
+from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import Kernel, replay
 from qtinfra.engine.rowform import Block, Leaving, Row, compressed, decompressed, write_block
 from qtinfra.engine.state import State
@@ -47,11 +48,15 @@ def filled_rows() -> list[Row]:
 
 
 def leaving(*rows: Row) -> Leaving:
+    named = {
+        place: row.client_ids for place, row in enumerate(rows) if row.client_ids != [row.order.cl_ord_id]
+    }
     return Leaving(
         [row.order for row in rows],
         [child for row in rows for child in row.children],
         [item for row in rows for item in row.executions],
-        [None if row.client_ids == [row.order.cl_ord_id] else row.client_ids for row in rows],
+        [True] * len(rows),
+        named,
     )
 
 
@@ -67,8 +72,7 @@ def restored(*rows: Row) -> list[Row]:
 
 
 def is_short(row: Row) -> bool:
-    often, _ = msgspec.msgpack.decode(written(row))
-    *_, others = msgspec.msgpack.decode(often, strict=False)
+    others, _ = msgspec.msgpack.decode(written(row))
     return not others
 
 
@@ -85,19 +89,82 @@ def test_the_usual_orders_take_the_short_ways_and_equal_ones_the_general_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
-    general = rowform._shorten
+    general = rowshort.shorten
 
     def noted(order: Order, *args: Any) -> bool:
         asked.append(order.cl_ord_id)
         return general(order, *args)
 
-    rows = [*filled_rows(), twofold(filled_rows()[0])]
-    monkeypatch.setattr(rowform, "_shorten", noted)
-    block = write_block(leaving(*rows))
+    waiting = left_of_desk()
+    again = [*filled_rows(), twofold(filled_rows()[0])]
+    monkeypatch.setattr(rowform, "shorten", noted)
+    block = write_block(waiting)
     assert asked == ["Y", "Z"], "a child of these was executed in two parts"
     asked.clear()
-    assert write_block(leaving(*_ROWS(_ENCODE(rows)))) == block
-    assert asked == ["X", "Y", "Z", "X"]
+    assert write_block(waiting._replace(changed=[True] * 3)) == block
+    assert asked == ["X", "Y", "Z"]
+    asked.clear()
+    block = write_block(leaving(*again))
+    assert write_block(leaving(*_ROWS(_ENCODE(again)))) == block
+    assert asked == ["X", "Y", "Z", "X", "Y", "Z", "X"], "two venues filled the last one"
+
+
+def left_of_desk() -> Leaving:
+    """The orders of `filled_rows` as they leave the tables."""
+    desk = Desk()
+    for name, parts in (("X", ("100",)), ("Y", ("30", "70")), ("Z", ("0.50", "99.5"))):
+        desk.working(name)
+        for part in parts:
+            desk.fill(desk.child(name), part, "50.10", liquidity=Liquidity.REMOVED)
+    tables = desk.state.tables
+    return tables.leave([*tables.orders.live().values()])
+
+
+def whole(**fields: Any) -> Leaving:
+    """An order that was filled at once, as it leaves, with another value in one of its parts."""
+    found = left_of_desk()
+    parts = found.orders[0], found.children[0], found.executions[0]
+    for name, value in fields.items():
+        part = next(part for part in parts if name in part.__struct_fields__)
+        setattr(part, name, value)
+    return Leaving([parts[0]], [parts[1]], [parts[2]], [False], {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("algo", AlgoTerms("TWAP", 0, 1)),
+        ("min_qty", Decimal(1)),
+        ("min_qty", Decimal("0.0")),
+        ("account", "a\nb"),
+        ("route_attempts", 7),
+        ("venue_order_id", ""),
+        ("exec_id", "other"),
+        ("late", True),
+        ("commission", Decimal("0.1")),
+        ("commission", Decimal("0.0")),
+        ("fee", Decimal("-0.10")),
+        ("trade_date", "2024-01-09"),
+    ],
+)
+def test_what_may_still_be_so_of_an_order_filled_at_once_is_asked_or_written(name: str, value: Any) -> None:
+    found = whole(**{name: value})
+    block = write_block(found)
+    assert write_block(found._replace(changed=[True])) == block
+    (row,) = Block(block)
+    assert _ENCODE((row.order, row.children, row.executions)) == _ENCODE(
+        (found.orders[0], found.children, found.executions)
+    )
+
+
+def test_an_order_does_not_leave_without_some_of_its_own() -> None:
+    found = left_of_desk()
+    for parts in (
+        found._replace(children=found.children + found.children[:1]),
+        found._replace(executions=found.executions + found.executions[:1]),
+    ):
+        with pytest.raises(InvariantBrokenError, match="all of their own"):
+            write_block(parts)
 
 
 def twofold(row: Row) -> Row:

@@ -118,10 +118,10 @@ def test_packed_orders_are_compared_although_the_states_hash_has_only_their_dige
     assert is_of(sound, state)
     lying = decode_state(sound.state)
     blocks = lying.tables.archive.blocks
-    ids, (orders, *others) = msgspec.msgpack.decode(decompressed(blocks[0]))
+    unusual, (ids, orders, *others) = msgspec.msgpack.decode(decompressed(blocks[0]), strict=False)
     assert orders[0] == ALPHA
     orders[0] = "nobody"
-    blocks[0] = compressed(msgspec.msgpack.encode([ids, [orders, *others]]))
+    blocks[0] = compressed(msgspec.msgpack.encode([unusual, [ids, orders, *others]]))
     assert state_hash(lying) == state_hash(state)
     assert not is_of(snapshot_of(lying, bytes(32)), state)
     lying.tables.archive.blocks[0] = b"no block"
@@ -134,7 +134,9 @@ def test_packed_orders_that_are_compressed_otherwise_are_the_same_orders() -> No
     desk.kernel = Kernel(state)
     for entry in desk.entries:
         replay(state, entry)
-    desk.fill(desk.child("A"), 100)
+    desk.working("C")
+    desk.cancel("C2", "C")
+    desk.canceled(desk.child("C"))
     other = decode_state(encode_state(state))
     blocks = other.tables.archive.blocks
     blocks[0] = compressed(decompressed(blocks[0]), 9)
