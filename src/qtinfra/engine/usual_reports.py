@@ -48,7 +48,8 @@ def take_usual(
     state: State, reports: Sequence[VenueReport], now_ns: int, effects: list[Effect], events: list[AnyEvent]
 ) -> None:
     """Take reports up to the first that needs further thought. Their events join `events` and what the
-    client is told `effects`, each when it has been applied; to advance the state's sequence is the caller's.
+    client is told `effects`, an execution's when it has been applied; to advance the state's sequence is the
+    caller's.
 
     Raises:
         InvariantBrokenError, KeyError: an event could not be applied; `Tables.writing` is set.

@@ -190,10 +190,11 @@ def _first_alike(told: Iterator[VenueReport], said: VenueReport) -> VenueReport:
 
 def _facts(report: VenueReport) -> tuple[object, ...]:
     """What an old event said of its report, numbers by their digits."""
-    fill = report.kind is ReportKind.FILL
-    numbers = (str(report.qty), str(report.px), str(report.queue_ahead)) if fill else ()
-    name = report.exec_id if fill else report.venue_order_id
-    return report.kind, report.venue, report.seq, name, report.liquidity, *numbers
+    whose = report.kind, report.venue, report.seq
+    if report.kind is not ReportKind.FILL:
+        return *whose, report.venue_order_id
+    numbers = str(report.qty), str(report.px), str(report.queue_ahead)
+    return *whose, report.exec_id, report.liquidity, *numbers
 
 
 def upcast(item: object, upcasters: Upcasters) -> object:

@@ -553,7 +553,8 @@ def test_old_acknowledgements_and_executions_hold_the_reports_of_their_command(
     read: Any, commission: tuple[Any, ...]
 ) -> None:
     ahead = reported(4, queue_ahead=Decimal(300), flag="auction")
-    reports = (ACK, FILL, ahead)
+    taken = reported(1, ReportKind.ACK, liquidity=Liquidity.ADDED, text="taken")
+    reports = (taken, FILL, ahead)
     lifted = read(old_record(RecordVenueReports(reports), reports, *commission))
     booked = Decimal(commission[0]) if commission and commission[0] else None
     events = [led_to(report) for report in reports]
