@@ -337,7 +337,7 @@ _Text = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class _PlainOrder(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    """A new order as it is said; a text that is left out is empty, and none that is said to be is read fast."""
+    """A new order as it is said. A text that is left out is empty; none that is said to be is read fast."""
 
     client_order_id: _Id = ""
     account_id: _Id = ""
