@@ -32,6 +32,16 @@ def test_what_is_no_positive_multiple_has_no_integer_however_often_it_is_asked(
         assert grid.ticks(value) == (value / grid.tick if valid else None)
 
 
+def test_a_signaling_nan_has_no_integer() -> None:
+    assert GRIDS[0].ticks(D("sNaN")) is GRIDS[0].units(D("sNaN")) is None
+
+
+def test_a_size_is_canonical_however_the_quantity_is_written() -> None:
+    grid = Grid(D("0.01"))
+    for text in ("100.00", "1E+2", "100"):
+        assert [str(part) for part in grid.sizes[D(text)] or ()] == ["100", "100"]
+
+
 def test_what_is_remembered_is_bounded_and_an_answer_of_none_is_not_remembered() -> None:
     asked: list[int] = []
 
