@@ -82,6 +82,7 @@ class VenueSession:
         self.model = model
         self.name = name
         self._sent: list[VenueReport | WholeTrade] = []
+        self._latest: list[VenueReport] = []
         self._trade_whole = _short_way(model)
 
     @property
@@ -94,6 +95,7 @@ class VenueSession:
         if trade_whole is not None and type(message) is VenueNewOrder:
             reports = trade_whole(message, now_ns, self.name, self._sent)
             if reports is not None:
+                self._latest = reports
                 return reports
         return self.stamp(self.model.submit(message, now_ns))
 
@@ -105,11 +107,15 @@ class VenueSession:
             seq += 1
             stamped.append(replace(report, seq=seq, session=name))
         sent += stamped
+        self._latest = stamped
         return stamped
 
     def resend(self, after_seq: int) -> list[VenueReport]:
-        """Everything sent after the given number, in order."""
-        sent, mic, name = self._sent, self.model.mic, self.name
+        """Everything sent after the given number, in order; what was said last is still at hand as it was."""
+        sent, latest, mic, name = self._sent, self._latest, self.model.mic, self.name
+        before = len(sent) - len(latest)
+        if after_seq >= before:
+            return latest[after_seq - before :]
         again: list[VenueReport] = []
         for place in range(after_seq, len(sent)):
             said = sent[place]
