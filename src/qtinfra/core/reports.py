@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from qtinfra.core.decimals import ONE, ZERO, average
+from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.models import OrderSide, OrderStatus, OrderType, TimeInForce
 
@@ -158,72 +158,30 @@ class ExecType(StrEnum):
 class ExecutionReport(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, gc=False):
     """What a client is told about an order (FIX 8). Order id "NONE" when the order is not known.
 
-    As JSON it leaves out what does not apply and what follows from the rest. A text that is absent is empty,
-    `last_qty` is 0, `reason` and `last_px` are null. Absent figures of the order follow by these rules, and
-    what differs from them is said:
-
-    - `cum_qty`: all of `order_qty` when the status is FILLED, else 0.
-    - `leaves_qty`: all of `order_qty` when the status is VALIDATED or ROUTED, else 0.
-    - `avg_px`: `last_px` to 8 places, and 0 where that is absent too.
-
-    Attributes:
-        executed, left, average: `cum_qty`, `leaves_qty` and `avg_px` as they are said; None where they follow
-            (`implied_quantities`, `implied_average`). Reports compare by them, so whoever makes one says
-            nothing that follows.
+    As JSON it leaves out what does not apply: a member that is absent has its default (a quantity or average
+    price 0, a text empty, `reason` and `last_px` null). Whoever decodes one gets the equal report.
     """
 
     account: str
     order_id: str
     cl_ord_id: str
+    orig_cl_ord_id: str
     exec_type: ExecType
     ord_status: str
     status: OrderStatus
     order_qty: Decimal
-    symbol: str = ""
-    venue: str = ""
+    cum_qty: Decimal = ZERO
+    leaves_qty: Decimal = ZERO
+    avg_px: Decimal = ZERO
     last_qty: Decimal = ZERO
     last_px: Decimal | None = None
     exec_id: str = ""
-    executed: Decimal | None = msgspec.field(default=None, name="cum_qty")
-    left: Decimal | None = msgspec.field(default=None, name="leaves_qty")
-    average: Decimal | None = msgspec.field(default=None, name="avg_px")
-    orig_cl_ord_id: str = ""
     ref_exec_id: str = ""
     reason: int | None = None
     code: str = ""
     text: str = ""
-
-    @property
-    def cum_qty(self) -> Decimal:
-        """What has been executed (FIX 14)."""
-        said = self.executed
-        return implied_quantities(self.status, self.order_qty)[0] if said is None else said
-
-    @property
-    def leaves_qty(self) -> Decimal:
-        """What can still be executed (FIX 151)."""
-        said = self.left
-        return implied_quantities(self.status, self.order_qty)[1] if said is None else said
-
-    @property
-    def avg_px(self) -> Decimal:
-        """Average price of what has been executed (FIX 6), currency per unit; 0 when nothing has been."""
-        said = self.average
-        return implied_average(self.last_px) if said is None else said
-
-
-def implied_quantities(status: OrderStatus, order_qty: Decimal) -> tuple[Decimal, Decimal]:
-    """The executed and the open quantity of an order in this status, where its report does not say them."""
-    if status is OrderStatus.FILLED:
-        return order_qty, ZERO
-    if status is OrderStatus.ROUTED or status is OrderStatus.VALIDATED:
-        return ZERO, order_qty
-    return ZERO, ZERO
-
-
-def implied_average(last_px: Decimal | None) -> Decimal:
-    """The average price of a report that says none: that of executions at one price, its last."""
-    return ZERO if last_px is None else average(last_px, ONE)
+    symbol: str = ""
+    venue: str = ""
 
 
 class OrderCancelReject(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, gc=False):

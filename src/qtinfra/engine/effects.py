@@ -30,8 +30,6 @@ from qtinfra.core.reports import (
     VenueNewOrder,
     VenueReplace,
     VenueStatusRequest,
-    implied_average,
-    implied_quantities,
 )
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.special import NO_TERMS
@@ -88,31 +86,28 @@ def execution_report(
     text: str = "",
     venue: str = "",
 ) -> ExecutionReport:
-    """The order as it stands, as a FIX execution report, without what follows from the rest of it."""
-    status, qty = order.status, order.qty
-    executed, left, average_px = order.cum_qty, order.leaves_qty, order.avg_px
-    usually_executed, usually_left = implied_quantities(status, qty)
+    """The order as it stands, as a FIX execution report; of zeros the one that it leaves out when written."""
     return ExecutionReport(
         order.account,
         order.order_id,
         cl_ord_id or order.cl_ord_id,
+        orig_cl_ord_id,
         exec_type,
         fix_status(order),
-        status,
-        qty,
-        order.symbol,
-        venue,
+        order.status,
+        order.qty,
+        order.cum_qty or ZERO,
+        order.leaves_qty or ZERO,
+        order.avg_px or ZERO,
         last_qty or ZERO,
         last_px,
         exec_id,
-        None if executed == usually_executed else executed,
-        None if left == usually_left else left,
-        None if average_px == implied_average(last_px) else average_px,
-        orig_cl_ord_id,
         ref_exec_id,
         reason,
         code,
         text,
+        order.symbol,
+        venue,
     )
 
 
@@ -130,9 +125,13 @@ def _nothing(
         account,
         NO_ORDER,
         cl_ord_id,
+        "",
         exec_type,
         "8",
         OrderStatus.REJECTED,
+        ZERO,
+        ZERO,
+        ZERO,
         ZERO,
         reason=reason,
         code=code,
@@ -149,10 +148,11 @@ def _accepted(state: State, event: ev.OrderAccepted) -> Sequence[Effect]:
 
 def _welcome(order: Order) -> ExecutionReport:
     """The first report of an order: New where that is said at acceptance, else Pending New."""
-    acked = order.acked
+    qty, acked = order.qty, order.acked
     return ExecutionReport(
-        order.account, order.order_id, order.cl_ord_id, _EXEC_NEW if acked else _EXEC_PENDING_NEW,
-        "0" if acked else "A", _VALIDATED, order.qty, order.symbol,
+        order.account, order.order_id, order.cl_ord_id, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW,
+        "0" if acked else "A", _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "",
+        order.symbol,
     )  # fmt: skip
 
 
@@ -397,12 +397,12 @@ def _child_acked(state: State, event: ev.ChildAcked) -> Sequence[Effect]:
 
 def report_ack(event: ev.ChildAcked, order: Order) -> ExecutionReport:
     """What the client is told of an order's first acknowledgement, right after it."""
-    status = order.status
+    qty, status = order.qty, order.status
     if status is not _ROUTED or order.cum_qty:
         return execution_report(order, _EXEC_NEW, venue=event.venue)
     return ExecutionReport(
-        order.account, order.order_id, order.cl_ord_id, _EXEC_NEW, "0", status, order.qty, order.symbol,
-        event.venue,
+        order.account, order.order_id, order.cl_ord_id, "", _EXEC_NEW, "0", status, qty, ZERO, qty,
+        ZERO, ZERO, None, "", "", None, "", "", order.symbol, event.venue,
     )  # fmt: skip
 
 

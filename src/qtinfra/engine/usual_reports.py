@@ -151,13 +151,13 @@ def _executions(
         elif not _has_room(qty, left, executed, whole):
             return False
         text = str(px)
-        usual_px = known_average(text) or average_at(text)
+        average_px = known_average(text) or average_at(text)
         mic, exec_id, trade_date = report.venue, report.exec_id, report.trade_date or today
         if mic != venue or trade_date != day:
             head, of = execution_head(mic, report.session, trade_date), state.venues[mic]
             venue, day, take_fee, make_fee = mic, trade_date, of.take_fee, of.make_fee
         key = head + exec_id
-        if usual_px is None or key in executed_now or may_be_packed(key):
+        if average_px is None or key in executed_now or may_be_packed(key):
             return False
         order_id, account, symbol = order.order_id, order.account, order.symbol
         name, liquidity = order.cl_ord_id, report.liquidity
@@ -172,21 +172,21 @@ def _executions(
                 acked_before_fill(acked, order, child)
                 if acked.first:
                     tell(ExecutionReport(
-                        account, order_id, name, _EXEC_NEW, "0", _ROUTED, whole, symbol, mic,
+                        account, order_id, name, "", _EXEC_NEW, "0", _ROUTED, whole, ZERO, whole, ZERO, ZERO,
+                        None, "", "", None, "", "", symbol, mic,
                     ))  # fmt: skip
                 events.append(acked)
             else:
                 take_ack(acked, order, child)
         fill(state, filled, order, child)
         status, total = order.status, order.cum_qty
-        average_px = None
         if executed and px * total != order.notional:
             average_px = average(order.notional, total)
         done = status is _FILLED
         tell(ExecutionReport(
-            account, order_id, name, _EXEC_TRADE, "2" if done else fix_status(order), status, whole, symbol,
-            mic, qty, px, exec_id, None if done else total, None if done else order.leaves_qty or None,
-            None if average_px is not None and average_px == usual_px else average_px,
+            account, order_id, name, "", _EXEC_TRADE, "2" if done else fix_status(order), status, whole,
+            total, ZERO if done else order.leaves_qty, average_px, qty, px, exec_id, "", None, "", "", symbol,
+            mic,
         ))  # fmt: skip
         events.append(filled)
         tables.writing = False

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from qtinfra.core.decimals import ONE, ZERO, exact
 from qtinfra.core.events import AnyEvent, OrderFilled
-from qtinfra.core.models import Capacity, Order, OrderSide, OrderStatus, OrderType, Origin, TimeInForce
-from qtinfra.core.reports import Effect, ExecType, ExecutionReport, ReportKind, VenueReport
+from qtinfra.core.models import Capacity, Order, OrderSide, OrderType, Origin, TimeInForce
+from qtinfra.core.reports import Effect, ExecType, ReportKind, VenueReport
 from qtinfra.engine.effects import EFFECTS, execution_report
 from qtinfra.engine.usual_reports import take_usual
 from qtinfra.positions.book import PositionBook
@@ -46,29 +46,6 @@ def test_a_fill_is_reported_as_by_the_general_way(parts: list[tuple[str, str]], 
             desk.state.seq += len(events)
             expected = EFFECTS[OrderFilled](desk.state, events[0])
         assert msgspec.json.encode(effects) == msgspec.json.encode(expected)
-
-
-@given(
-    status=st.sampled_from(OrderStatus),
-    cum=st.sampled_from([0, 1, 3]),
-    closed=st.none() | st.sampled_from([OrderStatus.CANCELLED, OrderStatus.EXPIRED]),
-    last_px=st.none() | st.sampled_from(["7", "7.000000001", "9.5"]),
-)
-def test_a_report_tells_the_figures_of_its_order_and_says_none_that_follows(
-    status: OrderStatus, cum: int, closed: OrderStatus | None, last_px: str | None
-) -> None:
-    order = _order(Decimal(3))
-    order.status, order.closed = status, closed
-    order.cum_qty, order.notional = Decimal(cum), Decimal(7 * cum)
-    with exact():
-        report = execution_report(order, ExecType.TRADE, last_px=Decimal(last_px) if last_px else None)
-        read = msgspec.json.decode(msgspec.json.encode(report), type=ExecutionReport)
-        for told in (report, read):
-            assert [told.cum_qty, told.leaves_qty, told.avg_px] == [cum, order.leaves_qty, order.avg_px]
-        silent = msgspec.structs.replace(report, executed=None, left=None, average=None)
-        assert (report.executed is None) == (silent.cum_qty == cum)
-        assert (report.left is None) == (silent.leaves_qty == order.leaves_qty)
-        assert (report.average is None) == (silent.avg_px == order.avg_px)
 
 
 @given(st.sampled_from(["0", "-0"]))

@@ -137,9 +137,9 @@ def er(
         ord_status=ord_status,
         status=OrderStatus.ROUTED,
         order_qty=Decimal(10000),
-        executed=Decimal(cum),
-        left=10000 - Decimal(cum),
-        average=Decimal(50) if Decimal(cum) else Decimal(0),
+        cum_qty=Decimal(cum),
+        leaves_qty=10000 - Decimal(cum),
+        avg_px=Decimal(50) if Decimal(cum) else Decimal(0),
     )
     return msgspec.structs.replace(report, **fields)
 
@@ -211,7 +211,7 @@ def test_a_script_passes_when_every_report_is_as_listed() -> None:
         (er("F", "1", "1999", last_qty=Decimal(2000)), "row 5, cum_qty: expected 2000, got 1999"),
         (er("F", "1", "2000", last_qty=Decimal(1)), "row 5, last_qty: expected 2000, got 1 "),
         (
-            er("F", "1", "2000", last_qty=Decimal(2000), average=Decimal("50.00000001")),
+            er("F", "1", "2000", last_qty=Decimal(2000), avg_px=Decimal("50.00000001")),
             "row 5, avg_px: expected 50",
         ),
         (cxl_reject("1", 0), "row 5, report: expected report F/1 of X, got cancel_reject 1 of Y"),
