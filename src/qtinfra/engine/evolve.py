@@ -100,8 +100,8 @@ def evolve_plain(state: State, events: list[Any], passed: PlainPass) -> list[Eff
     acked = of.acks or origin is _STAFF
     effects: list[Effect] = [
         ExecutionReport(
-            account, order_id, name, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
-            _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "", symbol,
+            account, order_id, name, _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
+            _VALIDATED, qty, symbol, "", qty,
         )
     ]  # fmt: skip
     child_ids: tuple[str, ...] = ()
