@@ -221,23 +221,23 @@ class ExecutionReport(msgspec.Struct, frozen=True, tag=True, omit_defaults=True,
     account: str
     order_id: str
     cl_ord_id: str
-    orig_cl_ord_id: str
     exec_type: ExecType
     ord_status: str
     status: OrderStatus
     order_qty: Decimal
-    cum_qty: Decimal = ZERO
+    symbol: str = ""
+    venue: str = ""
     leaves_qty: Decimal = ZERO
+    cum_qty: Decimal = ZERO
     avg_px: Decimal = ZERO
     last_qty: Decimal = ZERO
     last_px: Decimal | None = None
     exec_id: str = ""
+    orig_cl_ord_id: str = ""
     ref_exec_id: str = ""
     reason: int | None = None
     code: str = ""
     text: str = ""
-    symbol: str = ""
-    venue: str = ""
 
 
 class OrderCancelReject(msgspec.Struct, frozen=True, tag=True, omit_defaults=True, gc=False):

@@ -93,23 +93,23 @@ def execution_report(
         order.account,
         order.order_id,
         cl_ord_id or order.cl_ord_id,
-        orig_cl_ord_id,
         exec_type,
         fix_status(order),
         order.status,
         order.qty,
-        order.cum_qty or ZERO,
+        order.symbol,
+        venue,
         order.leaves_qty or ZERO,
+        order.cum_qty or ZERO,
         order.avg_px or ZERO,
         last_qty or ZERO,
         last_px,
         exec_id,
+        orig_cl_ord_id,
         ref_exec_id,
         reason,
         code,
         text,
-        order.symbol,
-        venue,
     )
 
 
@@ -127,13 +127,9 @@ def _nothing(
         account,
         NO_ORDER,
         cl_ord_id,
-        "",
         exec_type,
         "8",
         OrderStatus.REJECTED,
-        ZERO,
-        ZERO,
-        ZERO,
         ZERO,
         reason=reason,
         code=code,
@@ -152,9 +148,8 @@ def _welcome(order: Order) -> ExecutionReport:
     """The first report of an order: New where that is said at acceptance, else Pending New."""
     qty, acked = order.qty, order.acked
     return ExecutionReport(
-        order.account, order.order_id, order.cl_ord_id, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW,
-        "0" if acked else "A", _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "",
-        order.symbol,
+        order.account, order.order_id, order.cl_ord_id, _EXEC_NEW if acked else _EXEC_PENDING_NEW,
+        "0" if acked else "A", _VALIDATED, qty, order.symbol, "", qty,
     )  # fmt: skip
 
 
@@ -163,8 +158,8 @@ def _rejected(state: State, event: ev.OrderRejected) -> Sequence[Effect]:
     del state
     return (
         ExecutionReport(
-            event.account, event.order_id, event.cl_ord_id, "", _EXEC_REJECTED, "8", _REJECTED, event.qty,
-            ZERO, ZERO, ZERO, ZERO, None, "", "", event.fix_reason, event.code, event.text, event.symbol,
+            event.account, event.order_id, event.cl_ord_id, _EXEC_REJECTED, "8", _REJECTED, event.qty,
+            event.symbol, reason=event.fix_reason, code=event.code, text=event.text,
         ),
     )  # fmt: skip
 
@@ -407,8 +402,8 @@ def report_ack(event: ev.ChildAcked, order: Order) -> ExecutionReport:
     if status is not _ROUTED or order.cum_qty:
         return execution_report(order, _EXEC_NEW, venue=event.venue)
     return ExecutionReport(
-        order.account, order.order_id, order.cl_ord_id, "", _EXEC_NEW, "0", status, qty, ZERO, qty,
-        ZERO, ZERO, None, "", "", None, "", "", order.symbol, event.venue,
+        order.account, order.order_id, order.cl_ord_id, _EXEC_NEW, "0", status, qty, order.symbol,
+        event.venue, qty,
     )  # fmt: skip
 
 

@@ -104,8 +104,8 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
     qty, leg, acked = asked.qty, legs[0], of.acks or origin is _STAFF
     child_ids: tuple[str, ...]
     report = ExecutionReport(
-        account, order_id, name, "", _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
-        _VALIDATED, qty, ZERO, qty, ZERO, ZERO, None, "", "", None, "", "", symbol,
+        account, order_id, name, _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
+        _VALIDATED, qty, symbol, "", qty,
     )  # fmt: skip
     if leg.qty is None:  # all of it goes out at once
         child_id, venue, px = leg.child_id, leg.venue, leg.price

@@ -169,8 +169,7 @@ def _executions(
             if order.status is _ROUTED and not executed:
                 if acked.first:
                     tell(ExecutionReport(
-                        account, order_id, name, "", _EXEC_NEW, "0", _ROUTED, whole, ZERO, whole, ZERO, ZERO,
-                        None, "", "", None, "", "", symbol, mic,
+                        account, order_id, name, _EXEC_NEW, "0", _ROUTED, whole, symbol, mic, whole,
                     ))  # fmt: skip
                 events.append(acked)
             else:
@@ -185,9 +184,8 @@ def _executions(
             average_px = average(order.notional, total)
         done = status is _FILLED
         tell(ExecutionReport(
-            account, order_id, name, "", _EXEC_TRADE, "2" if done else fix_status(order), status, whole,
-            total, ZERO if done else order.leaves_qty, average_px, qty, px, exec_id, "", None, "", "", symbol,
-            mic,
+            account, order_id, name, _EXEC_TRADE, "2" if done else fix_status(order), status, whole, symbol,
+            mic, ZERO if done else order.leaves_qty, total, average_px, qty, px, exec_id,
         ))  # fmt: skip
         events.append(filled)
         tables.writing = False

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qtinfra.core.decimals import exact
 from qtinfra.venues.simulated.grid import MAX_REMEMBERED, Grid, Remembered
 
 pytestmark = pytest.mark.unit
@@ -27,9 +28,20 @@ def test_integers_come_back_from_their_decimals(grid: Grid, count: int) -> None:
 def test_what_is_no_positive_multiple_has_no_integer_however_often_it_is_asked(
     grid: Grid, value: Decimal
 ) -> None:
-    valid = value.is_finite() and value > 0 and value % grid.tick == 0
-    for _ in range(2):
-        assert grid.ticks(value) == (value / grid.tick if valid else None)
+    with exact():
+        valid = value.is_finite() and value > 0 and value % grid.tick == 0
+        for _ in range(2):
+            assert grid.ticks(value) == (value / grid.tick if valid else None)
+
+
+def test_a_signaling_nan_has_no_integer() -> None:
+    assert GRIDS[0].ticks(D("sNaN")) is GRIDS[0].units(D("sNaN")) is None
+
+
+def test_a_size_is_canonical_however_the_quantity_is_written() -> None:
+    grid = Grid(D("0.01"))
+    for text in ("100.00", "1E+2", "100"):
+        assert [str(part) for part in grid.sizes[D(text)] or ()] == ["100", "100"]
 
 
 def test_what_is_remembered_is_bounded_and_an_answer_of_none_is_not_remembered() -> None:

@@ -14,7 +14,7 @@ Whatever the fast one takes, the thorough one takes with the same result: a test
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from json import JSONDecodeError, JSONDecoder
 from typing import Annotated, Any, NoReturn, cast
@@ -337,22 +337,24 @@ _Text = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class _PlainOrder(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
-    client_order_id: _Id | UnsetType = UNSET
-    account_id: _Id | UnsetType = UNSET
+    """A new order as it is said. A text that is left out is empty; none that is said to be is read fast."""
+
+    client_order_id: _Id = ""
+    account_id: _Id = ""
     symbol: str
     side: OrderSide
     order_type: OrderType
     time_in_force: TimeInForce | UnsetType = UNSET
     quantity: Any
-    price: Any = UNSET
+    price: Any = ""
     min_quantity: Any = UNSET
     capacity: Capacity | UnsetType = UNSET
-    trader: _Id | UnsetType = UNSET
-    text: _Text | UnsetType = UNSET
+    trader: _Id = ""
+    text: _Text = ""
 
 
-#: A number with a fraction that is not quoted stays the text that it is.
-_decode_plain = msgspec.json.Decoder(_PlainOrder, float_hook=str).decode
+#: A number with a fraction that is not quoted becomes its text in bytes, so that `str` means quoted.
+_decode_plain = msgspec.json.Decoder(_PlainOrder, float_hook=str.encode).decode
 _plain_symbol = re.compile(SYMBOL_PATTERN).fullmatch
 #: Below 10**10, so that the product of two is below `MAX_NOTIONAL`.
 _plain_number = re.compile(r"(?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,9})?", re.ASCII).fullmatch
@@ -365,15 +367,33 @@ _symbols: dict[str, bool] = {}
 #: As numbers: bytes are sought in bytes by way of an exception.
 _BACKSLASH, _DELETE, _COLON = b"\\\x7f:"
 
+#: Bytes that a new order needs beside its values when it says what most do; less without one of the five.
+_USUAL = len(
+    '{"client_order_id":"","account_id":"","symbol":"","side":"","order_type":"","time_in_force":"",'
+    '"quantity":"","trader":"","price":""}'
+)
+_FOR_ID = len('"client_order_id":"",')
+_FOR_ACCOUNT = len('"account_id":"",')
+_FOR_TIF = len('"time_in_force":"",')
+_FOR_TRADER = len('"trader":"",')
+_FOR_PRICE = len('"price":"",')
+
 
 def _number_of(said: object) -> Decimal | None:
-    """A number from its text, or a whole one that was not quoted; None leaves it to the thorough reader."""
-    if type(said) is int and said:  # 0 may have been -0
+    """A number from its text, or from bytes or an int where it was not quoted.
+
+    None leaves it to the thorough reader.
+    """
+    if type(said) is bytes:
+        said = said.decode()
+    elif type(said) is int and said:  # 0 may have been -0
         said = str(said)
-        known = _numbers.get(said)
-        if known is not None:
-            return known
-    if type(said) is not str or _plain_number(said) is None:
+    if type(said) is not str:
+        return None
+    known = _numbers.get(said)
+    if known is not None:
+        return known
+    if _plain_number(said) is None:
         return None
     number = Decimal(said.rstrip("0").rstrip(".") if "." in said else said)
     if len(_numbers) >= _MAX_REMEMBERED:
@@ -390,8 +410,19 @@ def _is_symbol(text: str) -> bool:
     return _symbols.setdefault(text, True)
 
 
-def _colons_in(texts: Iterable[str | UnsetType]) -> int:
-    return sum(text.count(":") for text in texts if text is not UNSET)
+def _each_once(data: bytes, order: _PlainOrder) -> bool:
+    """Whether a body is pure ASCII without escapes and has no key twice, however it is spaced.
+
+    A key that stands twice shows in the count of colons: every key has one, so there are more of them than
+    fields that are set and colons in the texts; no other value can have one.
+    """
+    if not data.isascii() or _BACKSLASH in data:
+        return False
+    said = [value for value in astuple(order) if value is not UNSET and value != ""]
+    colons = data.count(_COLON)
+    return colons == len(said) or colons == len(said) + sum(
+        value.count(":") for value in said if type(value) is str
+    )
 
 
 def fast_new_order(
@@ -399,50 +430,50 @@ def fast_new_order(
 ) -> tuple[SubmitOrder, str] | None:
     """A new order and its text if the body is plainly right; None leaves it to `thorough_new_order`.
 
-    A key that stands twice shows in the count of colons: every key has one, so there are more of them than
-    fields that are set and colons in the texts; no other value can have one.
+    A body as short as what it says can be written has no room for anything else: no space, no key twice, no
+    escape, no character that takes two bytes. A longer one, and one that says what few do, is looked through.
     """
-    if len(data) > MAX_BODY_BYTES or not data.isascii() or _BACKSLASH in data or _DELETE in data:
+    if len(data) > MAX_BODY_BYTES or _DELETE in data:
         return None
     try:
         order = _decode_plain(data)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     own_id, own_account, symbol, side, kind, tif, said_qty, said_price, said_min, capacity, trader, text = (
         astuple(order)
     )
-    keys = 8
-    if own_id is UNSET or own_account is UNSET or tif is UNSET or trader is UNSET:
-        keys -= (own_id is UNSET) + (own_account is UNSET) + (tif is UNSET) + (trader is UNSET)
-    price: Decimal | None = None
-    min_qty: Decimal | None = None
-    qty = (type(said_qty) is str and _numbers.get(said_qty)) or _number_of(said_qty)
-    if said_price is not UNSET:
-        keys += 1
-        price = (type(said_price) is str and _numbers.get(said_price)) or _number_of(said_price)
-        if not price:
-            return None
-    if said_min is not UNSET:
-        keys += 1
-        least = _number_of(said_min)
-        if least is None:
-            return None
-        min_qty = least or None
-    if capacity is not UNSET or text is not UNSET:
-        keys += (capacity is not UNSET) + (text is not UNSET)
-    colons = data.count(_COLON)
-    if colons != keys and colons != keys + _colons_in((own_id, own_account, trader, text)):
+    qty: Decimal | None
+    try:
+        qty, price = _numbers[said_qty], _numbers[said_price] if said_price else None
+        texts = own_id, own_account, symbol, side, kind, tif or "", said_qty, trader, said_price
+        needed = _USUAL + len("".join(texts))
+        if not (own_id and own_account and tif and trader and said_price):
+            needed -= (
+                (not own_id) * _FOR_ID
+                + (not own_account) * _FOR_ACCOUNT
+                + (not tif) * _FOR_TIF
+                + (not trader) * _FOR_TRADER
+                + (not said_price) * _FOR_PRICE
+            )
+    except (KeyError, TypeError):  # not met before, or not quoted
+        qty, price, needed = _number_of(said_qty), _number_of(said_price), 0
+    least = None if said_min is UNSET else _number_of(said_min)
+    if len(data) != needed and not _each_once(data, order):
         return None
     account, cl_ord_id = own_account or account, own_id or cl_ord_id
-    if not qty or account is None or cl_ord_id is None or not (symbol in _symbols or _is_symbol(symbol)):
+    if not qty or account is None or cl_ord_id is None:
+        return None
+    if (not price and said_price != "") or (least is None and said_min is not UNSET):
+        return None
+    if not (symbol in _symbols or _is_symbol(symbol)):
         return None
     if tif is _GTD or (kind is not _LIMIT and kind is not _MARKET):
         return None
     command = SubmitOrder(
-        account, cl_ord_id, symbol, side, kind, tif or _DAY, qty, price, min_qty, capacity or _AGENCY,
-        trader or "",
+        account, cl_ord_id, symbol, side, kind, tif or _DAY, qty, price, least or None, capacity or _AGENCY,
+        trader,
     )  # fmt: skip
-    return command, text or ""
+    return command, text
 
 
 def thorough_new_order(
@@ -494,7 +525,7 @@ def read_new_order(
     return fast_new_order(data, account, cl_ord_id) or thorough_new_order(data, account, cl_ord_id)
 
 
-def parse_new_order(data: bytes, *, account: str | None = None, cl_ord_id: str | None = None) -> SubmitOrder:
+def parse_new_order(data: bytes, account: str | None = None, cl_ord_id: str | None = None) -> SubmitOrder:
     """The command in the body of POST /orders; arguments and errors as for `read_new_order`."""
     return (fast_new_order(data, account, cl_ord_id) or thorough_new_order(data, account, cl_ord_id))[0]
 

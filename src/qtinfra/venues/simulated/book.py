@@ -16,6 +16,7 @@ from decimal import Decimal
 
 import msgspec
 
+from qtinfra.core.decimals import ZERO
 from qtinfra.venues.simulated.grid import Grid
 from qtinfra.venues.simulated.selfmatch import Prevented, SmpMode, prevention
 
@@ -80,10 +81,11 @@ class Level:
     """A first-in-first-out queue at one price: `units` in it, `own` of them ours, and `reserve` behind it.
 
     A price has one queue for what is displayed and a `dark` one for hidden orders, which trades later. The
-    limit of the last order that traded whole here is `reached_by`: the same object reaches it again.
+    limit of the last order that traded whole here is `reached_by`: the same object reaches it again. `px` is
+    the price in currency per unit, once one has.
     """
 
-    __slots__ = ("dark", "head", "own", "price", "reached_by", "reserve", "tail", "units")
+    __slots__ = ("dark", "head", "own", "price", "px", "reached_by", "reserve", "tail", "units")
 
     def __init__(self, price: int, dark: bool) -> None:
         self.price = price
@@ -94,6 +96,7 @@ class Level:
         self.head: BookOrder | None = None
         self.tail: BookOrder | None = None
         self.reached_by: Decimal | None = None
+        self.px = ZERO
 
 
 def _key(buy: bool, price: int, dark: bool) -> int:
@@ -102,18 +105,26 @@ def _key(buy: bool, price: int, dark: bool) -> int:
 
 
 class Side:
-    """Levels of one side by `_key`."""
+    """Levels of one side by `_key`; `first` is the one that trades next, of the last of the sorted `keys`."""
 
-    __slots__ = ("keys", "levels")
+    __slots__ = ("first", "keys", "levels")
 
     def __init__(self) -> None:
         self.keys: list[int] = []
         self.levels: dict[int, Level] = {}
+        self.first: Level | None = None
+
+    def open(self, key: int, level: Level) -> None:
+        self.levels[key] = level
+        insort(self.keys, key)
+        if self.keys[-1] == key:
+            self.first = level
 
     def drop(self, key: int) -> None:
         del self.levels[key]
         if self.keys[-1] == key:
             self.keys.pop()
+            self.first = self.levels[self.keys[-1]] if self.keys else None
         else:
             del self.keys[bisect_left(self.keys, key)]
 
@@ -393,7 +404,7 @@ class OrderBook:
                     break
                 maker = self._pop_head(maker, level)
             if level.head is None:
-                del levels[keys.pop()]
+                other.drop(keys[-1])
         if trades:
             self.last_price = trades[-1].price
         self.trades += len(trades)
@@ -481,8 +492,8 @@ class OrderBook:
             key += 1
         level = side.levels.get(key)
         if level is None:
-            level = side.levels[key] = Level(price, dark)
-            insort(side.keys, key)
+            level = Level(price, dark)
+            side.open(key, level)
         if not order.own:
             self.others += 1
         if order.display:

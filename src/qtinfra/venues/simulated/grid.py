@@ -40,35 +40,39 @@ class Grid:
         lot: smallest quantity step, in units of the instrument.
 
     Attributes:
-        ticks_by_text, units_by_text: as `ticks` and `units`, by the number's text: a decimal's own hash costs
-            five times as much.
-        sizes_by_text: a quantity in lots, and canonical, likewise.
+        sizes: a quantity in lots, and canonical; None as for `units`. TypeError for a signaling NaN.
         prices, quantities: as `price` and `quantity`.
     """
 
-    __slots__ = ("lot", "prices", "quantities", "sizes_by_text", "tick", "ticks_by_text", "units_by_text")
+    __slots__ = ("_ticks", "lot", "prices", "quantities", "sizes", "tick")
 
     def __init__(self, tick: Decimal, lot: Decimal = ONE) -> None:
         if tick <= 0 or lot <= 0:
             raise ValueError(f"tick and lot must be positive, not {tick} and {lot}")
         self.tick = tick
         self.lot = lot
-        self.ticks_by_text = Remembered[str, int | None](lambda text: _multiples(Decimal(text), tick))
-        self.units_by_text = Remembered[str, int | None](lambda text: _multiples(Decimal(text), lot))
+        self._ticks = Remembered[Decimal, int | None](lambda price: _multiples(price, tick))
         self.prices = Remembered[int, Decimal](lambda ticks: canonical(EXACT.multiply(tick, ticks)))
         self.quantities = Remembered[int, Decimal](lambda units: canonical(EXACT.multiply(lot, units)))
-        self.sizes_by_text = Remembered[str, tuple[int, Decimal] | None](self._size)
+        self.sizes = Remembered[Decimal, tuple[int, Decimal] | None](self._size)
 
     def ticks(self, price: Decimal) -> int | None:
         """The price in ticks; None when it is not a positive multiple of the tick."""
-        return self.ticks_by_text[str(price)]
+        try:
+            return self._ticks[price]
+        except TypeError:  # a signaling NaN has no hash
+            return None
 
     def units(self, quantity: Decimal) -> int | None:
         """The quantity in lots; None when it is not a positive multiple of the lot."""
-        return self.units_by_text[str(quantity)]
+        try:
+            size = self.sizes[quantity]
+        except TypeError:  # a signaling NaN has no hash
+            return None
+        return None if size is None else size[0]
 
-    def _size(self, text: str) -> tuple[int, Decimal] | None:
-        units = self.units_by_text[text]
+    def _size(self, quantity: Decimal) -> tuple[int, Decimal] | None:
+        units = _multiples(quantity, self.lot)
         return None if units is None else (units, self.quantities[units])
 
     def price(self, ticks: int) -> Decimal:

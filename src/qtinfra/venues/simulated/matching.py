@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from qtinfra.core.decimals import EXACT
 from qtinfra.core.extended_models import Liquidity
 from qtinfra.core.market import VenueQuote
-from qtinfra.core.models import OrderSide, TimeInForce
+from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import (
     ReportKind,
     ToVenue,
@@ -40,6 +40,7 @@ from qtinfra.venues.simulated.orders import (
     OrderDatabase,
     OrderRecord,
     VenueOrder,
+    WholeTrade,
 )
 from qtinfra.venues.simulated.selfmatch import SmpMode
 from qtinfra.venues.simulated.terms import RESTING, Terms, is_plain, on_auction, plain_entry, read_terms
@@ -54,6 +55,10 @@ _LIQUIDITY_REMOVED = Liquidity.REMOVED
 _LIQUIDITY_ADDED = Liquidity.ADDED
 _KIND_RESTATED = ReportKind.RESTATED
 _FOK = TimeInForce.FOK
+_DAY = TimeInForce.DAY
+_IOC = TimeInForce.IOC
+_GTC = TimeInForce.GTC
+_LIMIT = OrderType.LIMIT
 _BUY = OrderSide.BUY
 
 __all__ = [
@@ -375,63 +380,74 @@ class MatchingVenue:
         return reports + self._follow(market, now_ns) if market.stops or market.pegs else reports
 
     def trade_whole(
-        self, order: VenueNewOrder, now_ns: int, session: str, after_seq: int
+        self, order: VenueNewOrder, now_ns: int, session: str, sent: list[VenueReport | WholeTrade]
     ) -> list[VenueReport] | None:
         """A plain order that trades in full with the first in the queue, who is somebody else and shows more.
 
-        As `submit` and numbering its reports would do, in one straight function: nothing enters the book, and
-        what is kept is the message and its fill. None: not so, and nothing has changed.
+        As `submit` and numbering its reports would do, in one straight function: nothing enters the book.
+        None: not so, and nothing has changed.
         """
-        db, market = self._db, self._markets.get(order.symbol)
+        market = self._markets.get(symbol := order.symbol)
         if market is None or not self._open or market.halted or market.call or market.stops or market.pegs:
             return None
-        limit, book, grid, cl_ord_id = order.price, market.book, market.grid, order.cl_ord_id
-        if limit is None or not is_plain(order) or cl_ord_id in db.known:
+        limit, tif = order.price, order.tif
+        if limit is None or order.order_type is not _LIMIT or order.stop_px is not None or order.peg:
             return None
-        size = grid.sizes_by_text[str(order.qty)]
-        buy = order.side is _BUY
-        side = book.asks if buy else book.bids
-        if size is None or not side.keys:
+        if order.min_qty or order.display_qty or order.hidden or order.smp_mode:
             return None
-        units, qty = size
-        level = side.levels[side.keys[-1]]
+        if not (tif is _DAY or tif is _IOC or tif is _GTC or tif is _FOK):
+            return None  # by now: whatever is not `is_plain`
+        book, grid, side = market.book, market.grid, order.side
+        level = book.asks.first if side is _BUY else book.bids.first
+        try:
+            size = grid.sizes[qty := order.qty]
+        except TypeError:  # a signaling NaN
+            return None
+        if level is None or size is None:
+            return None
+        units, filled = size
         price, maker = level.price, level.head
         if level.reached_by is not limit:
-            ticks = grid.ticks_by_text[str(limit)]
-            if ticks is None or (price > ticks if buy else price < ticks):
+            ticks = grid.ticks(limit)
+            if ticks is None or (price > ticks if side is _BUY else price < ticks):
                 return None
-            level.reached_by = limit
+            level.reached_by, level.px = limit, grid.prices[price]
         if maker is None or maker.own:
             return None
         left, smp = maker.leaves - units, order.smp_id
         if left <= maker.reserve or (smp and maker.smp == smp):
             return None
-        maker.leaves = left
-        level.units -= units
+        db, cl_ord_id = self._db, order.cl_ord_id
+        kept, execs = db.kept, db.execs
+        number = len(kept) + 1
+        if db.known.setdefault(cl_ord_id, number) is not number:
+            return None
+        maker.leaves, level.units = left, level.units - units
         book.version += 1
         book.others += 1
         book.trades += 1
         book.traded_units += units
-        book.last_price = price
+        book.last_price, market.changed_ns = price, now_ns
         if book.prevented:
             book.prevented = []
-        market.changed_ns = now_ns
-        kept, execs, mic = db.kept, db.execs, self._mic
-        execs.append(order)
-        number, count = len(kept) + 1, len(execs)
-        db.known[cl_ord_id] = number
-        ids, fills, trade_date = db.order_ids, db.exec_ids, db.trade_date
+        execs.append(number)
+        count, seq = len(execs), len(sent)
+        mic, px, trade_date = self._mic, level.px, db.trade_date
+        trade = WholeTrade(number, count, cl_ord_id, symbol, side, tif, qty, limit, px, trade_date, now_ns)
+        kept.append(trade)
+        sent.append(trade)
+        sent.append(trade)
+        ids, fills = db.order_ids, db.exec_ids
         order_id = ids.head + LAST_DIGITS[number % 1000] if number < ids.until else ids.begin(number)
         exec_id = fills.head + LAST_DIGITS[count % 1000] if count < fills.until else fills.begin(count)
         ack = VenueReport(
-            _KIND_ACK, mic, cl_ord_id, after_seq + 1, session, trade_date, "", order_id, "", "", None,
-            None, None, None, False, _LIQUIDITY_UNKNOWN, None, "", "", now_ns,
+            _KIND_ACK, mic, cl_ord_id, seq + 1, session, trade_date, "", order_id, "", "", None, None, None,
+            None, False, _LIQUIDITY_UNKNOWN, None, "", "", now_ns,
         )  # fmt: skip
         fill = VenueReport(
-            _KIND_FILL, mic, cl_ord_id, after_seq + 2, session, trade_date, "", order_id, exec_id, "",
-            qty, grid.prices[price], None, None, False, _LIQUIDITY_REMOVED, None, "", "", now_ns,
+            _KIND_FILL, mic, cl_ord_id, seq + 2, session, trade_date, "", order_id, exec_id, "", filled, px,
+            None, None, False, _LIQUIDITY_REMOVED, None, "", "", now_ns,
         )  # fmt: skip
-        kept.append(fill)
         return [ack, fill]
 
     def _terms(self, message: VenueNewOrder, market: Market | None, now_ns: int) -> Terms | str:

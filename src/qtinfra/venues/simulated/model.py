@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from qtinfra.core.market import VenueQuote
 from qtinfra.core.reports import ToVenue, VenueNewOrder, VenueReport
+from qtinfra.venues.simulated.orders import WholeTrade
 
 
 class VenueModel(Protocol):
@@ -42,19 +43,23 @@ class TradesAtOnce(Protocol):
     """A venue that has a short way for orders that trade in full on arrival."""
 
     def trade_whole(
-        self, order: VenueNewOrder, now_ns: int, session: str, after_seq: int
+        self, order: VenueNewOrder, now_ns: int, session: str, sent: list[VenueReport | WholeTrade]
     ) -> list[VenueReport] | None:
-        """Acknowledge and fill an order in full, as `submit` would; the reports carry the session's name and
-        the numbers that follow `after_seq`.
+        """Acknowledge and fill an order in full, as `submit` would.
+
+        The two reports carry the session's name and the numbers that follow what it has `sent`, where the
+        trade joins in the place of each.
 
         None: this order does not go the short way and was not taken; `submit` it.
         """
         ...
 
 
-def _short_way(
-    model: VenueModel,
-) -> Callable[[VenueNewOrder, int, str, int], list[VenueReport] | None] | None:
+#: The short way of a venue that has one.
+_ShortWay = Callable[[VenueNewOrder, int, str, "list[VenueReport | WholeTrade]"], "list[VenueReport] | None"]
+
+
+def _short_way(model: VenueModel) -> _ShortWay | None:
     """The model's `trade_whole`, which shortens the `submit` of its own class: a subclass whose `submit` does
     more must hear of every order.
     """
@@ -76,7 +81,8 @@ class VenueSession:
     def __init__(self, model: VenueModel, name: str) -> None:
         self.model = model
         self.name = name
-        self._sent: list[VenueReport] = []
+        self._sent: list[VenueReport | WholeTrade] = []
+        self._latest: list[VenueReport] = []
         self._trade_whole = _short_way(model)
 
     @property
@@ -85,11 +91,11 @@ class VenueSession:
 
     def submit(self, message: ToVenue, now_ns: int) -> list[VenueReport]:
         """Pass one message to the model; its reports, numbered and kept."""
-        if type(message) is VenueNewOrder and self._trade_whole is not None:
-            sent = self._sent
-            reports = self._trade_whole(message, now_ns, self.name, len(sent))
+        trade_whole = self._trade_whole
+        if trade_whole is not None and type(message) is VenueNewOrder:
+            reports = trade_whole(message, now_ns, self.name, self._sent)
             if reports is not None:
-                sent += reports
+                self._latest = reports
                 return reports
         return self.stamp(self.model.submit(message, now_ns))
 
@@ -101,11 +107,25 @@ class VenueSession:
             seq += 1
             stamped.append(replace(report, seq=seq, session=name))
         sent += stamped
+        self._latest = stamped
         return stamped
 
     def resend(self, after_seq: int) -> list[VenueReport]:
-        """Everything sent after the given number, in order."""
-        return self._sent[after_seq:]
+        """Everything sent after the given number, in order; what was said last is still at hand as it was."""
+        sent, latest, mic, name = self._sent, self._latest, self.model.mic, self.name
+        before = len(sent) - len(latest)
+        if after_seq >= before:
+            return latest[after_seq - before :]
+        again: list[VenueReport] = []
+        for place in range(after_seq, len(sent)):
+            said = sent[place]
+            if isinstance(said, VenueReport):
+                again.append(said)
+            elif place and sent[place - 1] is said:
+                again.append(said.fill(mic, name, place + 1))
+            else:
+                again.append(said.ack(mic, name, place + 1))
+        return again
 
 
 class SimulatedMarket(Protocol):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import cast
 
 import msgspec
 from msgspec.structs import replace
 
-from qtinfra.core.decimals import EXACT, ONE, ZERO
+from qtinfra.core.decimals import EXACT, ONE, ZERO, canonical
 from qtinfra.core.extended_models import Liquidity
-from qtinfra.core.models import OrderSide
+from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import ReportKind, VenueNewOrder, VenueReport
 from qtinfra.venues.simulated import reasons
 from qtinfra.venues.simulated.book import BookOrder
@@ -22,6 +21,7 @@ _KIND_ACK = ReportKind.ACK
 _KIND_FILL = ReportKind.FILL
 _BUY = OrderSide.BUY
 _LIQUIDITY_ADDED = Liquidity.ADDED
+_LIQUIDITY_REMOVED = Liquidity.REMOVED
 _LIQUIDITY_UNKNOWN = Liquidity.UNKNOWN
 _KIND_BUST = ReportKind.BUST
 _KIND_CORRECT = ReportKind.CORRECT
@@ -74,6 +74,53 @@ class OrderRecord(msgspec.Struct, frozen=True):
     executions: tuple[ExecutionRecord, ...]
 
 
+class WholeTrade(msgspec.Struct, frozen=True, gc=False):
+    """A plain order that traded in full on arrival, with all that its venue may still be asked about it.
+
+    Attributes:
+        number, execution: of the order and of its execution at the venue, which their ids end in.
+        qty, price: as ordered; `px` is what it traded at.
+        trade_date, source_ns: of both its reports.
+    """
+
+    number: int
+    execution: int
+    cl_ord_id: str
+    symbol: str
+    side: OrderSide
+    tif: TimeInForce
+    qty: Decimal
+    price: Decimal
+    px: Decimal
+    trade_date: str
+    source_ns: int
+
+    def order(self, mic: str, grid: Grid) -> VenueOrder:
+        """As any other order, closed."""
+        number, qty, price, ids = self.number, self.qty, self.price, [self.cl_ord_id]
+        terms = VenueNewOrder(mic, ids[0], self.symbol, self.side, OrderType.LIMIT, self.tif, qty, price)
+        entry = BookOrder(-number, self.side is _BUY, 0, None, own=True)
+        exec_id, qty = f"{exec_prefix(mic)}{self.execution}", canonical(qty)
+        done = ExecutionRecord(exec_id, qty, self.px, _LIQUIDITY_REMOVED, self.source_ns)
+        venue_order_id = f"{order_prefix(mic)}{number}"
+        return VenueOrder(ids, venue_order_id, terms, entry, grid, False, False, ZERO, [done])
+
+    def ack(self, mic: str, session: str, seq: int) -> VenueReport:
+        """The first of its reports, once more."""
+        return VenueReport(
+            _KIND_ACK, mic, self.cl_ord_id, seq, session, self.trade_date, "",
+            f"{order_prefix(mic)}{self.number}", source_ns=self.source_ns,
+        )  # fmt: skip
+
+    def fill(self, mic: str, session: str, seq: int) -> VenueReport:
+        """The second of its reports, once more."""
+        exec_id = f"{exec_prefix(mic)}{self.execution}"
+        return replace(
+            self.ack(mic, session, seq), kind=_KIND_FILL, exec_id=exec_id, qty=canonical(self.qty),
+            px=self.px, liquidity=_LIQUIDITY_REMOVED,
+        )  # fmt: skip
+
+
 class VenueOrder(msgspec.Struct, eq=False):
     """One of our orders while the venue works on it, and afterwards; `terms` follow replaces."""
 
@@ -106,6 +153,16 @@ class VenueOrder(msgspec.Struct, eq=False):
         return OrderRecord(ids, self.venue_order_id, *said, *state, executions)
 
 
+def order_prefix(mic: str) -> str:
+    """What a venue's order ids begin with; the order's number follows."""
+    return f"{mic}-O"
+
+
+def exec_prefix(mic: str) -> str:
+    """What a venue's execution ids begin with; the execution's number follows."""
+    return f"{mic}-E"
+
+
 class RunningIds:
     """Ids that end in a number which grows; what a thousand of them have in common is put together once.
 
@@ -133,8 +190,8 @@ class OrderDatabase:
 
     The number of an order is minus the id of its `entry`, from 1 in order of arrival.
 
-    An order that has traded in full on arrival is kept as what was asked and what was reported
-    (`MatchingVenue.trade_whole`), and becomes a `VenueOrder` when somebody asks for it.
+    A plain order that has traded in full on arrival (`MatchingVenue.trade_whole`) is kept as a `WholeTrade`
+    and becomes a `VenueOrder` when somebody asks for it.
 
     Args:
         mic: ISO 10383 code of the venue.
@@ -143,9 +200,8 @@ class OrderDatabase:
 
     Attributes:
         known: an order's number by every id that was ever sent here; 0: the id concerned no order.
-        kept: orders by number; of one that traded whole, its fill.
-        execs: by the execution's number, the order's; of one that traded whole, what was asked; 0 for what
-            busted or corrected an execution.
+        kept: orders by number.
+        execs: by the execution's number, the order's; 0 for what busted or corrected an execution.
         order_ids, exec_ids: of this venue.
     """
 
@@ -153,11 +209,11 @@ class OrderDatabase:
         self.mic = mic
         self.trade_date = trade_date
         self._grids = grids or {}
-        self.kept: list[VenueOrder | VenueReport] = []
+        self.kept: list[VenueOrder | WholeTrade] = []
         self.known: dict[str, int] = {}
         self._live: dict[int, VenueOrder] = {}  # by number, in order of arrival
-        self.execs: list[int | VenueNewOrder] = []
-        self.order_ids, self.exec_ids = RunningIds(f"{mic}-O"), RunningIds(f"{mic}-E")
+        self.execs: list[int] = []
+        self.order_ids, self.exec_ids = RunningIds(order_prefix(mic)), RunningIds(exec_prefix(mic))
 
     # --- orders -----------------------------------------------------------------------------------------
 
@@ -187,19 +243,9 @@ class OrderDatabase:
         """The order whose entry has this (negative) id."""
         place = -entry_id - 1
         own = self.kept[place]
-        if type(own) is VenueReport:
-            own = self.kept[place] = self._traded_whole(own, place + 1)
-        return cast(VenueOrder, own)
-
-    def _traded_whole(self, fill: VenueReport, number: int) -> VenueOrder:
-        """An order that has traded whole as any other one, closed."""
-        count = _number_in(fill.exec_id)
-        message = cast(VenueNewOrder, self.execs[count - 1])
-        self.execs[count - 1] = number
-        entry = BookOrder(-number, message.side is _BUY, 0, None, own=True)
-        done = ExecutionRecord(fill.exec_id, fill.quantity, fill.px or ZERO, fill.liquidity, fill.source_ns)
-        ids, grid = [message.cl_ord_id], self._grids[message.symbol]
-        return VenueOrder(ids, fill.venue_order_id, message, entry, grid, False, False, ZERO, [done])
+        if isinstance(own, WholeTrade):
+            own = self.kept[place] = own.order(self.mic, self._grids[own.symbol])
+        return own
 
     def find(self, cl_ord_id: str) -> VenueOrder | None:
         """The order that any of its ids names."""
@@ -272,8 +318,7 @@ class OrderDatabase:
 
     def _unbusted(self, exec_id: str) -> tuple[VenueOrder, int]:
         place = _number_in(exec_id)
-        found = self.execs[place - 1] if 0 < place <= len(self.execs) else 0
-        number = found if isinstance(found, int) else self.known[found.cl_ord_id]
+        number = self.execs[place - 1] if 0 < place <= len(self.execs) else 0
         if number:
             own = self.get(-number)
             for index, done in enumerate(own.executions):

@@ -138,6 +138,89 @@ def test_a_key_that_stands_twice_is_refused_whatever_stands_before_its_colon(key
     assert caught.value.error_code == "duplicate_key"
 
 
+#: A plain order; an order can do without the last five.
+PLAIN = {
+    "symbol": '"ACME"',
+    "side": '"BUY"',
+    "order_type": '"LIMIT"',
+    "quantity": '"100"',
+    "client_order_id": '"c1"',
+    "account_id": '"A1"',
+    "time_in_force": '"IOC"',
+    "trader": '"T"',
+    "price": '"10.25"',
+}
+#: What makes a body longer or shorter without changing how it is read, or changes whether it may be.
+_TWISTS = (
+    ("{", '{"side":"BUY",'),
+    ("{", '{"text":"",'),
+    ("{", '{"text":"x",'),
+    ("{", '{"capacity":"AGENCY",'),
+    ("{", '{"min_quantity":"0",'),
+    ("{", "{ "),
+    ('"A1"', '"A\\u0031"'),
+    ('"A1"', '"\u00e9"'),
+    ('"A1"', '"A\u00e9"'),
+    ('"A1"', '"A:"'),
+    ('"T"', '""'),
+    ('"c1"', '"\\t"'),
+    ('"100"', "100"),
+    ('"100"', "100.0"),
+    ('"100"', '"1e2"'),
+    ('"100"', '["1"]'),
+    ('"10.25"', "10.25"),
+    ('"10.25"', '""'),
+    ('"10.25"', '"0"'),
+    ('"10.25"', "null"),
+    ('"ACME"', '"\u00c4CM"'),
+)
+
+
+@given(
+    left_out=st.sets(st.sampled_from(list(PLAIN)[4:])),
+    twists=st.lists(st.sampled_from(_TWISTS), max_size=4),
+    order=st.permutations(list(PLAIN)),
+)
+def test_the_short_look_at_a_body_s_length_takes_nothing_that_the_thorough_reader_would_not(
+    left_out: set[str], twists: list[tuple[str, str]], order: list[str]
+) -> None:
+    body = "{" + ",".join(f'"{key}":{PLAIN[key]}' for key in order if key not in left_out) + "}"
+    for found, instead in twists:
+        body = body.replace(found, instead, 1)
+    data = body.encode()
+    fast = fast_new_order(data, "OWN", "gw-1")
+    try:
+        assert fast is None or fast == thorough_new_order(data, "OWN", "gw-1")
+    except MessageRefused:
+        pytest.fail(f"read fast: {body}")
+
+
+def test_a_body_without_room_is_not_looked_through_and_one_with_room_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[bytes] = []
+
+    def each_once(data: bytes, order: object) -> bool:
+        looked.append(data)
+        return False
+
+    def body(names: set[str], spaced: str = "") -> bytes:
+        return (
+            "{" + f",{spaced}".join(f'"{key}":{PLAIN[key]}' for key in PLAIN if key in names) + "}"
+        ).encode()
+
+    assert fast_new_order(body(set(PLAIN))) is not None, "its numbers are known from now on"
+    monkeypatch.setattr(wire, "_each_once", each_once)
+    optional = list(PLAIN)[4:]
+    for mask in range(1 << len(optional)):
+        names = set(PLAIN) - {name for place, name in enumerate(optional) if mask >> place & 1}
+        data = body(names)
+        assert fast_new_order(data, "OWN", "gw-1") == thorough_new_order(data, "OWN", "gw-1")
+        assert not looked
+        assert fast_new_order(body(names, " "), "OWN", "gw-1") is None
+        assert looked.pop() == body(names, " ")
+
+
 def test_a_colon_in_a_text_hides_no_key_that_stands_twice() -> None:
     body = b'{"side":"BUY","quantity":"1","order_type":"MARKET","account_id":"a:b","symbol":"ACME",%b}'
     found = fast_new_order(body % b'"client_order_id":"x:1","text":"see: this"')
