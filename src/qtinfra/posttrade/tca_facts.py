@@ -35,7 +35,7 @@ from qtinfra.core.events import (
     OrderRouted,
     ReferenceSet,
 )
-from qtinfra.core.legs import units
+from qtinfra.core.legs import limit, units
 from qtinfra.core.models import OrderSide, OrderStatus
 from qtinfra.core.special_events import OrderAdjusted, OrderTriggered
 
@@ -57,6 +57,7 @@ class OrderFact(msgspec.Struct):
         routed_ns, arrival_px: its first routing and the mid that the router saw.
         linked: one of an OCO or bracket list, whose orders stand in for each other.
         scaled: a split changed its units while it was open.
+        price: the limit that it came with; None for a market order.
         plans: its journaled schedules, oldest first.
     """
 
@@ -71,6 +72,7 @@ class OrderFact(msgspec.Struct):
     tif: str
     trade_date: str
     qty: Decimal
+    price: Decimal | None
     decision_ns: int
     decision_px: Decimal | None
     linked: bool
@@ -214,6 +216,7 @@ def _accepted(facts: Facts, event: OrderAccepted, entry: Entry) -> None:
         tif=event.tif.value,
         trade_date=facts.days[-1][1] if facts.days else "",
         qty=event.qty,
+        price=event.price,
         decision_ns=event.ts_ns,
         decision_px=_mid_seen(entry, event.symbol),
         linked=special is not None and special.link is not None,
@@ -245,7 +248,7 @@ def _routed(facts: Facts, event: OrderRouted, entry: Entry) -> None:
             order_type=child.order_type._value_,
             tif=child.tif._value_,
             qty=units(child, order.qty),
-            price=child.price,
+            price=limit(child, order.price),
             sent_ns=event.ts_ns,
             bid=bid,
             ask=ask,

@@ -8,7 +8,7 @@ import pytest
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import Entry, OrderAccepted, OrderFilled, OrderRejected, OrderRouted
-from qtinfra.core.legs import ChildOrder, TakingOrder, units
+from qtinfra.core.legs import ChildOrder, TakingOrder, limit, units
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.reports import ReportKind, VenueNewOrder, VenueReport
 from qtinfra.engine.kernel import replay
@@ -109,7 +109,7 @@ def in_old_form(event: Any, books: tuple[ConsolidatedBook, ...]) -> Any:
                 child.order_type,
                 child.tif,
                 units(child, Decimal(100)),
-                child.price,
+                limit(child, Decimal(50)),
                 child.min_qty or Decimal(0),
             )
             for child in event.children
