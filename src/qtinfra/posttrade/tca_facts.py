@@ -34,6 +34,7 @@ from qtinfra.core.events import (
     OrderRestated,
     OrderRouted,
     ReferenceSet,
+    touch_of,
 )
 from qtinfra.core.legs import limit, units
 from qtinfra.core.models import OrderSide, OrderStatus
@@ -236,7 +237,7 @@ def _triggered(facts: Facts, event: OrderTriggered, entry: Entry) -> None:
 
 def _routed(facts: Facts, event: OrderRouted, entry: Entry) -> None:
     order = facts.orders[event.order_id]
-    bid, ask = _touch(event, entry, order.symbol)
+    bid, ask = touch_of(event, entry, order.symbol)
     if order.routed_ns is None and event.children:
         order.routed_ns = event.ts_ns
         order.arrival_px = midpoint(bid, ask) or _mid_seen(entry, order.symbol)
@@ -253,14 +254,6 @@ def _routed(facts: Facts, event: OrderRouted, entry: Entry) -> None:
             bid=bid,
             ask=ask,
         )
-
-
-def _touch(event: OrderRouted, entry: Entry, symbol: str) -> tuple[Decimal | None, Decimal | None]:
-    """The best bid and offer that the router went by."""
-    if event.touch is not None:
-        return event.touch
-    book = next((seen for seen in entry.market if seen.symbol == symbol), None)
-    return book.touch() if book is not None else (None, None)
 
 
 def _replaced(facts: Facts, event: OrderReplaced, entry: Entry) -> None:
