@@ -105,7 +105,7 @@ def gate_plain(
         return gate_one_by_one(state, market, command, now_ns)
     value = _value(qty, worth, to) if known is None or not again else known[1]
     cell = of.cells.get(symbol) if of.cells is not None else risk.cell(command.account, symbol)
-    at, seen = cell or _NO_CELL, risk.flow
+    at, seen = cell if cell is not None else _NO_CELL, risk.flow
     held, opened = at.position, at.buy if buying else at.sell
     reach = held if opened is ZERO else held + opened if buying else held - opened
     near = at.gross > sheet.clear_worth or (reach > sheet.most_long if buying else reach < sheet.most_short)
