@@ -80,7 +80,7 @@ def gate_plain(
     again = known is not None and known[0] is qty
     if not kept and not (
         (0 < len(name) <= ID_LIMIT and name.isascii() and name.isprintable())
-        and (again or (_fits(fits.prices, price) and _fits(fits.sizes, qty)))
+        and (again or ((price is bound.within or _fits(fits.prices, price)) and _fits(fits.sizes, qty)))
         and command.order_type is (_MARKET if price is None else _LIMIT)
         and (tif is _DAY or tif is _IOC or tif in WORKED_TIF)
         and not (command.min_qty or command.special or command.algo)
