@@ -33,7 +33,7 @@ from qtinfra.core.commands import (
     SetLimit,
     SubmitOrder,
 )
-from qtinfra.core.decimals import ZERO, canonical
+from qtinfra.core.decimals import canonical
 from qtinfra.core.events import (
     AnyEvent,
     CommandRefused,
@@ -45,7 +45,7 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.exceptions import FencedError, JournalCorruptError, OverloadedError, QtInfraError
 from qtinfra.core.extended_models import Account, KillScope, LimitRule
-from qtinfra.core.legs import units
+from qtinfra.core.legs import limit, units
 from qtinfra.core.models import Currency, Order
 from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueNewOrder
 from qtinfra.core.validation.errors import MessageRefused
@@ -158,12 +158,14 @@ def answer(turn: Turn) -> str:
 
 def legs(events: list[AnyEvent]) -> Iterator[str]:
     """The venue orders that were planned among the events."""
-    asked = {event.order_id: event.qty for event in events if isinstance(event, OrderAccepted)}
+    asked = {event.order_id: event.command for event in events if isinstance(event, OrderAccepted)}
     for event in events:
         if isinstance(event, OrderRouted):
             for child in event.children:
-                qty = units(child, asked.get(event.order_id, ZERO))
-                yield f"{child.venue}: {number(qty)} at {number(child.price)}, {child.tif}"
+                qty, price, order = child.qty, child.price, asked.get(event.order_id)
+                if order is not None:
+                    qty, price = units(child, order.qty), limit(child, order.price)
+                yield f"{child.venue}: {number(qty)} at {number(price)}, {child.tif}"
 
 
 def fills(events: list[AnyEvent]) -> Iterator[str]:

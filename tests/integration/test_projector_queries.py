@@ -276,6 +276,12 @@ def test_an_order_is_found_with_its_parts_in_its_own_scope_only(rows_file: Path)
         assert [child.order_id for child in detail.children] == [row.order_id] * len(row.venues)
         assert sum(item.qty for item in detail.executions) == row.cum_qty
         assert [event.kind for event in detail.history][:2] == ["OrderAccepted", "OrderRouted"]
+        routed = detail.history[1].detail
+        assert {leg["child_id"] for leg in routed["children"]} <= {
+            child.child_id for child in detail.children
+        }
+        assert all(Decimal(leg["qty"]) > 0 for leg in routed["children"])
+        assert {"best_bid", "best_ask", "reason", "ts_ns"} < set(routed)
         assert [event.seq for event in detail.history] == sorted(event.seq for event in detail.history)
         for scope in (Scope((BETA,)), Scope(()), Scope(("nobody",))):
             assert await model.order(row.order_id, scope) is None

@@ -667,3 +667,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def last_seq(self) -> int:
         return self.seq + len(self.events) - 1
+
+
+def touch_of(routed: OrderRouted, entry: Entry, symbol: str) -> tuple[Decimal | None, Decimal | None]:
+    """The best bid and offer that the router went by; None for a side that nobody displayed."""
+    if routed.touch is not None:
+        return routed.touch
+    book = next((seen for seen in entry.market if seen.symbol == symbol), None)
+    return book.touch() if book is not None else (None, None)

@@ -25,12 +25,13 @@ class ChildOrder(msgspec.Struct, frozen=True, tag="child", array_like=True, gc=F
 class TakingOrder(msgspec.Struct, frozen=True, tag="take", array_like=True, gc=False):
     """A venue order that takes what is there: a limit, immediate or cancel, of which any part may execute.
 
-    `qty` is None where it is all of a new order, written as the order has it: `units` says how much.
+    Of the only leg of a new order `price` and `qty` are None where they are the order's own limit and
+    quantity, written alike: `limit` and `units` have them.
     """
 
     child_id: str
     venue: str
-    price: Decimal
+    price: Decimal | None = None
     qty: Decimal | None = None
 
     order_type: ClassVar[OrderType] = OrderType.LIMIT
@@ -45,3 +46,8 @@ Leg = ChildOrder | TakingOrder
 def units(leg: Leg, of: Decimal) -> Decimal:
     """How much a leg sends of an order of `of` units."""
     return leg.qty if leg.qty is not None else of
+
+
+def limit(leg: Leg, of: Decimal | None) -> Decimal | None:
+    """The price of a leg of an order whose limit is `of`; None at the market."""
+    return of if leg.price is None and isinstance(leg, TakingOrder) else leg.price

@@ -15,7 +15,7 @@ from qtinfra.core import events as ev
 from qtinfra.core import special_events as sp
 from qtinfra.core.decimals import ZERO, plain
 from qtinfra.core.extended_models import VenueStatus
-from qtinfra.core.legs import Leg, units
+from qtinfra.core.legs import Leg, limit, units
 from qtinfra.core.models import Amend, ChildStatus, Order, OrderSide, OrderStatus, fix_status
 from qtinfra.core.reports import (
     NO_ORDER,
@@ -211,7 +211,7 @@ def _sent(order: Order, child: Leg) -> VenueNewOrder:
         child.order_type,
         child.tif,
         units(child, order.qty),
-        child.price,
+        limit(child, order.price),
         child.min_qty or ZERO,
         order.account,
     )
@@ -358,7 +358,7 @@ def special_order(
         child.order_type,
         child.tif,
         units(child, order.qty),
-        child.price,
+        limit(child, order.price),
         child.min_qty or ZERO,
         order.account,
         display_qty=terms.display_qty or ZERO if whole else ZERO,

@@ -12,7 +12,7 @@ from typing import Any
 from qtinfra.core import events as ev
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.legs import ChildOrder, Leg, units
+from qtinfra.core.legs import ChildOrder, Leg, limit, units
 from qtinfra.core.models import (
     Amend,
     Child,
@@ -108,7 +108,7 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
         _VALIDATED, qty, symbol, "", qty,
     )  # fmt: skip
     if leg.qty is None:  # all of it goes out at once
-        child_id, venue, px = leg.child_id, leg.venue, leg.price
+        child_id, venue, px = leg.child_id, leg.venue, price if leg.price is None else leg.price
         state.children[child_id] = Child(
             child_id, order_id, venue, symbol, side, _LIMIT, _IOC, qty, px, ZERO, child_id, qty
         )
@@ -243,7 +243,7 @@ def _order_routed(state: State, event: ev.OrderRouted) -> None:
             planned.order_type,
             planned.tif,
             qty,
-            planned.price,
+            limit(planned, order.price),
             planned.min_qty or ZERO,
             child_id,
             qty,

@@ -74,14 +74,14 @@ def _routed(state: State, routing: RoutingState, event: ev.OrderRouted) -> None:
         activity = Activity.DARK
         if mic not in routing.policy.dark:
             least = planned.min_qty or ZERO
-            leg = RouteLeg(mic, planned.order_type, planned.tif, child.qty, planned.price, least)
+            leg = RouteLeg(mic, planned.order_type, planned.tif, child.qty, child.price, least)
             activity = activity_of(leg, side, bid, ask)
         tally = record.tallies.get(activity)
         expected = chance(tally, activity).full_ppm
         if tally is None:
             tally = record.tallies[activity] = Tally()
         tally.sent += 1
-        px = planned.price if planned.price is not None else touch
+        px = child.price if child.price is not None else touch
         if px is None:
             px = state.reference_prices.get(child.symbol, ZERO)
         sent = routing.sent[child.child_id] = Sent(mic, activity, event.ts_ns, expected, px, touch)

@@ -112,6 +112,7 @@ class Bound(msgspec.Struct, gc=False):
         reference: the market's price, which the collars are measured against.
         top: what an order of the side meets first in the book; None where routing looks for itself.
         within: a limit that keeps the rules, passes the collars and takes the first offer: the last that did.
+        values: sizes that keep the rules and the limits on one order at that limit, each with its value then.
     """
 
     price: Decimal = ONE
@@ -121,6 +122,7 @@ class Bound(msgspec.Struct, gc=False):
     reference: Decimal | None = None
     top: Top | None = None
     within: Decimal = UNLIMITED
+    values: dict[Decimal, tuple[Decimal, Decimal]] = {}
 
 
 class Plan(msgspec.Struct, gc=False):

@@ -143,7 +143,7 @@ def count_new(
         of, to: where the figures of the account and of the symbol are; `known` the account's cell in the
             symbol, where that is at hand.
     """
-    cell = known or _cell(state, account, symbol, of)
+    cell = known if known is not None else _cell(state, account, symbol, of)
     standing = of.standing if to.home else _standing(state, account, of, to)
     own, gross, change = standing.own, cell.gross, ZERO
     if buying:

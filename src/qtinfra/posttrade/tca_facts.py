@@ -34,8 +34,9 @@ from qtinfra.core.events import (
     OrderRestated,
     OrderRouted,
     ReferenceSet,
+    touch_of,
 )
-from qtinfra.core.legs import units
+from qtinfra.core.legs import limit, units
 from qtinfra.core.models import OrderSide, OrderStatus
 from qtinfra.core.special_events import OrderAdjusted, OrderTriggered
 
@@ -57,6 +58,7 @@ class OrderFact(msgspec.Struct):
         routed_ns, arrival_px: its first routing and the mid that the router saw.
         linked: one of an OCO or bracket list, whose orders stand in for each other.
         scaled: a split changed its units while it was open.
+        price: the limit that it came with; None for a market order.
         plans: its journaled schedules, oldest first.
     """
 
@@ -71,6 +73,7 @@ class OrderFact(msgspec.Struct):
     tif: str
     trade_date: str
     qty: Decimal
+    price: Decimal | None
     decision_ns: int
     decision_px: Decimal | None
     linked: bool
@@ -214,6 +217,7 @@ def _accepted(facts: Facts, event: OrderAccepted, entry: Entry) -> None:
         tif=event.tif.value,
         trade_date=facts.days[-1][1] if facts.days else "",
         qty=event.qty,
+        price=event.price,
         decision_ns=event.ts_ns,
         decision_px=_mid_seen(entry, event.symbol),
         linked=special is not None and special.link is not None,
@@ -233,7 +237,7 @@ def _triggered(facts: Facts, event: OrderTriggered, entry: Entry) -> None:
 
 def _routed(facts: Facts, event: OrderRouted, entry: Entry) -> None:
     order = facts.orders[event.order_id]
-    bid, ask = _touch(event, entry, order.symbol)
+    bid, ask = touch_of(event, entry, order.symbol)
     if order.routed_ns is None and event.children:
         order.routed_ns = event.ts_ns
         order.arrival_px = midpoint(bid, ask) or _mid_seen(entry, order.symbol)
@@ -245,19 +249,11 @@ def _routed(facts: Facts, event: OrderRouted, entry: Entry) -> None:
             order_type=child.order_type._value_,
             tif=child.tif._value_,
             qty=units(child, order.qty),
-            price=child.price,
+            price=limit(child, order.price),
             sent_ns=event.ts_ns,
             bid=bid,
             ask=ask,
         )
-
-
-def _touch(event: OrderRouted, entry: Entry, symbol: str) -> tuple[Decimal | None, Decimal | None]:
-    """The best bid and offer that the router went by."""
-    if event.touch is not None:
-        return event.touch
-    book = next((seen for seen in entry.market if seen.symbol == symbol), None)
-    return book.touch() if book is not None else (None, None)
 
 
 def _replaced(facts: Facts, event: OrderReplaced, entry: Entry) -> None:

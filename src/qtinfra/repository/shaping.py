@@ -10,8 +10,9 @@ from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
-from qtinfra.core.decimals import canonical
-from qtinfra.core.events import CommandQuarantined, Entry
+from qtinfra.core.decimals import ZERO, canonical
+from qtinfra.core.events import CommandQuarantined, Entry, OrderAccepted, OrderRouted, touch_of
+from qtinfra.core.legs import limit, units
 from qtinfra.core.models import Order, fix_status
 from qtinfra.engine.state import State
 from qtinfra.repository.sortable import number_columns, optional_columns
@@ -190,16 +191,39 @@ def position_values(state: State, account: str, symbol: str, at: tuple[int, int]
     )
 
 
+def _routed(event: OrderRouted, entry: Entry, symbol: str) -> dict[str, Any]:
+    """A routing with what its record says elsewhere: the touch, and terms that are the new order's own."""
+    bid, ask = touch_of(event, entry, symbol)
+    accepted = (one for one in entry.events if isinstance(one, OrderAccepted))
+    asked = next((one.command for one in accepted if one.order_id == event.order_id), None)
+    qty, price = (asked.qty, asked.price) if asked is not None else (ZERO, None)
+    children = [
+        {
+            "child_id": leg.child_id,
+            "venue": leg.venue,
+            "order_type": leg.order_type,
+            "tif": leg.tif,
+            "qty": units(leg, qty),
+            "price": limit(leg, price),
+            "min_qty": leg.min_qty,
+        }
+        for leg in event.children
+    ]
+    seen = {"reason": event.reason, "best_bid": bid, "best_ask": ask, "ts_ns": event.ts_ns}
+    return {"order_id": event.order_id, "children": children, **seen}
+
+
 def history_values(state: State, seq: int, order_id: str, event: Any, entry: Entry) -> Values:
     """One row of `tables.history`. What went wrong inside a quarantined command stays in the journal."""
-    detail = _named(event)
+    order = state.orders[order_id]
+    detail = _routed(event, entry, order.symbol) if isinstance(event, OrderRouted) else _named(event)
     if isinstance(event, CommandQuarantined):
         del detail["error"]
     return (
         entry.shard,
         seq,
         order_id,
-        state.orders[order_id].account,
+        order.account,
         type(event).__name__,
         type(entry.command).__name__,
         entry.actor,

@@ -25,6 +25,8 @@ _BUY = OrderSide.BUY
 _IOC = TimeInForce.IOC
 
 RESTING = (TimeInForce.DAY, TimeInForce.GTC)
+#: The limit of no order.
+_NO_LIMIT = Decimal("Infinity")
 
 
 class VenueTerms(msgspec.Struct, frozen=True, gc=False):
@@ -140,9 +142,10 @@ class Top:
         offer: the best of them; None when all have to be looked at, or when there is one venue only.
         venues: those that are open.
         quotes, bid, ask: of the live venues, and their touch.
+        limit: the last limit that was the price of `offer`, written alike.
     """
 
-    __slots__ = ("ask", "bid", "book", "offer", "offers", "quotes", "venues")
+    __slots__ = ("ask", "bid", "book", "limit", "offer", "offers", "quotes", "venues")
 
     def __init__(
         self,
@@ -161,6 +164,15 @@ class Top:
         self.quotes = quotes
         self.bid = bid
         self.ask = ask
+        self.limit = _NO_LIMIT
+
+    def is_at(self, limit: Decimal | None) -> bool:
+        """Whether a limit is the price of the offer, written alike: then it is remembered as `limit`."""
+        offer = self.offer
+        if offer is None or limit is None or offer[2] != limit or offer[2].compare_total(limit):
+            return False
+        self.limit = limit
+        return True
 
     def takes(self, limit: Decimal | None, buying: bool) -> bool:
         """Whether an order with this limit takes the offer; None is a market order."""

@@ -1,5 +1,6 @@
 """Numbers that reports and records leave out: None, and 0 in the records of before, mean the same."""
 
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.events import Entry, OrderAccepted, OrderFilled, OrderRejected, OrderRouted
-from qtinfra.core.legs import ChildOrder, TakingOrder, units
+from qtinfra.core.legs import ChildOrder, TakingOrder, limit, units
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.reports import ReportKind, VenueNewOrder, VenueReport
 from qtinfra.engine.kernel import replay
@@ -16,6 +17,7 @@ from qtinfra.engine.state import State, state_hash
 from qtinfra.journal.codec import encode_entry
 from qtinfra.journal.versions import decode_entry
 from qtinfra.posttrade.tca_facts import gather
+from qtinfra.repository.shaping import history_values
 from tests.support.builders import IOC, Desk, kinds, quote
 
 pytestmark = pytest.mark.unit
@@ -136,7 +138,7 @@ def in_old_form(event: Any, books: tuple[ConsolidatedBook, ...]) -> Any:
                 child.order_type,
                 child.tif,
                 units(child, Decimal(100)),
-                child.price,
+                limit(child, Decimal(50)),
                 child.min_qty or Decimal(0),
             )
             for child in event.children
@@ -193,6 +195,17 @@ def test_the_analysis_finds_the_numbers_that_are_not_said(quote_first: bool) -> 
     (child,) = facts.children.values()
     assert (child.qty, child.bid, child.ask) == (100, *((49, 50) if quote_first else (None, None)))
     assert facts == gather(in_old_records(desk))
+
+
+@pytest.mark.parametrize("quote_first", [True, False], ids=["quoted", "no book"])
+def test_the_history_of_an_order_says_them(quote_first: bool) -> None:
+    desk = traded(None, quote_first)
+    entry = next(entry for entry in desk.entries if isinstance(entry.events[-1], OrderRouted))
+    values = history_values(desk.state, entry.last_seq, desk.order().order_id, entry.events[-1], entry)
+    told = next(json.loads(value) for value in values if isinstance(value, str) and "best_bid" in value)
+    (leg,) = told["children"]
+    assert (leg["order_type"], leg["tif"], leg["qty"], leg["price"]) == ("LIMIT", "IOC", "100", "50")
+    assert (told["best_bid"], told["best_ask"]) == (("49", "50") if quote_first else (None, None))
 
 
 def test_the_same_order_with_and_without_a_zero_is_a_repetition() -> None:

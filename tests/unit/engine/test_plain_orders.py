@@ -1,5 +1,6 @@
 """A plain new order takes the short way through the engine, and ends as it would on the general way."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -180,6 +181,44 @@ def test_a_plain_order_is_applied_in_one_go_wherever_it_is_sent(
     sent = [effect for effect in outcome.effects if isinstance(effect, VenueNewOrder)]
     assert sum(order.qty for order in sent) == qty
     assert len(sent) == legs
+
+
+@pytest.mark.parametrize(
+    ("qty", "price", "said"),
+    [
+        ("100", "51", [(None, None)]),
+        ("50.0", "51", [(None, None)]),
+        ("100", "51.0", [("51", None)]),
+        ("1E+2", "51", [(None, "100")]),
+        ("100", "52", [("51", None)]),
+        ("100", None, [("51", None)]),
+        ("150", "52", [(None, None)]),
+        ("200", "52", [("52", "150"), ("52", "50")]),
+    ],
+)
+def test_a_leg_says_what_is_not_the_order_s_own_written_alike(
+    qty: str, price: str | None, said: list[tuple[str | None, str | None]]
+) -> None:
+    desk = _desk()
+    for name in ("looked at", "remembered", "again"):
+        outcome = desk.run(submit(name, qty, price))
+        routed = outcome.events[-1]
+        assert isinstance(routed, OrderRouted)
+        assert routed.touch is None
+        assert [_texts(leg.price, leg.qty) for leg in routed.children] == said
+        sent = [effect for effect in outcome.effects if isinstance(effect, VenueNewOrder)]
+        own = _texts(*(None if price is None else dec(price), dec(qty)))
+        assert [_texts(order.price, order.qty) for order in sent] == [
+            tuple(one if one is not None else other for one, other in zip(leg, own, strict=True))
+            for leg in said
+        ]
+        for order in sent:
+            child = desk.state.children[order.cl_ord_id]
+            assert _texts(child.price, child.qty) == _texts(order.price, order.qty)
+
+
+def _texts(*numbers: Decimal | None) -> tuple[str | None, ...]:
+    return tuple(None if number is None else str(number) for number in numbers)
 
 
 def test_an_order_that_no_connected_venue_takes_is_refused_and_leaves_nothing_behind(

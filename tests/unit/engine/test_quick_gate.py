@@ -329,6 +329,39 @@ def test_numbers_that_fit_are_forgotten_with_the_instrument_s_terms_and_when_the
         assert len(desk.state.risk.memo.symbols[SYMBOL].fits.prices) == 1
 
 
+def test_what_sizes_are_worth_at_the_last_limit_is_remembered_as_they_are_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = Desk(["XNAS", "BATS"], checked=False)
+    for mic in ("XNAS", "BATS"):
+        desk.market.quotes[mic] = quote(mic, [("49", 100)], [("50", 100)])
+    desk.limit(LimitRule.PRICE_COLLAR, "0.1")
+    market = _Standing(desk)
+    price, other = dec("50"), dec("50.01")
+    sizes = [dec(text) for text in ("100", "200", "300.0")]
+
+    def worth(limit: Decimal, qty: Decimal) -> str | None:
+        order = msgspec.structs.replace(submit("next", 100, 50), qty=qty, price=limit)
+        with exact():
+            passed = pass_plain(desk.state, market, order, _NOW)
+        return None if passed is None else str(passed[4])
+
+    for place, (limit, qty) in enumerate((limit, qty) for limit in (price, other) for qty in sizes):
+        desk.run(msgspec.structs.replace(submit(f"O{place}", 100, 50), qty=qty, price=limit))
+    bound = desk.state.risk.memo.lanes[ALPHA].plans[SYMBOL].buying
+    for _ in range(2):
+        assert [worth(price, qty) for qty in sizes] == ["5000", "10000", "15000.0"]
+        assert bound.within is price
+        assert len(bound.values) == 3
+        assert worth(price, dec("100.0")) is None
+        assert [worth(other, qty) for qty in sizes] == ["5001.00", "10002.00", "15003.000"]
+        assert bound.within is other
+    assert worth(other, Decimal("sNaN")) is None
+    monkeypatch.setattr(quick_gate, "MAX_FITS", 1)
+    assert [worth(price, qty) for qty in sizes] == ["5000", "10000", "15000.0"]
+    assert len(bound.values) == 1
+
+
 _FINER = TermsChange("2024-07-09", dec(1), (TickBand(dec(0), dec("0.03")),))
 
 

@@ -12,7 +12,7 @@ from qtinfra.core.decimals import exact
 from qtinfra.core.decisions import RiskApproved
 from qtinfra.core.events import AnyEvent, OrderRouted
 from qtinfra.core.extended_models import VenueStatus
-from qtinfra.core.legs import units
+from qtinfra.core.legs import limit, units
 from qtinfra.core.market import NO_MARKET, ConsolidatedBook, RecordedMarket, VenueQuote
 from qtinfra.core.models import OrderSide, TimeInForce
 from qtinfra.core.routing import Activity, RoutingPolicy
@@ -106,7 +106,7 @@ def as_routed(
             leg.order_type,
             leg.tif,
             str(units(leg, order.qty)),
-            str(leg.price),
+            str(limit(leg, order.price)),
             str(leg.min_qty or 0),
         )
         for leg in routed.children

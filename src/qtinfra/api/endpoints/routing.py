@@ -20,7 +20,7 @@ from qtinfra.api.views import RoutingDecision, most_of, routing_decision, writte
 from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import canonical
 from qtinfra.core.events import AnyEvent, DuplicateRefused, OrderRejected, OrderRouted
-from qtinfra.core.legs import units
+from qtinfra.core.legs import limit, units
 from qtinfra.core.market import ConsolidatedBook, Level
 from qtinfra.core.routing_events import RouteScored
 from qtinfra.core.security.permissions import Permission
@@ -147,7 +147,13 @@ def _plan(command: SubmitOrder, events: Sequence[AnyEvent], book: ConsolidatedBo
             case OrderRouted(children=children):
                 reason = event.reason
                 legs += [
-                    LegView(child.venue, units(child, command.qty), child.price, child.order_type, child.tif)
+                    LegView(
+                        child.venue,
+                        units(child, command.qty),
+                        limit(child, command.price),
+                        child.order_type,
+                        child.tif,
+                    )
                     for child in children
                 ]
             case RouteScored():

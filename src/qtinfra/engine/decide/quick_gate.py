@@ -25,7 +25,16 @@ from qtinfra.engine.decide.context import in_known_hours
 from qtinfra.engine.decide.risk_gate import gate, reference_in, unapproved, view_of
 from qtinfra.engine.decide.routing import met_first, top_of
 from qtinfra.engine.lookup import kill_key
-from qtinfra.engine.risk_state import MAX_PROFILES, REFERENCE, Bound, Lane, PlainPass, Plan, RiskState
+from qtinfra.engine.risk_state import (
+    MAX_PROFILES,
+    REFERENCE,
+    Bound,
+    Lane,
+    PlainPass,
+    Plan,
+    RiskState,
+    SymbolPlace,
+)
 from qtinfra.engine.risk_sums import place_in, place_of, scope_keys
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
@@ -65,13 +74,13 @@ def gate_plain(
     symbol, buying, tif = command.symbol, command.side is _BUY, command.tif
     bound, fits = plan.buying if buying else plan.selling, plan.fits
     try:
-        known = fits.sizes.get(qty)
+        known = bound.values.get(qty) if price is bound.within else None
     except TypeError:  # a signalling NaN has no hash
         return None
+    again = known is not None and known[0] is qty
     if not kept and not (
         (0 < len(name) <= ID_LIMIT and name.isascii() and name.isprintable())
-        and (price is bound.within or _fits(fits.prices, price))
-        and (known is qty or _fits(fits.sizes, qty))
+        and (again or ((price is bound.within or _fits(fits.prices, price)) and _fits(fits.sizes, qty)))
         and command.order_type is (_MARKET if price is None else _LIMIT)
         and (tif is _DAY or tif is _IOC or tif in WORKED_TIF)
         and not (command.min_qty or command.special or command.algo)
@@ -94,9 +103,9 @@ def gate_plain(
         top = bound.top if price is bound.within or price is None else None
     if worth is None:
         return gate_one_by_one(state, market, command, now_ns)
-    value = qty * worth if to.factor is None else qty * worth * to.factor
+    value = _value(qty, worth, to) if known is None or not again else known[1]
     cell = of.cells.get(symbol) if of.cells is not None else risk.cell(command.account, symbol)
-    at, seen = cell or _NO_CELL, risk.flow
+    at, seen = cell if cell is not None else _NO_CELL, risk.flow
     held, opened = at.position, at.buy if buying else at.sell
     reach = held if opened is ZERO else held + opened if buying else held - opened
     near = at.gross > sheet.clear_worth or (reach > sheet.most_long if buying else reach < sheet.most_short)
@@ -109,8 +118,7 @@ def gate_plain(
     own = of.messages or risk.messages.get(command.account) or _NO_STAMPS
     on_book = to.messages or risk.book_messages.get(symbol) or _NO_STAMPS
     if (
-        qty > sheet.order_qty
-        or value > sheet.order_value
+        (not again and (qty > sheet.order_qty or value > sheet.order_value))
         or not (memo.traders.get(command.trader) or _free_trader(state, command.trader))
         or (len(own) >= sheet.messages and _is_full(risk, own, sheet.messages, now_ns))
         or (len(on_book) >= sheet.book_messages and _is_full(risk, on_book, sheet.book_messages, now_ns))
@@ -119,9 +127,21 @@ def gate_plain(
         or ((near or lane.foreign) and not _in_limits(buying, qty, value, sheet, lane, at))
     ):
         return gate_one_by_one(state, market, command, now_ns)
-    if reference is None:  # the market has not been asked
-        top = met_first(state, market, symbol, price, buying)
+    if not (again or kept) and price is bound.within:
+        _note_value(bound, qty, value)
+    top = top if reference is not None else met_first(state, market, symbol, price, buying)
     return of, to, reference, worth, value, top, flow, stamps, cell
+
+
+def _value(qty: Decimal, worth: Decimal, to: SymbolPlace) -> Decimal:
+    return qty * worth if to.factor is None else qty * worth * to.factor
+
+
+def _note_value(bound: Bound, qty: Decimal, value: Decimal) -> None:
+    """Remember what a size that keeps the rules and the limits on one order is worth at the last limit."""
+    if len(bound.values) >= MAX_FITS:
+        bound.values.clear()
+    bound.values[qty] = qty, value
 
 
 def _fits(known: Numbers, number: Decimal | None) -> bool:
@@ -149,6 +169,7 @@ def _in_collars(bound: Bound, fits: Fits, price: Decimal | None, buying: bool) -
     top = bound.top
     if price is not None and top is not None and top.takes(price, buying) and _fits(fits.prices, price):
         bound.within = price
+        bound.values.clear()
     return worth
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
+from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decisions import RiskApproved, RiskRefused, RouteLeg, RoutePlan
 from qtinfra.core.events import OrderRouted
 from qtinfra.core.ids import of_leg
@@ -44,14 +45,14 @@ def route(
     market: MarketView,
     out: Decision,
     style: RouteStyle | None = None,
-    whole: Decimal | None = None,
+    new: SubmitOrder | None = None,
 ) -> bool:
     """Add the OrderRouted event for an approved quantity, the last of what it adds; False when no venue can
     take it.
 
     Args:
         style: how the order asks to be routed, None when it does not.
-        whole: the quantity of a new order, all of which is approved, as the order has it.
+        new: the new order, all of which is approved.
     """
     routing = state.routing
     if routing is not None:
@@ -64,7 +65,7 @@ def route(
         top = top_of(state, book, approved.side is _BUY)
         lot = state.instruments[symbol].lot_size
         plan = plan_over(approved, top.quotes, top.bid, top.ask, top.venues, lot, offers=top.offers)
-    return _add_plan(order_id, plan, now_ns, out, whole)
+    return _add_plan(order_id, plan, now_ns, out, new)
 
 
 def met_first(
@@ -78,44 +79,42 @@ def met_first(
     return top if top is not None and top.takes(price, buying) else None
 
 
-def sweep(
-    top: Top, price: Decimal | None, buying: bool, qty: Decimal, child_id: str
-) -> tuple[TakingOrder, ...]:
+def sweep(top: Top, order: SubmitOrder, child_id: str) -> tuple[TakingOrder, ...]:
     """The children of a plain order that takes from several offers, each venue's at the worst price it needs;
     none when what is displayed within the limit is not enough.
 
     Args:
-        qty: written in units.
+        order: its quantity is written in units.
         child_id: the venue id of the first.
     """
     legs: list[TakingOrder] = []
     venues: list[str] = []
-    left = qty
+    price, buying, left = order.price, order.side is _BUY, order.qty
     for _, _, px, size, mic in top.offers.ranking():
         if price is not None and (px > price if buying else px < price):
             continue
         if mic in venues:
-            return _sweep_levels(top, price, buying, qty, child_id)
+            return _sweep_levels(top, order, child_id)
         venues.append(mic)
         leg_id = of_leg(child_id, len(legs)) if legs else child_id
         if size >= left:
-            legs.append(TakingOrder(leg_id, mic, px, left if legs else None))
+            if not legs:
+                return (_only_leg(child_id, mic, px, left, order),)
+            legs.append(TakingOrder(leg_id, mic, px, left))
             return tuple(legs)
         legs.append(TakingOrder(leg_id, mic, px, size))
         left -= size
     return ()
 
 
-def _sweep_levels(
-    top: Top, price: Decimal | None, buying: bool, qty: Decimal, child_id: str
-) -> tuple[TakingOrder, ...]:
+def _sweep_levels(top: Top, order: SubmitOrder, child_id: str) -> tuple[TakingOrder, ...]:
     """`sweep` where a venue gives more than its best price."""
-    take, worst, left = fill_from(top.offers.ranking(), price, buying, qty)
+    take, worst, left = fill_from(top.offers.ranking(), order.price, order.side is _BUY, order.qty)
     if left:
         return ()
     if len(take) == 1:
         ((mic, part),) = take.items()
-        return (TakingOrder(child_id, mic, worst[mic], _unless(part, qty)),)
+        return (_only_leg(child_id, mic, worst[mic], part, order),)
     return tuple(
         [
             TakingOrder(of_leg(child_id, number) if number else child_id, mic, worst[mic], part)
@@ -150,12 +149,12 @@ def _plan_anew(
     return plan_over(approved, view.quotes, view.bid, view.ask, venues, lot)
 
 
-def _add_plan(order_id: str, plan: RoutePlan, now_ns: int, out: Decision, whole: Decimal | None) -> bool:
+def _add_plan(order_id: str, plan: RoutePlan, now_ns: int, out: Decision, new: SubmitOrder | None) -> bool:
     """Add the OrderRouted event of a plan; False when it has no legs."""
     if not plan.legs:
         return False
     first = out.venue_id()
-    alone = whole if len(plan.legs) == 1 else None
+    alone = new if len(plan.legs) == 1 else None
     legs = tuple(
         [_leg(of_leg(first, number) if number else first, leg, alone) for number, leg in enumerate(plan.legs)]
     )
@@ -163,17 +162,24 @@ def _add_plan(order_id: str, plan: RoutePlan, now_ns: int, out: Decision, whole:
     return True
 
 
-def _leg(child_id: str, leg: RouteLeg, whole: Decimal | None) -> Leg:
-    """A leg as it is journaled: in the shorter form if it takes, without its quantity if that is `whole`."""
+def _leg(child_id: str, leg: RouteLeg, alone: SubmitOrder | None) -> Leg:
+    """A leg as it is journaled: in a short form if it takes, the shortest if a new order has it alone."""
     price, qty = leg.price, leg.qty
     if price is None or leg.order_type is not _LIMIT or leg.tif is not _IOC or leg.min_qty:
         return ChildOrder(child_id, leg.venue, leg.order_type, leg.tif, qty, price, leg.min_qty or None)
-    return TakingOrder(child_id, leg.venue, price, _unless(qty, whole))
+    if alone is not None:
+        return _only_leg(child_id, leg.venue, price, qty, alone)
+    return TakingOrder(child_id, leg.venue, price, qty)
 
 
-def _unless(qty: Decimal, whole: Decimal | None) -> Decimal | None:
-    """The quantity, None where that is the whole, written alike."""
-    return None if whole is not None and not qty.compare_total(whole) else qty
+def _only_leg(child_id: str, mic: str, px: Decimal, qty: Decimal, order: SubmitOrder) -> TakingOrder:
+    """The only leg of a new order, without what is the order's own."""
+    return TakingOrder(child_id, mic, _unless(px, order.price), _unless(qty, order.qty))
+
+
+def _unless(number: Decimal, own: Decimal | None) -> Decimal | None:
+    """The number; None if it is `own`, written alike."""
+    return None if own is not None and not number.compare_total(own) else number
 
 
 def reroute(

@@ -71,9 +71,10 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     else:
         order_id, child_id = heads.order_and_child(state.shard, state.epoch, seq)
     if qty <= offer[3]:
-        routed = OrderRouted(order_id, (TakingOrder(child_id, offer[4], offer[2]),), "sweep 1", now_ns)
+        at = None if price is top.limit or top.is_at(price) else offer[2]
+        routed = OrderRouted(order_id, (TakingOrder(child_id, offer[4], at),), "sweep 1", now_ns)
     else:
-        children = sweep(top, price, command.side is _BUY, qty, child_id)
+        children = sweep(top, command, child_id)
         if not children:
             _place_plain(state, command, verdict, now_ns, market, out)
             return
@@ -96,7 +97,7 @@ def _place(
     """Accept the order and route it; refuse it when no venue can take it."""
     order_id = out.order_id()
     out.add(OrderAccepted(order_id, command, now_ns, None, passed.reference))
-    if route(state, order_id, passed, (), now_ns, market, out, None, command.qty):
+    if route(state, order_id, passed, (), now_ns, market, out, None, command):
         return True
     out.events = ()
     text = f"no connected venue trades {command.symbol}"
