@@ -72,24 +72,25 @@ def _audit_totals(state: State) -> list[str]:
 
 
 def _audit_sums(state: State) -> list[str]:
-    """Totals that were read are the sums of cells and of what accounts have traded; until then their bounds
-    are the accounts' parts in them, and these are no less than the accounts' figures.
+    """Totals that were read are the sums of cells and of what accounts have traded; until then the bounds of
+    clients and firms are the accounts' parts in them, and these are no less than the accounts' figures.
     """
     risk, found = state.risk, []
     expected: dict[Sums, list[Decimal]] = {}
     for (account, currency), standing in risk.standings.items():
         keys, base = (account, *risk.members[account]), risk.policy.base_currency.value
-        sums = [risk.totals[key].sums_in(currency, base) for key in keys]
+        of_own, *above = sums = [risk.totals[key].sums_in(currency, base) for key in keys]
+        own = risk.figures[account][currency]
         cells = [
             cell
             for symbol, cell in risk.cells.get(account, {}).items()
             if state.instruments[symbol].currency.value == currency
         ]
-        if [*map(id, sums)] != [*map(id, standing.above)] or {*map(id, cells)} != {*map(id, standing.cells)}:
+        same = of_own.bounds is own is standing.own and tuple(above) == standing.above
+        if not same or {*map(id, cells)} != {*map(id, standing.cells)}:
             found.append(f"not all figures of {account} in {currency} are counted")
-        if {id(of.bounds) for of in sums if of.exact} != {*map(id, standing.followed)}:
+        if {id(of.kept) for of in sums if of.exact} != {*map(id, standing.followed)}:
             found.append(f"not all exact sums follow the figures of {account} in {currency}")
-        own = risk.figures[account][currency]
         if own.gross > standing.gross or own.traded > standing.traded:
             found.append(f"figures of {account} in {currency} are beyond their parts of the bounds")
         long, short = sum((cell.long for cell in cells), ZERO), sum((cell.short for cell in cells), ZERO)
@@ -97,10 +98,12 @@ def _audit_sums(state: State) -> list[str]:
             row = expected.setdefault(of, [ZERO, ZERO, ZERO, ZERO])
             parts = (standing.gross, ZERO, ZERO, standing.traded)
             row[:] = map(add, row, (own.gross, long, short, own.traded) if of.exact else parts)
+        if not of_own.exact:
+            del expected[of_own]  # its figures are its bounds
     for key, totals in risk.totals.items():
         for of in (totals.home, *totals.foreign.values()):
-            amounts = of.bounds
-            if [amounts.gross, amounts.long, amounts.short, amounts.traded] != expected.get(of):
+            kept, row = of.kept, expected.get(of, [ZERO, ZERO, ZERO, ZERO])
+            if [kept.gross, kept.long, kept.short, kept.traded] != row:
                 found.append(f"totals of {key} are not the sums of its cells and accounts")
     return found
 

@@ -158,7 +158,7 @@ class Lane(msgspec.Struct, gc=False):
     plans: dict[str, Plan]
     scopes: tuple[ScopeSheet, ...]
     foreign: Mapping[str, Amounts | Sums]
-    clear: tuple[tuple[Amounts, Decimal, Decimal], ...]
+    clear: tuple[tuple[Amounts | Figures, Decimal, Decimal], ...]
 
 
 class PlainPass(msgspec.Struct, gc=False):

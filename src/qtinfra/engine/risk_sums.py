@@ -62,10 +62,11 @@ def _standing(state: State, account: str, currency: str) -> Standing:
     risk = state.risk
     found = risk.standings.get((account, currency))
     if found is None:
-        base, scopes = risk.policy.base_currency.value, (account, *risk.members[account])
-        above = [risk.totals.setdefault(key, Totals()).sums_in(currency, base) for key in scopes]
+        base, totals = risk.policy.base_currency.value, risk.totals
         own = risk.figures[account].setdefault(currency, Figures())
-        found = risk.standings[account, currency] = Standing(own, tuple(above))
+        sums = totals.setdefault(account, Totals()).sums_in(currency, base, own)
+        above = [totals.setdefault(key, Totals()).sums_in(currency, base) for key in risk.members[account]]
+        found = risk.standings[account, currency] = Standing(own, sums, tuple(above))
     return found
 
 

@@ -109,18 +109,20 @@ class Sums:
     """Sums over the cells of an account, a client or a firm in one currency; exact whenever they are read.
 
     Hardly an order comes near a limit on them. So nothing is added up until one of them is read: until then
-    `bounds` has a gross and a traded value that the sums do not exceed, made of the parts that accounts have
-    in them. From the first reading on `bounds` are the sums, and follow every change.
+    `bounds` has a gross and a traded value that the sums do not exceed. Those of an account are its figures,
+    those of a client or a firm are made of the parts that its accounts have in them. From the first reading
+    on the sums follow every change, and are the bounds of a client or a firm.
 
     Attributes:
-        exact: they follow.
+        exact: they follow; `kept` are the sums then.
         members: the accounts that they are sums of.
     """
 
-    __slots__ = ("bounds", "exact", "members")
+    __slots__ = ("bounds", "exact", "kept", "members")
 
-    def __init__(self) -> None:
-        self.bounds = Amounts()
+    def __init__(self, own: Figures | None = None) -> None:
+        self.kept = Amounts()
+        self.bounds: Amounts | Figures = own or self.kept
         self.exact = False
         self.members: list[Standing] = []
 
@@ -147,7 +149,7 @@ class Sums:
 
     def _known(self) -> Amounts:
         """The sums, from now on exact."""
-        sums = self.bounds
+        sums = self.kept
         if self.exact:
             return sums
         self.exact = True
@@ -171,9 +173,13 @@ class Totals:
         self.home = Sums()
         self.foreign: dict[str, Sums] = {}
 
-    def sums_in(self, currency: str, base: str) -> Sums:
-        """Those in one currency, begun where there are none."""
-        return self.home if currency == base else self.foreign.setdefault(currency, Sums())
+    def sums_in(self, currency: str, base: str, own: Figures | None = None) -> Sums:
+        """Those in one currency, begun where there are none; `own` are the account's figures in it."""
+        if currency != base:
+            return self.foreign.setdefault(currency, Sums(own))
+        if own is not None:
+            self.home = Sums(own)
+        return self.home
 
 
 class Standing:
@@ -183,21 +189,21 @@ class Standing:
         own: its figures.
         gross, traded: its parts of the bounds above: its figures are no more than these.
         cells: its cells in the symbols of the currency.
-        above: the sums of itself, its client and its firm.
-        followed: those of them that are exact; they change with every change of its figures.
+        above: the sums of its client and its firm.
+        followed: those of them, and of its own sums, that are exact; they change with its figures.
     """
 
     __slots__ = ("above", "cells", "followed", "gross", "own", "traded")
 
-    def __init__(self, own: Figures, above: tuple[Sums, ...]) -> None:
+    def __init__(self, own: Figures, sums_of_own: Sums, above: tuple[Sums, ...]) -> None:
         self.own = own
         self.cells: list[Cell] = []
         self.above = above
         self.followed: tuple[Amounts, ...] = ()
         self.gross = self.traded = ZERO
-        for sums in above:
+        for sums in (sums_of_own, *above):
             sums.members.append(self)
-            self.followed += (sums.bounds,) if sums.exact else ()
+            self.followed += (sums.kept,) if sums.exact else ()
         self.widen()
 
     def widen(self) -> None:
@@ -210,21 +216,21 @@ class Standing:
             more, self.gross = part - self.gross, part
             for sums in self.above:
                 if not sums.exact:
-                    sums.bounds.gross += more
+                    sums.kept.gross += more
         if own.traded > self.traded:
             part = own.traded + own.traded
             more, self.traded = part - self.traded, part
             for sums in self.above:
                 if not sums.exact:
-                    sums.bounds.traded += more
+                    sums.kept.traded += more
 
     def follow(self, gross: Decimal, long: Decimal, short: Decimal, traded: Decimal) -> None:
         """Let the exact sums above follow a change; the caller enters `core.decimals.exact()`."""
-        for sums in self.followed:
-            sums.gross += gross
-            sums.long += long
-            sums.short += short
-            sums.traded += traded
+        for kept in self.followed:
+            kept.gross += gross
+            kept.long += long
+            kept.short += short
+            kept.traded += traded
 
 
 @quick_writes

@@ -141,7 +141,7 @@ def test_a_refusal_by_a_firm_names_its_exact_sum_and_asks_for_no_other() -> None
 
 def test_what_is_traded_has_no_less_a_part_of_the_bounds_when_trades_of_before_were_taken_back() -> None:
     own, of_firm = Figures(traded=dec(-300)), Sums()
-    standing = Standing(own, (of_firm,))
+    standing = Standing(own, Sums(own), (of_firm,))
     assert of_firm.bounds.traded == 0
     own.traded += 350
     standing.widen()
@@ -157,7 +157,7 @@ def test_an_audit_finds_figures_that_outgrew_their_parts_bounds_of_nobody_and_su
     known, standing.gross = standing.gross, dec(4_999)
     assert f"figures of {ALPHA} in USD are beyond their parts of the bounds" in audit(desk.state)
     standing.gross = known
-    firm.bounds.gross += 1
+    firm.kept.gross += 1
     assert audit(desk.state) == [f"totals of {_FIRM} are not the sums of its cells and accounts"]
     assert firm.gross == 5_000
     assert audit(desk.state) == []
