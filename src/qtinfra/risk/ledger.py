@@ -228,9 +228,12 @@ class Standing:
         """Let the exact sums above follow a change; the caller enters `core.decimals.exact()`."""
         for kept in self.followed:
             kept.gross += gross
-            kept.long += long
-            kept.short += short
-            kept.traded += traded
+            if long is not ZERO:
+                kept.long += long
+            if short is not ZERO:
+                kept.short += short
+            if traded is not ZERO:
+                kept.traded += traded
 
 
 @quick_writes
