@@ -13,6 +13,7 @@ from qtinfra.core.models import OrderSide
 from qtinfra.core.reports import ReportKind
 from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.audit import audit
+from qtinfra.engine.risk_sums import totals_of
 from qtinfra.engine.state import State, state_hash
 from tests.support.builders import ALPHA, BETA, SYMBOL, Desk, account, dec
 
@@ -97,7 +98,7 @@ def beyond(state: State) -> list[str]:
     """Every total that is beyond its limit."""
     found = []
     for key in {key for keys in state.risk.members.values() for key in keys}:
-        home = state.risk.totals_of(key).home
+        home = totals_of(state, key).home
         if key.startswith("CLIENT:") and home.gross > GROSS / 2:
             found.append(f"gross {home.gross} of {key}")
         if key.startswith("FIRM:") and (
@@ -144,7 +145,7 @@ def test_whatever_the_order_of_arrival_the_limit_is_filled_to_what_fits_and_neve
         accepted = any(isinstance(event, ev.OrderAccepted) for event in outcome.events)
         assert accepted == (qty <= room)
         room -= qty if accepted else 0
-    assert desk.state.risk.totals_of("FIRM:firm").home.used == PRICE * (250 - room)
+    assert totals_of(desk.state, "FIRM:firm").home.used == PRICE * (250 - room)
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from operator import add
 
 from qtinfra.core.decimals import ZERO, plain
 from qtinfra.core.models import OrderSide
 from qtinfra.engine.risk_sums import open_price, scope_keys
 from qtinfra.engine.state import State
-from qtinfra.risk.ledger import Amounts, Totals
+from qtinfra.risk.ledger import Sums
 
 
 def audit_risk(state: State) -> list[str]:
@@ -55,59 +56,56 @@ def _audit_cells(state: State) -> list[str]:
 
 
 def _audit_totals(state: State) -> list[str]:
-    """Totals are the sums of their cells; what clients and firms have traded is what their accounts have.
-    Until sums of clients and firms are read, their bounds are what the accounts' parts in them come to.
-    """
-    risk = state.risk
-    expected: dict[str, dict[str, list[Decimal]]] = {}
+    """What is known of an account is what its cells come to."""
+    risk, found = state.risk, []
+    grosses: dict[tuple[str, str], Decimal] = {}
     for account, by_symbol in risk.cells.items():
         for symbol, cell in by_symbol.items():
-            currency = state.instruments[symbol].currency.value
-            for key in (account, *risk.members[account]):
-                sums = _sums(expected, key, currency)
-                for index, part in enumerate((cell.gross, cell.long, cell.short)):
-                    sums[index] += part
-    for account, scopes in risk.members.items():
-        for currency, amounts in _by_currency(state, risk.totals[account]).items():
-            for key in (account, *scopes):
-                _sums(expected, key, currency)[3] += amounts.traded
-    kept = [(key, _by_currency(state, totals)) for key, totals in risk.totals.items()]
-    for key, wide in risk.wide.items():
-        exact = {state.risk.policy.base_currency.value: wide.home.bounds} if wide.home.exact else {}
-        kept.append((key, exact | wide.foreign))
-    found = [
-        f"totals of {key} in {currency} are not the sums of its cells and accounts"
-        for key, by_currency in kept
-        for currency, amounts in by_currency.items()
-        if [amounts.gross, amounts.long, amounts.short, amounts.traded] != _sums(expected, key, currency)
-    ]
-    return found + _audit_bounds(state)
+            place = (account, state.instruments[symbol].currency.value)
+            grosses[place] = grosses.get(place, ZERO) + cell.gross
+    for account, by_currency in risk.figures.items():
+        for currency, own in by_currency.items():
+            if own.gross != grosses.pop((account, currency), ZERO):
+                found.append(f"gross exposure of {account} in {currency} is not the sum over its cells")
+    found += [f"cells of {account} in {currency} are not counted" for account, currency in grosses]
+    return found + _audit_sums(state)
 
 
-def _audit_bounds(state: State) -> list[str]:
-    """No account's sums are more than its parts of the bounds above, which are made of these parts."""
-    risk = state.risk
-    found = []
-    for account, standing in risk.standings.items():
-        own, followed = standing.own, [wide.bounds for wide in standing.above if wide.exact]
-        if own is not risk.totals[account].home or own.gross > standing.gross or own.traded > standing.traded:
-            found.append(f"sums of {account} are beyond its parts of the bounds above")
-        if {id(sums) for sums in standing.followed} != {id(sums) for sums in followed}:
-            found.append(f"not all exact sums above follow those of {account}")
-    for key, wide in risk.wide.items():
-        home = wide.home
-        parts = [sum((getattr(of, name) for of in home.members), ZERO) for name in ("gross", "traded")]
-        if not home.exact and [home.bounds.gross, home.bounds.traded] != parts:
-            found.append(f"bounds of {key} are not what its accounts have in them")
+def _audit_sums(state: State) -> list[str]:
+    """Totals that were read are the sums of cells and of what accounts have traded; until then the bounds of
+    clients and firms are the accounts' parts in them, and these are no less than the accounts' figures.
+    """
+    risk, found = state.risk, []
+    expected: dict[Sums, list[Decimal]] = {}
+    for (account, currency), standing in risk.standings.items():
+        keys, base = (account, *risk.members[account]), risk.policy.base_currency.value
+        of_own, *above = sums = [risk.totals[key].sums_in(currency, base) for key in keys]
+        own = risk.figures[account][currency]
+        cells = [
+            cell
+            for symbol, cell in risk.cells.get(account, {}).items()
+            if state.instruments[symbol].currency.value == currency
+        ]
+        same = of_own.bounds is own is standing.own and tuple(above) == standing.above
+        if not same or {*map(id, cells)} != {*map(id, standing.cells)}:
+            found.append(f"not all figures of {account} in {currency} are counted")
+        if {id(of.kept) for of in sums if of.exact} != {*map(id, standing.followed)}:
+            found.append(f"not all exact sums follow the figures of {account} in {currency}")
+        if own.gross > standing.gross or own.traded > standing.traded:
+            found.append(f"figures of {account} in {currency} are beyond their parts of the bounds")
+        long, short = sum((cell.long for cell in cells), ZERO), sum((cell.short for cell in cells), ZERO)
+        for of in sums:
+            row = expected.setdefault(of, [ZERO, ZERO, ZERO, ZERO])
+            parts = (standing.gross, ZERO, ZERO, standing.traded)
+            row[:] = map(add, row, (own.gross, long, short, own.traded) if of.exact else parts)
+        if not of_own.exact:
+            del expected[of_own]  # its figures are its bounds
+    for key, totals in risk.totals.items():
+        for of in (totals.home, *totals.foreign.values()):
+            kept, row = of.kept, expected.get(of, [ZERO, ZERO, ZERO, ZERO])
+            if [kept.gross, kept.long, kept.short, kept.traded] != row:
+                found.append(f"totals of {key} are not the sums of its cells and accounts")
     return found
-
-
-def _sums(expected: dict[str, dict[str, list[Decimal]]], key: str, currency: str) -> list[Decimal]:
-    return expected.setdefault(key, {}).setdefault(currency, [ZERO, ZERO, ZERO, ZERO])
-
-
-def _by_currency(state: State, totals: Totals) -> dict[str, Amounts]:
-    return {state.risk.policy.base_currency.value: totals.home, **totals.foreign}
 
 
 def _audit_locates(state: State) -> list[str]:

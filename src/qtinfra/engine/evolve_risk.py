@@ -20,7 +20,6 @@ from qtinfra.engine.state import State
 from qtinfra.risk.ledger import (
     LOOK_AT,
     AlgoRun,
-    Amounts,
     Borrowed,
     Drift,
     FlowKey,
@@ -165,9 +164,9 @@ def _day_opened(state: State, event: ev.DayOpened) -> None:
     del event
     risk = state.risk
     risk.forget_sums()
-    for totals in risk.totals.values():
-        for amounts in (totals.home, *totals.foreign.values()):
-            amounts.traded = ZERO
+    for by_currency in risk.figures.values():
+        for figures in by_currency.values():
+            figures.traded = ZERO
     for run in risk.algos.values():
         run.executions = 0
     for order_id in [key for key in risk.borrowed if key not in state.open_orders]:
@@ -212,11 +211,6 @@ def _control_changed(state: State, event: Any) -> None:
 def _policy_set(state: State, event: ev.RiskPolicySet) -> None:
     risk = state.risk
     base = risk.policy.base_currency
-    if event.policy.base_currency is not base:
-        for totals in risk.totals.values():  # what counts as foreign changes, amounts do not
-            totals.foreign.setdefault(base.value, Amounts()).traded += totals.home.traded
-            now_home = totals.foreign.pop(event.policy.base_currency.value, Amounts())
-            totals.home = now_home
     risk.policy = event.policy
     if event.policy.base_currency is not base:
         rebuild(state)

@@ -21,6 +21,7 @@ from qtinfra.risk.ledger import (
     Borrowed,
     Cell,
     Drift,
+    Figures,
     Flow,
     FlowKey,
     LimitVersion,
@@ -28,8 +29,8 @@ from qtinfra.risk.ledger import (
     Override,
     Stamps,
     Standing,
+    Sums,
     Totals,
-    WideTotals,
 )
 from qtinfra.risk.limits import Values
 from qtinfra.risk.sheet import UNLIMITED, Fits, LimitSheet, ScopeSheet
@@ -160,8 +161,8 @@ class Lane(msgspec.Struct, gc=False):
     at_home: bool
     plans: dict[str, Plan]
     scopes: tuple[ScopeSheet, ...]
-    foreign: Mapping[str, Amounts]
-    clear: tuple[tuple[Amounts, Decimal, Decimal], ...]
+    foreign: Mapping[str, Amounts | Sums]
+    clear: tuple[tuple[Amounts | Figures, Decimal, Decimal], ...]
 
 
 #: The approval of a plain new order, with what was found on the way, which evolve need not look for again:
@@ -258,22 +259,23 @@ class RiskMemo:
 
 class _Kept:
     """What is kept beside the fields, not encoded: `memo` has limits and permissions gathered from the state,
-    dropped when one of them changes; `standings` by account and `wide` by client and firm what follows from
-    `totals`, gathered when it is first needed.
+    dropped when one of them changes; `standings` by account and currency and `totals` by account, client
+    ("CLIENT:…") and firm ("FIRM:…") follow from cells and figures, and are gathered when first needed.
     """
 
-    __slots__ = ("memo", "standings", "wide")
+    __slots__ = ("memo", "standings", "totals")
 
     memo: RiskMemo
-    standings: dict[str, Standing]
-    wide: dict[str, WideTotals]
+    standings: dict[tuple[str, str], Standing]
+    totals: dict[str, Totals]
 
 
 class RiskState(msgspec.Struct, _Kept):
     """Counters and permissions of the controls.
 
     Attributes:
-        cells: positions and open orders by account and symbol; `totals` by account.
+        cells: positions and open orders by account and symbol.
+        figures: what cells come to and was traded, by account and currency; of every account in the base one.
         members: client ("CLIENT:…") and firm ("FIRM:…") that an account's figures are counted under.
         marks: journaled reference prices that positions are valued at.
         reference_ns, fx_ns: when a reference price and a rate were journaled.
@@ -289,7 +291,7 @@ class RiskState(msgspec.Struct, _Kept):
 
     policy: RiskPolicy = RiskPolicy()
     cells: dict[str, dict[str, Cell]] = {}
-    totals: dict[str, Totals] = {}
+    figures: dict[str, dict[str, Figures]] = {}
     members: dict[str, tuple[str, str]] = {}
     marks: dict[str, Decimal] = {}
     reference_ns: dict[str, int] = {}
@@ -311,39 +313,15 @@ class RiskState(msgspec.Struct, _Kept):
     def __post_init__(self) -> None:
         self.memo = RiskMemo()
         self.standings = {}
-        self.wide = {}
+        self.totals = {}
 
     def cell(self, account: str, symbol: str) -> Cell | None:
         """The account's position and open orders in a symbol, if it ever had any."""
         by_symbol = self.cells.get(account)
         return by_symbol.get(symbol) if by_symbol is not None else None
 
-    def totals_of(self, key: str) -> Totals | WideTotals:
-        """The sums of an account, a client ("CLIENT:…") or a firm ("FIRM:…"), live; zero ones of nobody."""
-        if not self.wide:
-            self._gather()
-        return self.wide.get(key) or self.totals.get(key) or Totals()
-
-    def standing(self, account: str) -> Standing:
-        """The account's sums in the base currency, with those that follow them, live."""
-        if not self.standings:
-            self._gather()
-        return self.standings[account]
-
-    def _gather(self) -> None:
-        """Find whose sums those of the accounts are part of."""
-        for account, keys in self.members.items():
-            totals = self.totals[account]
-            above = [self.wide.setdefault(key, WideTotals()) for key in keys]
-            self.standings[account] = Standing(totals.home, tuple(of.home for of in above))
-            for currency, sums in totals.foreign.items():
-                for of in above:
-                    of.foreign.setdefault(currency, Amounts()).add(
-                        sums.gross, sums.long, sums.short, sums.traded
-                    )
-
     def forget_sums(self) -> None:
-        """Other accounts, currencies or figures make the sums of clients and firms now."""
+        """What the sums are made of is other than before: gather them anew when they are needed."""
         self.memo.clear()
         self.standings.clear()
-        self.wide.clear()
+        self.totals.clear()

@@ -1,21 +1,21 @@
 """What accounts hold and have open, in units and in value: cells by account and symbol, and the sums above.
 
 Part of evolve: only evolve's modules change anything here. A change goes into the cell of its account and
-symbol, and from there into the account's sums. Those of its client and its firm follow where they are read:
-see `risk.ledger.WideSums`.
+symbol, and from there into the sums of the account, its client and its firm, as far as these are read: see
+`risk.ledger.Sums`.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from qtinfra.core.decimals import ZERO
+from qtinfra.core.decimals import ZERO, exact
 from qtinfra.core.events import OrderAccepted
 from qtinfra.core.extended_models import AckPolicy
 from qtinfra.core.models import Order, OrderSide
 from qtinfra.engine.risk_state import AccountPlace, SymbolPlace
 from qtinfra.engine.state import State
-from qtinfra.risk.ledger import Amounts, Cell, Standing, Totals
+from qtinfra.risk.ledger import Cell, Figures, Standing, Totals
 
 # Members by name: looking them up in their class costs more than comparing them.
 _BUY = OrderSide.BUY
@@ -34,7 +34,9 @@ def scope_keys(state: State, account: str) -> tuple[str, str, str]:
 def place_of(state: State, account: str) -> AccountPlace:
     """Where the account's figures are; remembered until a control changes."""
     risk = state.risk
-    policies, standing = state.policies(account), risk.standing(account)
+    if not risk.totals:
+        _gather(state)
+    policies, standing = state.policies(account), _standing(state, account, risk.policy.base_currency.value)
     acks = policies.ack is _ACK_ON_ACCEPT
     found = risk.memo.of_accounts[account] = AccountPlace(acks, bool(policies.self_match), standing)
     return found
@@ -55,26 +57,41 @@ def places(state: State, account: str, symbol: str) -> tuple[AccountPlace, Symbo
     return of, memo.of_symbols.get(symbol) or place_in(state, symbol)
 
 
-def _standing(state: State, account: str, of: AccountPlace, to: SymbolPlace) -> Standing:
-    """The account's sums in the symbol's currency, with those that follow: all, if it is not the base one."""
-    if to.home:
-        return of.standing
-    risk, currency = state.risk, to.instrument.currency.value
-    scopes = [risk.totals_of(key).foreign for key in (account, *risk.members[account])]
-    own, *above = (foreign.setdefault(currency, Amounts()) for foreign in scopes)
-    return Standing.of_all(own, above)
+def _standing(state: State, account: str, currency: str) -> Standing:
+    """The account's figures in a currency, with the sums above them."""
+    risk = state.risk
+    found = risk.standings.get((account, currency))
+    if found is None:
+        base, totals = risk.policy.base_currency.value, risk.totals
+        own = risk.figures[account].setdefault(currency, Figures())
+        sums = totals.setdefault(account, Totals()).sums_in(currency, base, own)
+        above = [totals.setdefault(key, Totals()).sums_in(currency, base) for key in risk.members[account]]
+        found = risk.standings[account, currency] = Standing(own, sums, tuple(above))
+    return found
 
 
-def _add(standing: Standing, gross: Decimal, long: Decimal, short: Decimal, traded: Decimal) -> None:
-    """Add to the account's sums and to those that follow them."""
-    own = standing.own
-    own.add(gross, long, short, traded)
-    if own.gross > standing.gross or own.traded > standing.traded:
-        standing.widen()
-    standing.follow(gross, long, short, traded)
+def _gather(state: State) -> None:
+    """Find what the sums are made of."""
+    risk = state.risk
+    with exact():
+        for account, by_currency in risk.figures.items():
+            for currency in by_currency:
+                _standing(state, account, currency)
+    for account, by_symbol in risk.cells.items():
+        for symbol, cell in by_symbol.items():
+            _standing(state, account, state.instruments[symbol].currency.value).cells.append(cell)
 
 
-def _cell(state: State, account: str, symbol: str, of: AccountPlace) -> Cell:
+def totals_of(state: State, key: str) -> Totals:
+    """The sums of an account, a client ("CLIENT:…") or a firm ("FIRM:…"), live until reference data or the
+    trade date change; those of nobody are zero.
+    """
+    if not state.risk.totals:
+        _gather(state)
+    return state.risk.totals.get(key) or Totals()
+
+
+def _cell(state: State, account: str, symbol: str, of: AccountPlace, standing: Standing) -> Cell:
     """The account's cell in the symbol, found or made."""
     risk = state.risk
     if of.cells is None:
@@ -82,34 +99,38 @@ def _cell(state: State, account: str, symbol: str, of: AccountPlace) -> Cell:
     cell = of.cells.get(symbol)
     if cell is None:
         cell = of.cells[symbol] = Cell()
+        standing.cells.append(cell)
         profile = risk.memo.profiles.get((account, symbol))
         if profile is not None:
             profile.cell = cell
     return cell
 
 
-def _shift(state: State, account: str, symbol: str, cell: Cell, long: Decimal, short: Decimal) -> None:
-    """Add what a change of the cell has done to its outcomes to the sums above it."""
-    of, to = places(state, account, symbol)
-    _add(_standing(state, account, of, to), _regross(cell), long, short, ZERO)
+def _standing_in(state: State, account: str, of: AccountPlace, to: SymbolPlace) -> Standing:
+    """The account's figures in the currency that the symbol trades in."""
+    return of.standing if to.home else _standing(state, account, to.instrument.currency.value)
 
 
-def _regross(cell: Cell) -> Decimal:
-    """The larger absolute value of the cell's two outcomes, noted; how it has changed."""
+def _shift(standing: Standing, cell: Cell, long: Decimal, short: Decimal) -> None:
+    """Note the cell's gross value after a change, and let the sums above follow what became of its ends."""
+    own, gross = standing.own, _gross(cell)
+    change, cell.gross = gross - cell.gross, gross
+    own.gross += change
+    if own.gross > standing.gross:
+        standing.widen()
+    standing.follow(change, long, short, ZERO)
+
+
+def _gross(cell: Cell) -> Decimal:
+    """The larger absolute value of the cell's two outcomes."""
     held, buys, sells = cell.held, cell.buy_value, cell.sell_value
     if buys.is_signed() or sells.is_signed():
-        gross = max(abs(held + buys), abs(sells - held))
-    elif held.is_signed():  # then it is what sales may make of it, unless purchases make more
+        return max(abs(held + buys), abs(sells - held))
+    if held.is_signed():  # then it is what sales may make of it, unless purchases make more
         gross = sells - held
-        if buys > gross and held + buys > gross:
-            gross = held + buys
-    else:
-        gross = held if buys is ZERO else held + buys
-        if sells > gross and sells - held > gross:
-            gross = sells - held
-    change = gross - cell.gross
-    cell.gross = gross
-    return change
+        return held + buys if buys > gross and held + buys > gross else gross
+    gross = held if buys is ZERO else held + buys
+    return sells - held if sells > gross and sells - held > gross else gross
 
 
 # --- open orders -----------------------------------------------------------------------------------------
@@ -143,11 +164,10 @@ def count_new(
         of, to: where the figures of the account and of the symbol are; `known` the account's cell in the
             symbol, where that is at hand.
     """
-    cell = known if known is not None else _cell(state, account, symbol, of)
-    standing = of.standing if to.home else _standing(state, account, of, to)
-    own, gross, change = standing.own, cell.gross, ZERO
+    standing = of.standing if to.home else _standing_in(state, account, of, to)
+    cell = known if known is not None else _cell(state, account, symbol, of, standing)
+    gross, change = cell.gross, ZERO
     if buying:
-        own.long += value
         opened, opposite = cell.buy_value, cell.sell_value
         if cell.buy:
             cell.buy, value_open = cell.buy + qty, opened + value
@@ -155,7 +175,6 @@ def count_new(
             cell.buy, value_open = qty, value
         cell.buy_value, outcome = value_open, cell.held + value_open
     else:
-        own.short += value
         opened, opposite = cell.sell_value, cell.buy_value
         if cell.sell:
             cell.sell, value_open = cell.sell + qty, opened + value
@@ -163,13 +182,14 @@ def count_new(
             cell.sell, value_open = qty, value
         cell.sell_value, outcome = value_open, value_open - cell.held
     if outcome > gross:
-        change = outcome - gross
-        cell.gross = outcome
+        change, cell.gross = outcome - gross, outcome
     elif value.is_signed() or opened.is_signed() or opposite.is_signed():  # by a price below zero
-        change = _regross(cell)
+        cell.gross = _gross(cell)
+        change = cell.gross - gross
     if change is not ZERO:
-        gross = own.gross = own.gross + change
-        if gross > standing.gross:
+        own = standing.own
+        total = own.gross = own.gross + change
+        if total > standing.gross:
             standing.widen()
     if standing.followed:
         standing.follow(change, value if buying else ZERO, ZERO if buying else value, ZERO)
@@ -199,14 +219,15 @@ def recount(state: State, order: Order, reserved: Decimal) -> None:
     if not (units or change):
         return
     account, symbol = order.account, order.symbol
-    of, _ = places(state, account, symbol)
-    cell = _cell(state, account, symbol, of)
+    of, to = places(state, account, symbol)
+    standing = _standing_in(state, account, of, to)
+    cell = _cell(state, account, symbol, of, standing)
     if order.side is _BUY:
         cell.buy, cell.buy_value = cell.buy + units or ZERO, cell.buy_value + change or ZERO
-        _shift(state, account, symbol, cell, change, ZERO)
+        _shift(standing, cell, change, ZERO)
     else:
         cell.sell, cell.sell_value = cell.sell + units or ZERO, cell.sell_value + change or ZERO
-        _shift(state, account, symbol, cell, ZERO, change)
+        _shift(standing, cell, ZERO, change)
 
 
 def _reopened_price(state: State, order: Order) -> Decimal:
@@ -233,7 +254,8 @@ def borrow(state: State, order: Order) -> None:
 def count_position(state: State, account: str, symbol: str, px: Decimal | None = None) -> None:
     """Value the position: at the journaled reference price, else at the account's last execution."""
     of, to = places(state, account, symbol)
-    cell = _cell(state, account, symbol, of)
+    standing = _standing_in(state, account, of, to)
+    cell = _cell(state, account, symbol, of, standing)
     units = state.net_position(account, symbol)
     mark = state.risk.marks.get(symbol)
     if mark is None:
@@ -244,7 +266,7 @@ def count_position(state: State, account: str, symbol: str, px: Decimal | None =
     cell.position, cell.mark = units, mark
     if moved:
         cell.held = cell.held + moved or ZERO
-        _shift(state, account, symbol, cell, moved, -moved)
+        _shift(standing, cell, moved, -moved)
 
 
 def count_trade(state: State, account: str, symbol: str, value: Decimal) -> None:
@@ -254,7 +276,15 @@ def count_trade(state: State, account: str, symbol: str, value: Decimal) -> None
         value: quantity times price per multiplier; negative when it is taken back.
     """
     of, to = places(state, account, symbol)
-    _add(_standing(state, account, of, to), ZERO, ZERO, ZERO, value * to.instrument.multiplier)
+    _count_traded(_standing_in(state, account, of, to), value * to.instrument.multiplier)
+
+
+def _count_traded(standing: Standing, amount: Decimal) -> None:
+    own = standing.own
+    own.traded += amount
+    if own.traded > standing.traded:
+        standing.widen()
+    standing.follow(ZERO, ZERO, ZERO, amount)
 
 
 def count_bought(
@@ -279,7 +309,10 @@ def count_bought(
         left: units of the order that are left open.
     """
     symbol, cells, factor = order.symbol, of.cells, to.factor
-    cell = (cells.get(symbol) if cells is not None else None) or _cell(state, order.account, symbol, of)
+    standing = of.standing if to.home else _standing_in(state, order.account, of, to)
+    cell = cells.get(symbol) if cells is not None else None
+    if cell is None:
+        cell = _cell(state, order.account, symbol, of, standing)
     mark = px if to.mark is None else to.mark
     moved = qty * mark if mark is cell.mark else _revalue(cell, qty, units, mark)
     if factor is not None:
@@ -289,7 +322,7 @@ def count_bought(
     else:
         freed, closed = order.reserved, order.open_value
         order.reserved, order.open_px, order.open_value = ZERO, None, ZERO
-    cell.position, own = units, moved - closed
+    cell.position = units
     held = cell.held = cell.held + moved or ZERO
     if freed is cell.buy:  # the only order there was
         opened = cell.buy = cell.buy_value = ZERO
@@ -298,20 +331,15 @@ def count_bought(
         opened = cell.buy_value = cell.buy_value - closed or ZERO
     if opened is ZERO and cell.sell_value is ZERO:
         gross = -held if held.is_signed() else held
-        change = gross - cell.gross
-        cell.gross = gross
     else:
-        change = _regross(cell)
-    standing = of.standing if to.home else _standing(state, order.account, of, to)
-    sums = standing.own
-    gross = sums.gross = sums.gross + change
+        gross = _gross(cell)
+    change, cell.gross, sums = gross - cell.gross, gross, standing.own
+    total = sums.gross = sums.gross + change
     spent = sums.traded = sums.traded + traded
-    sums.long += own
-    sums.short -= moved
-    if gross > standing.gross or spent > standing.traded:
+    if total > standing.gross or spent > standing.traded:
         standing.widen()
     if standing.followed:
-        standing.follow(change, own, -moved, traded)
+        standing.follow(change, moved - closed, -moved, traded)
 
 
 def count_sold(
@@ -327,7 +355,10 @@ def count_sold(
 ) -> None:
     """Count an execution of a sale: the mirror image of `count_bought`, with its arguments."""
     symbol, cells, factor = order.symbol, of.cells, to.factor
-    cell = (cells.get(symbol) if cells is not None else None) or _cell(state, order.account, symbol, of)
+    standing = of.standing if to.home else _standing_in(state, order.account, of, to)
+    cell = cells.get(symbol) if cells is not None else None
+    if cell is None:
+        cell = _cell(state, order.account, symbol, of, standing)
     mark = px if to.mark is None else to.mark
     moved = qty * mark if mark is cell.mark else -_revalue(cell, -qty, units, mark)
     if factor is not None:
@@ -337,7 +368,7 @@ def count_sold(
     else:
         freed, closed = order.reserved, order.open_value
         order.reserved, order.open_px, order.open_value = ZERO, None, ZERO
-    cell.position, own = units, moved - closed
+    cell.position = units
     held = cell.held = cell.held - moved or ZERO
     if freed is cell.sell:  # the only order there was
         opened = cell.sell = cell.sell_value = ZERO
@@ -346,20 +377,15 @@ def count_sold(
         opened = cell.sell_value = cell.sell_value - closed or ZERO
     if opened is ZERO and cell.buy_value is ZERO:
         gross = -held if held.is_signed() else held
-        change = gross - cell.gross
-        cell.gross = gross
     else:
-        change = _regross(cell)
-    standing = of.standing if to.home else _standing(state, order.account, of, to)
-    sums = standing.own
-    gross = sums.gross = sums.gross + change
+        gross = _gross(cell)
+    change, cell.gross, sums = gross - cell.gross, gross, standing.own
+    total = sums.gross = sums.gross + change
     spent = sums.traded = sums.traded + traded
-    sums.short += own
-    sums.long -= moved
-    if gross > standing.gross or spent > standing.traded:
+    if total > standing.gross or spent > standing.traded:
         standing.widen()
     if standing.followed:
-        standing.follow(change, -moved, own, traded)
+        standing.follow(change, -moved, moved - closed, traded)
 
 
 def _revalue(cell: Cell, qty: Decimal, units: Decimal, mark: Decimal) -> Decimal:
@@ -394,22 +420,16 @@ def _leave(order: Order, left: Decimal, factor: Decimal | None) -> tuple[Decimal
 def rebuild(state: State) -> None:
     """Sum everything anew: reference data have changed accounts, currencies, multipliers or the base."""
     risk = state.risk
-    traded: list[tuple[str, str, Decimal]] = []
-    for account in risk.members:
-        totals = risk.totals[account]
-        traded.append((account, "", totals.home.traded))
-        traded += [(account, name, amounts.traded) for name, amounts in totals.foreign.items()]
-    risk.totals, risk.members = {}, {}
-    risk.forget_sums()
-    cells, risk.cells = risk.cells, {}
+    cells, risk.cells, risk.members = risk.cells, {}, {}
+    base = risk.policy.base_currency.value
     for account in state.accounts:
         _, client, firm = scope_keys(state, account)
         risk.members[account] = (client, firm)
-        risk.totals[account] = Totals()
-    for account, currency, amount in traded:  # what was traded today stays
-        totals = risk.totals[account]
-        sums = totals.foreign.setdefault(currency, Amounts()) if currency else totals.home
-        sums.traded += amount
+        risk.figures.setdefault(account, {}).setdefault(base, Figures())
+    for by_currency in risk.figures.values():
+        for figures in by_currency.values():
+            figures.gross = ZERO
+    risk.forget_sums()
     for account, by_symbol in cells.items():
         for symbol, cell in by_symbol.items():
             count_position(state, account, symbol, cell.mark)

@@ -12,7 +12,7 @@ from qtinfra.core.decisions import Refusal
 from qtinfra.core.models import OrderSide, OrderType, TimeInForce
 from qtinfra.core.reports import REJ_EXCEEDS_LIMIT
 from qtinfra.core.writes import quick_writes
-from qtinfra.risk.ledger import Amounts, Cell, LocateUse, Override
+from qtinfra.risk.ledger import Amounts, Cell, LocateUse, Override, Sums
 from qtinfra.risk.limits import AccountLimits, Limits, SymbolLimits
 from qtinfra.risk.sheet import Fits, ScopeSheet
 
@@ -210,7 +210,7 @@ def in_base(facts: RiskFacts, amount: Decimal) -> Decimal | None:
     return None if rate is None else amount * rate
 
 
-def foreign(facts: RiskFacts, sums: Mapping[str, Amounts], name: str) -> Decimal | None:
+def foreign(facts: RiskFacts, sums: Mapping[str, Amounts | Sums], name: str) -> Decimal | None:
     """One figure of the currencies other than the base one, in base; None when a rate is missing."""
     total = ZERO
     for currency, amounts in sums.items():

@@ -7,12 +7,11 @@ that a check costs the same with ten orders open and with a million. Windows are
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 import msgspec
 
-from qtinfra.core.decimals import EXACT, ZERO
+from qtinfra.core.decimals import ZERO, exact
 from qtinfra.core.writes import quick_writes
 
 #: Most messages that a window remembers, and so the most that a message limit may allow.
@@ -21,8 +20,6 @@ MAX_WINDOW = 10_000
 LOOK_AT = 31
 #: A drift window's entries are at least this part of the window apart.
 DRIFT_SLOTS = 64
-
-_NO_BOUND = Decimal("Infinity")
 
 #: What makes two orders the same flow: account, symbol, side's name (a member's hash would be computed in
 #: Python each time), quantity, limit price.
@@ -67,6 +64,22 @@ class Cell(msgspec.Struct, gc=False):
 
 
 @quick_writes
+class Figures(msgspec.Struct, gc=False):
+    """What is always known of an account in one currency.
+
+    Attributes:
+        gross: sum of its cells' gross values.
+        traded: value executed today, both sides; negative when more of another day's was taken back.
+    """
+
+    gross: Decimal = ZERO
+    traded: Decimal = ZERO
+
+
+# --- sums of accounts, clients and firms: what their cells come to, no state of their own ------------------
+
+
+@quick_writes
 class Amounts(msgspec.Struct, gc=False):
     """Sums over the cells of a scope in one currency.
 
@@ -89,43 +102,28 @@ class Amounts(msgspec.Struct, gc=False):
 
     @property
     def bounds(self) -> Amounts:
-        """`gross` and `traded` are no more than these: of sums that are kept, themselves."""
+        """`gross` and `traded` are no more than these."""
         return self
 
-    def add(self, gross: Decimal, long: Decimal, short: Decimal, traded: Decimal) -> None:
-        """Add to each of them; the caller enters `core.decimals.exact()`."""
-        self.gross += gross
-        self.long += long
-        self.short += short
-        self.traded += traded
 
+class Sums:
+    """Sums over the cells of an account, a client or a firm in one currency; exact whenever they are read.
 
-class Totals(msgspec.Struct, gc=False):
-    """Sums of one account: in the base currency, and apart in every other one."""
-
-    home: Amounts = msgspec.field(default_factory=Amounts)
-    foreign: dict[str, Amounts] = {}
-
-
-# --- the sums of clients and firms: what their accounts' sums come to, no state of their own ---------------
-
-
-class WideSums:
-    """Sums of a client or a firm in the base currency, over its accounts; exact whenever they are read.
-
-    Hardly an order comes near a limit that wide. So nothing is added up until one of the sums is read: until
-    then `bounds` has a gross and a traded value that the sums do not exceed, made of the parts that the
-    accounts have in them. From the first reading on `bounds` are the sums, and follow every change.
+    Hardly an order comes near a limit on them. So nothing is added up until one of them is read: until then
+    `bounds` has a gross and a traded value that the sums do not exceed. Those of an account are its figures,
+    those of a client or a firm are made of the parts that its accounts have in them. From the first reading
+    on the sums follow every change, and are the bounds of a client or a firm.
 
     Attributes:
-        exact: they follow.
-        members: the accounts.
+        exact: they follow; `kept` are the sums then.
+        members: the accounts that they are sums of.
     """
 
-    __slots__ = ("bounds", "exact", "members")
+    __slots__ = ("bounds", "exact", "kept", "members")
 
-    def __init__(self) -> None:
-        self.bounds = Amounts()
+    def __init__(self, own: Figures | None = None) -> None:
+        self.kept = Amounts()
+        self.bounds: Amounts | Figures = own or self.kept
         self.exact = False
         self.members: list[Standing] = []
 
@@ -152,85 +150,91 @@ class WideSums:
 
     def _known(self) -> Amounts:
         """The sums, from now on exact."""
-        sums = self.bounds
-        if not self.exact:
-            self.exact = True
-            parts = [member.own for member in self.members]
-            sums.gross, sums.traded = _sum(of.gross for of in parts), _sum(of.traded for of in parts)
-            sums.long, sums.short = _sum(of.long for of in parts), _sum(of.short for of in parts)
-            for member in self.members:
-                member.followed += (sums,)
+        sums = self.kept
+        if self.exact:
+            return sums
+        self.exact = True
+        with exact():  # whoever reads them may count otherwise
+            cells = [cell for member in self.members for cell in member.cells]
+            sums.gross = sum((member.own.gross for member in self.members), ZERO)
+            sums.long = sum((cell.long for cell in cells), ZERO)
+            sums.short = sum((cell.short for cell in cells), ZERO)
+            sums.traded = sum((member.own.traded for member in self.members), ZERO)
+        for member in self.members:
+            member.followed += (sums,)
         return sums
 
 
-class WideTotals:
-    """As `Totals`, of a client or a firm; in other currencies the sums always follow."""
+class Totals:
+    """Sums of one account, client or firm: in the base currency, and apart in every other one."""
 
     __slots__ = ("foreign", "home")
 
     def __init__(self) -> None:
-        self.home = WideSums()
-        self.foreign: dict[str, Amounts] = {}
+        self.home = Sums()
+        self.foreign: dict[str, Sums] = {}
+
+    def sums_in(self, currency: str, base: str, own: Figures | None = None) -> Sums:
+        """Those in one currency, begun where there are none; `own` are the account's figures in it."""
+        if currency != base:
+            return self.foreign.setdefault(currency, Sums(own))
+        if own is not None:
+            self.home = Sums(own)
+        return self.home
 
 
 class Standing:
-    """An account's sums in the base currency, and what they are in those of its client and its firm.
+    """An account's figures in one currency, and the sums that they are part of.
 
     Attributes:
-        own: the account's sums.
-        gross, traded: its parts of the bounds above; its sums are no more than these.
+        own: its figures.
+        gross, traded: its parts of the bounds above: its figures are no more than these.
+        cells: its cells in the symbols of the currency.
         above: the sums of its client and its firm.
-        followed: those of them that are exact; they change with every change of its own.
+        followed: those of them, and of its own sums, that are exact; they change with its figures.
     """
 
-    __slots__ = ("above", "followed", "gross", "own", "traded")
+    __slots__ = ("above", "cells", "followed", "gross", "own", "traded")
 
-    def __init__(self, own: Amounts, above: tuple[WideSums, ...]) -> None:
+    def __init__(self, own: Figures, sums_of_own: Sums, above: tuple[Sums, ...]) -> None:
         self.own = own
-        self.gross = own.gross
-        self.traded = max(own.traded, ZERO)  # what is taken back of another day's may be more than today's
+        self.cells: list[Cell] = []
         self.above = above
         self.followed: tuple[Amounts, ...] = ()
-        for wide in above:
-            wide.members.append(self)
-            wide.bounds.gross = EXACT.add(wide.bounds.gross, self.gross)
-            wide.bounds.traded = EXACT.add(wide.bounds.traded, self.traded)
-
-    @classmethod
-    def of_all(cls, own: Amounts, above: Sequence[Amounts]) -> Standing:
-        """Sums of which all those above follow every change."""
-        found = cls(own, ())
-        found.gross, found.traded, found.followed = _NO_BOUND, _NO_BOUND, tuple(above)
-        return found
-
-    def follow(self, gross: Decimal, long: Decimal, short: Decimal, traded: Decimal) -> None:
-        """Let the exact sums above follow a change of the account's."""
-        for sums in self.followed:
-            sums.add(gross, long, short, traded)
+        self.gross = self.traded = ZERO
+        for sums in (sums_of_own, *above):
+            sums.members.append(self)
+            self.followed += (sums.kept,) if sums.exact else ()
+        self.widen()
 
     def widen(self) -> None:
-        """The account's sums have grown beyond its parts of the bounds: these become twice the sums, so that
-        it happens ever less often. The caller enters `core.decimals.exact()`.
+        """Its figures have grown beyond its parts of the bounds: these become twice the figures, so that it
+        happens ever less often. The caller enters `core.decimals.exact()`.
         """
-        own, bounds = self.own, [wide.bounds for wide in self.above if not wide.exact]
+        own = self.own
         if own.gross > self.gross:
             part = own.gross + own.gross
             more, self.gross = part - self.gross, part
-            for sums in bounds:
-                sums.gross += more
+            for sums in self.above:
+                if not sums.exact:
+                    sums.kept.gross += more
         if own.traded > self.traded:
             part = own.traded + own.traded
             more, self.traded = part - self.traded, part
-            for sums in bounds:
-                sums.traded += more
+            for sums in self.above:
+                if not sums.exact:
+                    sums.kept.traded += more
 
-
-def _sum(values: Iterable[Decimal]) -> Decimal:
-    """The exact sum, in any decimal context."""
-    found = ZERO
-    for value in values:
-        found = EXACT.add(found, value)
-    return found
+    def follow(self, gross: Decimal, long: Decimal, short: Decimal, traded: Decimal) -> None:
+        """Let the exact sums above follow a change; the caller enters `core.decimals.exact()`."""
+        for kept in self.followed:
+            kept.gross += gross
+            if long is not ZERO:
+                kept.long += long
+            if short is not ZERO:
+                kept.short += short
+            if traded is not ZERO:
+                kept.traded += traded
 
 
 @quick_writes

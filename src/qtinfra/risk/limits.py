@@ -9,7 +9,7 @@ import msgspec
 
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import ANY, LimitRule
-from qtinfra.risk.ledger import Amounts, Totals, WideSums, WideTotals
+from qtinfra.risk.ledger import Amounts, Sums, Totals
 
 #: rule → account (or "*", "CLIENT:…", "FIRM:…", "ALGO:…") → symbol or "*" → value
 LimitTable = dict[str, dict[str, dict[str, Decimal]]]
@@ -49,7 +49,7 @@ class Scope(msgspec.Struct, frozen=True, gc=False):
 
     key: str
     every: str
-    totals: Totals | WideTotals
+    totals: Totals
 
 
 class ScopeLimit(msgspec.Struct, frozen=True, gc=False):
@@ -57,8 +57,8 @@ class ScopeLimit(msgspec.Struct, frozen=True, gc=False):
 
     key: str
     value: Decimal
-    home: Amounts | WideSums
-    foreign: Mapping[str, Amounts]
+    home: Amounts | Sums
+    foreign: Mapping[str, Amounts | Sums]
 
 
 class Limits(msgspec.Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ import msgspec
 
 from qtinfra.core.calendar import VenueCalendar
 from qtinfra.core.decimals import ONE
-from qtinfra.risk.ledger import MAX_WINDOW, Amounts, WideSums
+from qtinfra.risk.ledger import MAX_WINDOW, Amounts, Sums
 from qtinfra.risk.limits import AccountLimits, Limits, ScopeLimit
 
 UNLIMITED = Decimal("Infinity")
@@ -63,8 +63,8 @@ class ScopeSheet(msgspec.Struct, frozen=True, gc=False):
             the credit is left to each of them, and half of it to what was traded.
     """
 
-    home: Amounts | WideSums
-    foreign: Mapping[str, Amounts]
+    home: Amounts | Sums
+    foreign: Mapping[str, Amounts | Sums]
     gross: Decimal
     net: Decimal
     credit: Decimal

@@ -27,6 +27,7 @@ from qtinfra.core.commands import (
 from qtinfra.core.extended_models import KillScope, LimitRule, Locate, PartyKind
 from qtinfra.core.models import OrderSide, OrderType
 from qtinfra.core.special import SpecialTerms
+from qtinfra.engine.risk_sums import totals_of
 from qtinfra.runtime.demo_orders import special
 from qtinfra.runtime.demo_script import BUY, CENT, MS, SECOND, SELL, Scene, Stage, number, refusal
 
@@ -74,7 +75,7 @@ def exposure_limits(stage: Stage) -> Iterator[int]:
     _limit(stage, LimitRule.CAPITAL, "100000", "beta")
     for place, (rule, value, scope, symbol, words) in enumerate(cases):
         _limit(stage, rule, value, scope, symbol)
-        totals = stage.state.risk.totals_of(scope)
+        totals = totals_of(stage.state, scope)
         shorter = totals.home.short > totals.home.long
         side = SELL if rule is LimitRule.NET_EXPOSURE and shorter else BUY
         price = stage.touch(SYMBOL)[side is BUY]

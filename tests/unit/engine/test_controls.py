@@ -21,6 +21,7 @@ from qtinfra.core.extended_models import (
 from qtinfra.core.models import Currency, OrderSide, OrderType
 from qtinfra.core.special import SpecialTerms
 from qtinfra.engine.kernel import Outcome
+from qtinfra.engine.risk_sums import totals_of
 from tests.support.builders import (
     ALPHA,
     BETA,
@@ -104,7 +105,7 @@ def test_rc_01_usage_is_identical_after_a_replay_and_after_a_restart() -> None:
     desk.fill(desk.child("A"), 40, 60)
     for from_journal in (True, False):
         desk.restart(from_journal)
-        assert desk.state.risk.totals[ALPHA].home.used == 6000
+        assert totals_of(desk.state, ALPHA).home.used == 6000
         assert code(desk.new(f"B{from_journal}", 1, "4000.01")) == "credit_threshold"
 
 
@@ -114,7 +115,7 @@ def test_rc_01_credit_is_given_back_by_cancels_and_busts_and_by_the_next_day() -
     desk.fill(desk.child("A"), 40, 60, exec_id="E")
     desk.cancel("A1", "A")
     desk.canceled(desk.child("A"))
-    used = desk.state.risk.totals_of("FIRM:firm").home
+    used = totals_of(desk.state, "FIRM:firm").home
     assert used.used == 2400
     desk.bust(desk.child("A"), "E")
     assert used.used == 0
@@ -122,7 +123,7 @@ def test_rc_01_credit_is_given_back_by_cancels_and_busts_and_by_the_next_day() -
     desk.fill(desk.child("B"), 10, 60)
     desk.close_day()
     desk.next_day()
-    used = desk.state.risk.totals_of("FIRM:firm").home
+    used = totals_of(desk.state, "FIRM:firm").home
     assert [used.used, used.traded, used.gross] == [dec(0), dec(0), dec(600)]
 
 
@@ -142,9 +143,9 @@ def test_a_replace_is_counted_at_the_larger_value_while_it_is_out() -> None:
     desk.replace("A1", "A", price="60.01")
     assert desk.last_reject().code == "credit_threshold"
     desk.replace("A2", "A", price=60)
-    assert desk.state.risk.totals[ALPHA].home.used == 6000
+    assert totals_of(desk.state, ALPHA).home.used == 6000
     desk.replace_refused(desk.child("A"))
-    assert desk.state.risk.totals[ALPHA].home.used == 5000
+    assert totals_of(desk.state, ALPHA).home.used == 5000
 
 
 def test_concentration_is_a_fraction_of_the_capital_and_nothing_passes_without_one() -> None:
@@ -160,9 +161,8 @@ def test_totals_follow_an_account_to_another_client() -> None:
     desk = Desk()
     desk.working("A", 100, 50)
     desk.run(cmd.SetReference(accounts=(account(ALPHA, client="other"),)))
-    totals_of = desk.state.risk.totals_of
-    assert totals_of("CLIENT:other").home.used == 5000
-    assert totals_of(f"CLIENT:client-{ALPHA}").home.used == 0
+    assert totals_of(desk.state, "CLIENT:other").home.used == 5000
+    assert totals_of(desk.state, f"CLIENT:client-{ALPHA}").home.used == 0
 
 
 # --- RC-02: erroneous and duplicate orders ----------------------------------------------------------------
@@ -535,7 +535,7 @@ def test_rc_12_exposure_in_several_currencies_is_one_figure_and_follows_the_rate
     assert refusal(desk.new("C", 1, 1, symbol="HOME")) == ("gross_exposure", "6500", "7001")
     policy(desk, base_currency=Currency.EUR)
     rate(desk, "0.5", Currency.USD, Currency.EUR)
-    assert desk.state.risk.totals[ALPHA].home.gross == 5000
+    assert totals_of(desk.state, ALPHA).home.gross == 5000
     assert refusal(desk.new("D", 1000, 2)) == ("gross_exposure", "6500", "7500")
     assert code(desk.new("E", 500, 2)) == ""
 
@@ -668,7 +668,7 @@ def test_a_stop_limit_order_counts_at_its_limit_when_it_is_checked_and_when_it_i
         "credit_threshold"
     )
     assert code(desk.new("B", 100, 55, order_type=OrderType.STOP_LIMIT, special=terms)) == ""
-    assert desk.state.risk.totals[ALPHA].home.used == 5500
+    assert totals_of(desk.state, ALPHA).home.used == 5500
     desk.new("C", 1, 1)
     assert desk.last().code == "credit_threshold"
 
@@ -681,4 +681,4 @@ def test_a_market_order_counts_at_the_reference_that_it_was_measured_against() -
     assert refusal(desk.new("B", 101, None)) == ("credit_threshold", "5000", "5050")
     accepted = only(desk.new("C", 100, None), ev.OrderAccepted)
     assert accepted.reference == 50
-    assert desk.state.risk.totals[ALPHA].home.used == 5000
+    assert totals_of(desk.state, ALPHA).home.used == 5000

@@ -15,6 +15,7 @@ from qtinfra.core.extended_models import KillScope, LimitRule, Locate
 from qtinfra.core.models import Currency, OrderSide, OrderType
 from qtinfra.core.special import Link, SpecialTerms
 from qtinfra.engine.kernel import Outcome
+from qtinfra.engine.risk_sums import totals_of
 from tests.support.builders import (
     ALPHA,
     BUY,
@@ -65,7 +66,7 @@ def untouched(desk: Desk) -> bool:
     state = desk.state
     nothing = not (state.open_orders or state.lists or state.specials or desk.sent)
     quiet = not any(state.risk.messages.values()) and not state.risk.flow.current
-    return nothing and quiet and state.risk.totals[ALPHA].home.used == 0
+    return nothing and quiet and totals_of(state, ALPHA).home.used == 0
 
 
 # --- at the limit passes, one unit over refuses the whole list --------------------------------------------
@@ -252,7 +253,7 @@ def test_a_list_is_taken_exactly_when_its_orders_would_be_taken_one_after_the_ot
     assert [code for code in refused if code != "list_refused"] == ([first] if first else [])
     if not first:
         assert together.state.risk.cells == apart.state.risk.cells
-        assert together.state.risk.totals == apart.state.risk.totals
+        assert together.state.risk.figures == apart.state.risk.figures
     else:
         assert not together.state.lists
 

@@ -13,7 +13,15 @@ from qtinfra.core.models import Child, ChildStatus, Currency, Order
 from qtinfra.engine import evolve_fill
 from qtinfra.engine.audit import audit
 from qtinfra.engine.risk_state import AccountPlace, SymbolPlace
-from qtinfra.engine.risk_sums import count_new, count_position, count_trade, place_in, place_of, recount
+from qtinfra.engine.risk_sums import (
+    count_new,
+    count_position,
+    count_trade,
+    place_in,
+    place_of,
+    recount,
+    totals_of,
+)
 from qtinfra.engine.settle import count_in_order, settle
 from qtinfra.engine.state import State
 from tests.support.builders import ALPHA, BUY, DAYS, SELL, SYMBOL, Desk, dec, instrument, quote, venue
@@ -146,7 +154,7 @@ def test_gross_is_the_larger_outcome_whatever_is_held_and_whatever_its_sign(
     desk.cancel("C", "X")
     state, order = desk.state, desk.order("X")
     of, to = place_of(state, ALPHA), place_in(state, SYMBOL)
-    home = of.standing.own
+    home = totals_of(state, ALPHA).home
     with exact():
         recount(state, order, ZERO)
         state.positions.load(ALPHA, SYMBOL, held, ONE, ONE)

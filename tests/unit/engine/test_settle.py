@@ -8,6 +8,7 @@ import pytest
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.models import TRANSITIONS, ChildStatus, OrderStatus, may_become
 from qtinfra.engine.invariants import InvariantBrokenError
+from qtinfra.engine.risk_sums import totals_of
 from qtinfra.engine.settle import end_children, release, settle
 from tests.support.builders import ALPHA, DAYS, GTC, Desk, dec
 
@@ -108,7 +109,7 @@ def test_an_execution_of_yesterday_that_is_told_today_uses_none_of_today_s_credi
     desk.working("X", tif=GTC)
     desk.close_day()
     desk.next_day()
-    traded = desk.state.risk.totals[ALPHA].home
+    traded = totals_of(desk.state, ALPHA).home
     desk.fill(desk.child(), 40, trade_date=DAYS[0])
     assert traded.traded == 0
     desk.fill(desk.child(), 60)

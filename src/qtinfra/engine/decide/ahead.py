@@ -19,7 +19,7 @@ from qtinfra.core.validation.special import NO_TERMS
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
 from qtinfra.risk.facts import RiskFacts, RiskProfile, Waivers
-from qtinfra.risk.ledger import Amounts, Cell, FlowKey, WideSums
+from qtinfra.risk.ledger import Amounts, Cell, FlowKey, Sums
 from qtinfra.risk.limits import ScopeLimit
 
 
@@ -107,7 +107,7 @@ def _scope(limit: ScopeLimit, currency: str, more: Amounts) -> ScopeLimit:
     return msgspec.structs.replace(limit, foreign=others)
 
 
-def _sum(known: Amounts | WideSums, more: Amounts) -> Amounts:
+def _sum(known: Amounts | Sums, more: Amounts) -> Amounts:
     return Amounts(
         known.gross + more.gross,
         known.long + more.long,

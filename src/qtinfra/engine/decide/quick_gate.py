@@ -35,10 +35,10 @@ from qtinfra.engine.risk_state import (
     RiskState,
     SymbolPlace,
 )
-from qtinfra.engine.risk_sums import place_in, place_of, scope_keys
+from qtinfra.engine.risk_sums import place_in, place_of, scope_keys, totals_of
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
-from qtinfra.risk.ledger import Amounts, Cell, FlowKey, Stamps
+from qtinfra.risk.ledger import Amounts, Cell, FlowKey, Stamps, Sums
 from qtinfra.risk.limits import combined
 from qtinfra.risk.sheet import UNLIMITED, Fits, LimitSheet, Numbers, sheet_of
 
@@ -357,9 +357,9 @@ def _new_lane(state: State, account: str) -> Lane | None:
     if known is None or not known.free:
         return None
     limits, scopes = known.limits, known.scopes
-    foreign: Mapping[str, Amounts] = {}
+    foreign: Mapping[str, Amounts | Sums] = {}
     for key in scope_keys(state, account):
-        sums = risk.totals_of(key).foreign
+        sums = totals_of(state, key).foreign
         if any(scope.foreign is sums for scope in scopes):
             foreign = sums
     lane = memo.lanes[account] = Lane(

@@ -19,7 +19,7 @@ from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.price_test import has_fallen
 from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.risk_state import MAX_PROFILES, BookView
-from qtinfra.engine.risk_sums import open_price, scope_keys
+from qtinfra.engine.risk_sums import open_price, scope_keys, totals_of
 from qtinfra.engine.state import State
 from qtinfra.positions.fx import Conversion, conversion
 from qtinfra.risk.checks import (
@@ -185,7 +185,7 @@ def _gather(state: State, account: str, symbol: str) -> RiskProfile:
 def _of_account(state: State, account: str) -> AccountProfile:
     risk, keys = state.risk, scope_keys(state, account)
     scopes = tuple(
-        Scope(key, every, risk.totals_of(key))
+        Scope(key, every, totals_of(state, key))
         for key, every in zip(keys, (ANY, "CLIENT:*", "FIRM:*"), strict=True)
     )
     needed = PartyKind.ACCOUNT in risk.policy.approved_only

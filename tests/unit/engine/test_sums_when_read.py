@@ -1,4 +1,4 @@
-"""Sums of clients and firms: bounds until somebody reads them, and whoever reads them has read the same."""
+"""Sums of accounts, clients and firms: bounds until somebody reads them, exact whenever somebody does."""
 
 from decimal import Decimal
 from typing import Any
@@ -12,13 +12,15 @@ from qtinfra.core.decimals import exact
 from qtinfra.core.extended_models import LimitRule
 from qtinfra.core.models import ChildStatus, Currency
 from qtinfra.engine.audit import audit
-from qtinfra.risk.ledger import Amounts, Standing, WideSums, WideTotals
+from qtinfra.engine.risk_sums import totals_of
+from qtinfra.risk.ledger import Figures, Standing, Sums
 from tests.support.builders import ALPHA, BETA, BUY, DAYS, SELL, SYMBOL, Desk, account, dec, instrument
 
 pytestmark = pytest.mark.unit
 
 _CLIENT, _FIRM = f"CLIENT:client-{ALPHA}", "FIRM:firm"
 _ACCOUNTS = (ALPHA, BETA)
+_SCOPES = (ALPHA, BETA, _CLIENT, _FIRM)
 _SCOPED = (LimitRule.GROSS_EXPOSURE, LimitRule.NET_EXPOSURE, LimitRule.CREDIT_THRESHOLD)
 
 _UNITS = st.sampled_from(["1", "20", "30", "200"])
@@ -31,9 +33,9 @@ _STEPS = st.one_of(
     st.tuples(st.just("bust"), st.integers(0, 5), st.none(), st.just(""), st.just("")),
     st.tuples(st.just("cancel"), st.integers(0, 5), st.none(), st.just(""), st.just("")),
     st.tuples(st.just("mark"), st.none(), st.none(), st.just(""), _PRICES),
-    st.tuples(st.just("limit"), st.sampled_from(_SCOPED), st.sampled_from([_CLIENT, _FIRM]), _UNITS, _PRICES),
+    st.tuples(st.just("limit"), st.sampled_from(_SCOPED), st.sampled_from(_SCOPES), _UNITS, _PRICES),
     st.tuples(st.just("day"), st.none(), st.none(), st.just(""), st.just("")),
-    st.tuples(st.just("read"), st.sampled_from([_CLIENT, _FIRM]), st.none(), st.just(""), st.just("")),
+    st.tuples(st.just("read"), st.sampled_from(_SCOPES), st.none(), st.just(""), st.just("")),
 )
 
 
@@ -79,11 +81,13 @@ class Floor:
                 if child.status is ChildStatus.LIVE and child.leaves:
                     desk.fill(child, str(min(child.leaves, dec(units))), price)
 
-    def sums(self, key: str) -> tuple[tuple[Decimal, ...], dict[str, Amounts]]:
-        totals = self.desk.state.risk.totals_of(key)
-        home = totals.home
+    def sums(self, key: str) -> list[tuple[Decimal, ...]]:
+        totals = totals_of(self.desk.state, key)
         with exact():
-            return (home.gross, home.long, home.short, home.traded, home.used), totals.foreign
+            return [
+                (of.gross, of.long, of.short, of.traded, of.used)
+                for of in (totals.home, *totals.foreign.values())
+            ]
 
 
 @given(st.lists(_STEPS, max_size=16), st.sampled_from([Currency.USD, Currency.USD, Currency.EUR]))
@@ -94,7 +98,7 @@ def test_who_reads_the_sums_after_every_step_and_who_never_did_decide_and_find_t
     seldom, always = Floor(currency), Floor(currency)
     for number, step in enumerate(steps):
         seldom.take(number, step)
-        for key in (_CLIENT, _FIRM):
+        for key in _SCOPES:
             always.sums(key)
         always.take(number, step)
         if step[0] == "read":
@@ -102,17 +106,15 @@ def test_who_reads_the_sums_after_every_step_and_who_never_did_decide_and_find_t
         assert audit(seldom.desk.state) == audit(always.desk.state) == []
         assert seldom.desk.entries == always.desk.entries
         assert seldom.desk.state == always.desk.state
-    for key in (_CLIENT, _FIRM):
+    for key in _SCOPES:
         assert seldom.sums(key) == always.sums(key)
 
 
-def _home(desk: Desk, key: str) -> WideSums:
-    totals = desk.state.risk.totals_of(key)
-    assert isinstance(totals, WideTotals)
-    return totals.home
+def _home(desk: Desk, key: str) -> Sums:
+    return totals_of(desk.state, key).home
 
 
-def test_orders_far_from_the_limits_of_client_and_firm_leave_their_sums_unread() -> None:
+def test_orders_far_from_all_limits_leave_the_sums_unread() -> None:
     desk = Desk()
     for rule in _SCOPED:
         for scope in ("*", "CLIENT:*", "FIRM:*"):
@@ -120,12 +122,11 @@ def test_orders_far_from_the_limits_of_client_and_firm_leave_their_sums_unread()
     for number in range(5):
         desk.working(f"N{number}", 100, 50)
         desk.fill(desk.child(f"N{number}"), 100)
-    assert not _home(desk, _CLIENT).exact
-    assert not _home(desk, _FIRM).exact
+    assert not any(_home(desk, key).exact for key in (ALPHA, _CLIENT, _FIRM))
     assert _home(desk, _FIRM).bounds.traded >= 25_000
 
 
-def test_a_refusal_by_a_firm_names_its_exact_sum_although_bounds_are_wider() -> None:
+def test_a_refusal_by_a_firm_names_its_exact_sum_and_asks_for_no_other() -> None:
     desk = Desk()
     desk.working("A", 100, 50)
     desk.fill(desk.child("A"), 100)
@@ -135,32 +136,49 @@ def test_a_refusal_by_a_firm_names_its_exact_sum_although_bounds_are_wider() -> 
     desk.working("C", 10, 50)
     desk.new("D", 1, 50)
     assert desk.last().text == f"gross_exposure: 6050 is beyond the limit 6000 of {_FIRM}"
-    assert _home(desk, _FIRM).exact
+    assert [_home(desk, key).exact for key in (ALPHA, _CLIENT, _FIRM)] == [False, False, True]
 
 
-def test_parts_of_the_bounds_are_no_less_than_the_sums_when_trades_of_before_were_taken_back() -> None:
-    own, wide = Amounts(traded=dec(-300)), WideSums()
-    standing = Standing(own, (wide,))
-    assert standing.traded == wide.bounds.traded == 0
-    with exact():
-        own.traded += 350
-        standing.widen()
-    assert standing.traded == wide.bounds.traded == 100
-    assert wide.traded == 50
+def test_what_is_traded_has_no_less_a_part_of_the_bounds_when_trades_of_before_were_taken_back() -> None:
+    own, of_firm = Figures(traded=dec(-300)), Sums()
+    standing = Standing(own, Sums(own), (of_firm,))
+    assert of_firm.bounds.traded == 0
+    own.traded += 350
+    standing.widen()
+    assert standing.traded == of_firm.bounds.traded == 100
+    assert of_firm.traded == 50
 
 
-def test_an_audit_finds_sums_that_outgrew_their_bounds_bounds_of_nobody_and_sums_left_behind() -> None:
+def test_an_audit_finds_figures_that_outgrew_their_parts_bounds_of_nobody_and_sums_left_behind() -> None:
     desk = Desk(checked=False)
     desk.working("A", 100, 50)
     desk.fill(desk.child("A"), 100)
-    risk = desk.state.risk
-    standing, firm = risk.standing(ALPHA), _home(desk, _FIRM)
-    known, standing.gross = standing.gross, dec(1)
-    assert audit(desk.state)[0] == f"sums of {ALPHA} are beyond its parts of the bounds above"
+    firm, standing = _home(desk, _FIRM), desk.state.risk.standings[ALPHA, "USD"]
+    known, standing.gross = standing.gross, dec(4_999)
+    assert f"figures of {ALPHA} in USD are beyond their parts of the bounds" in audit(desk.state)
     standing.gross = known
-    firm.bounds.gross += 1
-    assert audit(desk.state) == [f"bounds of {_FIRM} are not what its accounts have in them"]
+    firm.kept.gross += 1
+    assert audit(desk.state) == [f"totals of {_FIRM} are not the sums of its cells and accounts"]
     assert firm.gross == 5_000
     assert audit(desk.state) == []
     standing.followed = ()
-    assert audit(desk.state) == [f"not all exact sums above follow those of {ALPHA}"]
+    assert audit(desk.state) == [f"not all exact sums follow the figures of {ALPHA} in USD"]
+    standing.cells.clear()
+    assert f"not all figures of {ALPHA} in USD are counted" in audit(desk.state)
+    standing.own.gross += 1
+    assert f"gross exposure of {ALPHA} in USD is not the sum over its cells" in audit(desk.state)
+
+
+def test_a_day_begins_with_bounds_of_what_is_there_and_credit_anew() -> None:
+    desk = Desk()
+    for number in range(3):
+        desk.working(f"N{number}", 100, 50)
+        desk.fill(desk.child(f"N{number}"), 100)
+    desk.working("S", 290, 50, side=SELL)
+    desk.fill(desk.child("S"), 290)
+    before = _home(desk, _FIRM).bounds
+    assert (before.gross, before.traded) == (dec(30_000), dec(30_000))
+    desk.close_day()
+    desk.next_day()
+    bounds = _home(desk, _FIRM).bounds
+    assert (bounds.gross, bounds.traded) == (dec(1_000), dec(0))
