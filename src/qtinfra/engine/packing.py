@@ -20,16 +20,16 @@ _ORDER_FILLED, _CHILD_FILLED = OrderStatus.FILLED, ChildStatus.FILLED
 
 def pack_closed(state: State) -> None:
     """Pack full blocks of the orders that ended longest ago, as long as more wait than are to stay."""
-    tables, packing, closing, orders = state.tables, state.packing, state.closing, state.orders
+    tables, packing, closing = state.tables, state.packing, state.closing
     size = packing.block
     while len(closing) >= packing.keep + size:
-        order_ids = [*islice(closing, size)]
-        ready = [*map(orders.__getitem__, order_ids)]
-        if not may_all_be_packed(state, order_ids, [*compress(ready, closing.values())]):
+        ready = [*islice(closing, size)]
+        changed = map(state.orders.__getitem__, compress(ready, closing.values()))
+        if not may_all_be_packed(state, ready, [*changed]):
             ready = _chosen(state)
             if len(ready) < size:
                 return
-        tables.archive.add(tables.leave(ready))
+        tables.archive.add(*tables.leave(ready))
 
 
 def may_all_be_packed(state: State, order_ids: list[str], changed: list[Order]) -> bool:
@@ -51,15 +51,15 @@ def may_all_be_packed(state: State, order_ids: list[str], changed: list[Order]) 
     return statuses.count(_CHILD_FILLED) == len(statuses) or not any(map(statuses.count, WORKING_CHILD))
 
 
-def _chosen(state: State) -> list[Order]:
+def _chosen(state: State) -> list[str]:
     """Of the orders that ended longest ago as many as one block has, or fewer. The others no longer wait."""
     orders, closing, size = state.orders, state.closing, state.packing.block
-    ready: list[Order] = []
+    ready: list[str] = []
     passed: list[str] = []
     for order_id in closing:
         order = orders[order_id]
         if may_pack(state, order):
-            ready.append(order)
+            ready.append(order_id)
             if len(ready) == size:
                 break
         else:

@@ -9,7 +9,7 @@ last digit that is written: equal histories give equal bytes.
 
 A column that is the same in each line has one entry, and a column of texts is one text with a line for each.
 What ids have in common is written once. The orders that stand as they are repeat themselves most: they are a
-part of their own, which is worth being compressed; the rest is not.
+part of their own, which is compressed, if there are enough of them to be worth it; the rest is not.
 """
 
 from __future__ import annotations
@@ -74,9 +74,17 @@ T = TypeVar("T")
 Written = Any
 
 
+class _Parts(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A block: orders that stand as they are, and the columns, both as they are written."""
+
+    others: bytes
+    tables: bytes
+    deflated: bool = False
+
+
 _ENCODER = msgspec.msgpack.Encoder()
 _COLUMN = msgspec.msgpack.Decoder(str | list[Any])
-_PARTS = msgspec.msgpack.Decoder(tuple[bytes, msgspec.Raw])
+_PARTS = msgspec.msgpack.Decoder(_Parts)
 _OTHERS = msgspec.msgpack.Decoder(dict[int, Any])
 _TABLES = msgspec.msgpack.Decoder(
     tuple[
@@ -92,6 +100,8 @@ _TABLES = msgspec.msgpack.Decoder(
 #: Level of zlib: what a higher one saves in memory it costs in time. No header and no checksum of its own:
 #: the state's hash covers what is written.
 _LEVEL, _RAW = 1, -zlib.MAX_WBITS
+#: So many bytes are worth being compressed: to begin costs as much as 600 of them.
+_WORTH = 1_024
 
 
 def write_block(leaving: Leaving) -> bytes:
@@ -144,14 +154,16 @@ def write_block(leaving: Leaving) -> bytes:
         ):
             others[place] = Row(order, own, parts, client_ids.get(place, [order.cl_ord_id]))
     invariant(child_at == len(sent) and item_at == len(filled), "orders leave with all of their own")
-    return _ENCODER.encode((_ENCODER.encode(others) if others else b"", _tables(short)))
+    encode = _ENCODER.encode
+    return encode((encode(others) if others else b"", encode(_tables(short))))
 
 
 def compressed(written: bytes, level: int = _LEVEL) -> bytes:
     """Rows as written, as a block is kept: a copy, since what an encoder gives keeps half as much again."""
-    often, tables = _PARTS.decode(written)
-    kept = _ENCODER.encode((zlib.compress(often, level, _RAW), tables)) if often else written
-    return bytes(memoryview(kept))
+    kept = _PARTS.decode(written)
+    if len(kept.others) >= _WORTH:
+        written = _ENCODER.encode(_Parts(zlib.compress(kept.others, level, _RAW), kept.tables, True))
+    return bytes(memoryview(written))
 
 
 def decompressed(block: bytes) -> bytes:
@@ -160,8 +172,8 @@ def decompressed(block: bytes) -> bytes:
     Raises:
         msgspec.DecodeError, zlib.error: the bytes are no block.
     """
-    often, tables = _PARTS.decode(block)
-    return _ENCODER.encode((zlib.decompress(often, _RAW), tables)) if often else block
+    kept = _PARTS.decode(block)
+    return _ENCODER.encode((zlib.decompress(kept.others, _RAW), kept.tables)) if kept.deflated else block
 
 
 # --- columns ---------------------------------------------------------------------------------------------
@@ -298,9 +310,9 @@ class Block:
     __slots__ = ("_commissions", "_ids", "_keys", "_others", "_several", "_sizes", "_tables", "_written")
 
     def __init__(self, written: bytes) -> None:
-        often, tables = _PARTS.decode(written)
-        self._others: dict[int, Any] = _OTHERS.decode(often) if often else {}
-        ids, *self._written, self._keys, self._several, self._commissions = _TABLES.decode(tables)
+        parts = _PARTS.decode(written)
+        self._others: dict[int, Any] = _OTHERS.decode(parts.others) if parts.others else {}
+        ids, *self._written, self._keys, self._several, self._commissions = _TABLES.decode(parts.tables)
         self._ids = _uncut(*ids)
         made = self._several.items()
         self._sizes = (

@@ -117,7 +117,7 @@ def left_of_desk() -> Leaving:
         for part in parts:
             desk.fill(desk.child(name), part, "50.10", liquidity=Liquidity.REMOVED)
     tables = desk.state.tables
-    return tables.leave([*tables.orders.live().values()])
+    return tables.leave([*tables.orders.live()])[0]
 
 
 def whole(**fields: Any) -> Leaving:
