@@ -23,7 +23,7 @@ from qtinfra.engine.rowform import Block, Leaving, Row, compressed, decompressed
 
 #: What is common to ids of orders of events that came one after another: all but their last characters.
 _ORDERS = itemgetter(slice(-2))
-#: Parts of a venue id without a leg, the last digits in which those of a block differ, and the ends of lines with
+#: Parts of a venue id without a leg, the last digits in which those of a block differ, and how lines end with
 #: the legs that most orders have at most.
 _PARTS, _DIGITS, _LEGS = 3, 3, ("-1\n", "-2\n", "-3\n")
 #: Sorts after all characters of our ids.
@@ -224,8 +224,8 @@ def _heads_of_orders(order_ids: list[str]) -> list[str]:
 
 
 def _head_of_sent(venue_id: str) -> str:
-    """What is common to venue ids of events that came one after another, whatever their legs: shard, epoch and
-    sequence without its last digit.
+    """What is common to venue ids of events that came one after another, whatever their legs: shard, epoch
+    and sequence without its last digit.
     """
     parts = venue_id.split("-")
     return venue_id[:-1] if len(parts) <= _PARTS else "-".join(parts[:_PARTS])[:-1]

@@ -36,7 +36,9 @@ def may_all_be_packed(state: State, order_ids: list[str], changed: list[Order]) 
     """Whether `may_pack` is true of all orders with these ids, `changed` among them; false where that is not
     plain to see.
     """
-    if not (state.open_orders.keys().isdisjoint(order_ids) and state.frozen.keys().isdisjoint(order_ids)):
+    if not state.open_orders.keys().isdisjoint(order_ids):
+        return False
+    if state.frozen and not state.frozen.keys().isdisjoint(order_ids):
         return False
     for order in changed:
         if (

@@ -83,15 +83,14 @@ class _Parts(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 _ENCODER = msgspec.msgpack.Encoder()
-_COLUMN = msgspec.msgpack.Decoder(str | list[Any])
 _PARTS = msgspec.msgpack.Decoder(_Parts)
 _OTHERS = msgspec.msgpack.Decoder(dict[int, Any])
 _TABLES = msgspec.msgpack.Decoder(
     tuple[
         tuple[str, str | list[str]],
-        list[msgspec.Raw],
-        list[msgspec.Raw],
-        list[msgspec.Raw],
+        list[str | list[Any]],
+        list[str | list[Any]],
+        list[str | list[Any]],
         str | list[str],
         dict[int, Several],
         dict[int, Decimal],
@@ -203,12 +202,18 @@ def _alike_text(column: Sequence[str]) -> Written:
     return column[:1] if column.count(column[0]) == len(column) else _text(column)
 
 
-def _lines(column: msgspec.Raw, size: int) -> list[Any]:
-    """The column that was written, an entry for each line."""
-    written: str | list[Any] = _COLUMN.decode(column)
-    if isinstance(written, str):
-        return written.split("\n")
-    return written if len(written) == size else written * size
+def _lines(column: str | list[Any], size: int) -> list[Any]:
+    """A column that was written, an entry for each line."""
+    if isinstance(column, str):
+        return column.split("\n")
+    return column if len(column) == size else column * size
+
+
+def _entry(column: str | list[Any], line: int) -> Any:
+    """One line's entry of a column that was written."""
+    if isinstance(column, str):
+        return column.split("\n", line + 1)[line]
+    return column[line] if len(column) > 1 else column[0]
 
 
 def _writer(field: msgspec.structs.FieldInfo) -> Callable[[Sequence[Any]], Written]:
@@ -235,8 +240,6 @@ _ACCOUNT, _CL_ORD_ID = 1, 2
 _REQUESTS = Child.__struct_fields__.index("requests")
 #: What order ids of so many sequences have in common is all but so many characters.
 _TAIL = 4
-#: The table of children among a block's.
-_CHILDREN = 1
 
 
 def _tables(short: ShortRows) -> tuple[Written, ...]:
@@ -284,7 +287,8 @@ def _uncut(head: str, tails: str | list[str]) -> list[str]:
     if isinstance(tails, list):
         return tails
     size = len(tails) // _TAIL
-    return [head + tails[at::size] for at in range(size)]
+    parts = [tails[at : at + size] for at in range(0, len(tails), size or 1)]
+    return [head + "".join(tail) for tail in zip(*parts, strict=True)]
 
 
 def _middle(keys: list[str], exec_ids: list[str], venues: list[str]) -> str:
@@ -307,36 +311,34 @@ class Block:
         msgspec.DecodeError: foreign bytes.
     """
 
-    __slots__ = ("_commissions", "_ids", "_keys", "_others", "_several", "_sizes", "_tables", "_written")
+    __slots__ = ("_commissions", "_ids", "_keys", "_others", "_several", "_sizes", "_tables")
 
     def __init__(self, written: bytes) -> None:
         parts = _PARTS.decode(written)
         self._others: dict[int, Any] = _OTHERS.decode(parts.others) if parts.others else {}
-        ids, *self._written, self._keys, self._several, self._commissions = _TABLES.decode(parts.tables)
+        ids, *self._tables, self._keys, self._several, self._commissions = _TABLES.decode(parts.tables)
         self._ids = _uncut(*ids)
         made = self._several.items()
         self._sizes = (
             {number: len(one.children) for number, one in made},
             {number: len(one.executions) for number, one in made},
         )
-        self._tables: list[list[list[Any]]] = []
 
     def _column(self, table: int, place: int) -> list[Any]:
-        """A column of the orders, 0, of the children, 1, or of the executions, 2; the first one of orders and
-        executions is not among those written.
+        """A column of the orders, 0, of the children, 1, or of the executions, 2, an entry for each line; the
+        ids of orders and the keys of executions are not among them.
         """
-        columns, size = self._written[table], len(self._ids)
+        columns, size = self._tables[table], len(self._ids)
         if table:
             size += sum(self._sizes[table - 1].values()) - len(self._several)
-        return _lines(columns[place - (table != _CHILDREN)], size) if columns else []
+        return _lines(columns[place], size) if columns else []
 
-    def _all_keys(self) -> list[str]:
-        """The keys of executions."""
-        keys = self._keys
-        if isinstance(keys, list):
-            return keys
-        named = zip(self._column(2, _VENUE), self._column(2, 1), strict=True)
-        return [venue + keys + exec_id for venue, exec_id in named]
+    def _key(self, line: int) -> str:
+        """The key of an execution."""
+        if isinstance(self._keys, list):
+            return self._keys[line]
+        exec_ids, venues = self._tables[2][0], self._tables[2][_VENUE - 1]
+        return f"{_entry(venues, line)}{self._keys}{_entry(exec_ids, line)}"
 
     def _place(self, number: int) -> int:
         """The place of the row of a short order."""
@@ -351,24 +353,22 @@ class Block:
         other = self._others.get(place)
         if other is not None:
             return msgspec.convert(other, Row)
-        if not self._tables:
-            self._tables = [
-                [self._ids, *[self._column(0, at) for at in range(1, len(_ORDER))]],
-                [self._column(1, at) for at in range(len(_CHILD))],
-                [self._all_keys(), *[self._column(2, at) for at in range(1, len(_EXECUTION))]],
-            ]
-        orders, children, executions = self._tables
         number = place - sum([other < place for other in self._others])
         of_children, of_executions = (_lines_of(number, sizes) for sizes in self._sizes)
+        orders, children, executions = self._tables
         return _restored(
-            _line(orders, number, ShortOrder),
-            [_line(children, at, ShortChild) for at in of_children],
-            [_line(executions, at, ShortExecution) for at in of_executions],
+            _line(ShortOrder, orders, number, self._ids[number]),
+            [_line(ShortChild, children, at) for at in of_children],
+            [_line(ShortExecution, executions, at, self._key(at)) for at in of_executions],
             [self._commissions.get(at, ZERO) for at in of_executions],
             self._several.get(number),
         )
 
     def __iter__(self) -> Iterator[Row]:
+        self._tables = [
+            [self._column(table, place) for place in range(len(columns))]
+            for table, columns in enumerate(self._tables)
+        ]
         return map(self.row, range(len(self._ids) + len(self._others)))
 
     def of_order(self, order_id: str) -> int | None:
@@ -382,17 +382,24 @@ class Block:
 
     def of_execution(self, key: str) -> int | None:
         """The place of the row that holds an execution, None if it is not here."""
-        keys = self._all_keys()
-        if key in keys:
-            return self._place(_number_of(keys.index(key), self._sizes[1]))
+        line = self._line_of(key)
+        if line is not None:
+            return self._place(_number_of(line, self._sizes[1]))
         for place, (_, _, executions, _) in self._others.items():
             if any(item[0] == key for item in executions):
                 return place
         return None
 
+    def _line_of(self, key: str) -> int | None:
+        """The line of an execution among those of short orders, None if it is not there."""
+        if isinstance(self._keys, list):
+            return self._keys.index(key) if key in self._keys else None
+        ends = [line for line, exec_id in enumerate(self._column(2, 0)) if key.endswith(exec_id)]
+        return next((line for line in ends if self._key(line) == key), None)
+
     def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
         """The place of the row of the order that a client id names, None if it is not here."""
-        accounts, names = self._column(0, _ACCOUNT), self._column(0, _CL_ORD_ID)
+        accounts, names = self._column(0, _ACCOUNT - 1), self._column(0, _CL_ORD_ID - 1)
         if cl_ord_id in names:
             for number, own in enumerate(zip(accounts, names, strict=True)):
                 if own == (account, cl_ord_id):
@@ -429,9 +436,9 @@ def _number_of(line: int, sizes: dict[int, int]) -> int:
     return line
 
 
-def _line(table: list[list[Any]], number: int, form: type[T]) -> T:
-    """One line of a table that is kept by columns."""
-    return msgspec.convert([column[number] for column in table], form)
+def _line(form: type[T], columns: list[str | list[Any]], line: int, *first: str) -> T:
+    """One line of a table that is kept by columns, `first` before them."""
+    return msgspec.convert([*first, *[_entry(column, line) for column in columns]], form)
 
 
 def _restored(

@@ -8,13 +8,16 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
 from qtinfra.core.events import DuplicateAnswered, DuplicateRefused
 from qtinfra.core.extended_models import ExecutionState
+from qtinfra.core.ids import venue_cl_ord_id
 from qtinfra.core.models import ChildStatus, OrderStatus, Origin, PendingCancel, PendingReplace
 from qtinfra.core.reports import ExecType, ReportKind
-from qtinfra.engine.archive import Archive, Packing
+from qtinfra.engine.archive import Archive, Packing, _head_of_sent, _heads_alike, _heads_of_sent
 from qtinfra.engine.audit import audit
 from qtinfra.engine.kernel import Kernel, replay
 from qtinfra.engine.packing import may_all_be_packed, may_pack
@@ -490,3 +493,27 @@ def test_executions_of_packed_orders_are_listed_whatever_their_key_looks_like(ex
     keys = list(desk.state.executions)
     assert len(keys) == 48
     assert audit(desk.state) == []
+
+
+_SENT = st.builds(
+    venue_cl_ord_id,
+    st.just(0),
+    st.integers(1, 2),
+    st.integers(0, 80) | st.integers(1_250, 1_400) | st.integers(46_600, 46_700),
+    st.integers(0, 5),
+)
+
+
+@given(st.lists(_SENT, min_size=1))
+def test_venue_ids_are_noted_by_their_heads_however_many_are_asked_at_once(venue_ids: list[str]) -> None:
+    heads = _heads_of_sent(venue_ids)
+    assert len(heads) == len(set(heads))
+    assert {_head_of_sent(venue_id) for venue_id in venue_ids} == set(heads)
+
+
+def test_the_heads_of_a_blocks_venue_ids_are_found_in_their_text() -> None:
+    for begin in (40_000, 1_296 * 40 - 60):
+        usual = [venue_cl_ord_id(0, 1, seq, leg) for seq in range(begin, begin + 128, 2) for leg in range(2)]
+        heads = {_head_of_sent(venue_id) for venue_id in usual}
+        assert sorted(heads) == _heads_alike(usual) == _heads_alike(usual[::-1])
+        assert 4 <= len(heads) <= 5
