@@ -41,7 +41,6 @@ class Packing(msgspec.Struct):
         rows: how many rows were ever packed.
         digest: SHA-256 over the digest before and the newest block as written; 32 zero bytes before.
         gone: numbers of rows that were unpacked for good.
-        last_ns: latest time of an order that was packed (UTC nanoseconds).
     """
 
     keep: int = 2_048
@@ -49,7 +48,6 @@ class Packing(msgspec.Struct):
     rows: int = 0
     digest: bytes = bytes(32)
     gone: dict[int, bool] = {}
-    last_ns: int = 0
 
     def __post_init__(self) -> None:
         if self.keep < 0 or self.block < 1:
@@ -113,7 +111,6 @@ class Archive:
         packing.digest = sha256(packing.digest + written).digest()
         self.blocks.append(compressed(written))
         self._note(ids, number // size)
-        packing.last_ns = max(packing.last_ns, *[order.updated_ns for order in leaving.orders])
         packing.rows = number + size
 
     def _note(self, ids: Ids, block: int) -> None:

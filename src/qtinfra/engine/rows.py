@@ -80,20 +80,24 @@ class Tables:
         """Take live orders that have ended, and all of their own, out of the tables, to be packed."""
         orders = [*map(self.orders.pop, order_ids)]
         changed = [*map(self.closing.pop, order_ids)]
-        live, client_ids = self.client_ids, []
-        others: dict[int, list[str]] = {}
-        for place, order in enumerate(orders):
+        live, clients = self.client_ids, []
+        unusual: list[int] = []
+        for order_id, order in zip(order_ids, orders, strict=True):
             account, cl_ord_id = order.account, order.cl_ord_id
-            client_ids.append(account + cl_ord_id)
-            order_id, names = order_ids[place], live[account]
+            clients.append(account + cl_ord_id)
+            names = live[account]
             if names.get(cl_ord_id) == order_id and not order.amends:
                 del names[cl_ord_id]
             else:
-                own = [name for name in _asked(order) if names.get(name) == order_id]
-                others[place], changed[place] = own, True
-                for name in own:
-                    del names[name]
-                client_ids += [account + name for name in own if name != cl_ord_id]
+                unusual.append(len(clients) - 1)
+        client_ids: dict[int, list[str]] = {}
+        for place in unusual:
+            order, changed[place] = orders[place], True
+            names = live[order.account]
+            own = client_ids[place] = [name for name in _asked(order) if names.get(name) == order.order_id]
+            for name in own:
+                del names[name]
+            clients += [order.account + name for name in own if name != order.cl_ord_id]
         sent = [*chain.from_iterable([order.children for order in orders])]
         children = [*map(self.children.pop, sent)]
         asked: list[str] = []
@@ -103,8 +107,8 @@ class Tables:
                 del self.venue_ids[venue_id]
         keys = [*chain.from_iterable([order.executions for order in orders])]
         executions = [*map(self.executions.pop, keys)]
-        ids = Ids(order_ids, client_ids, sent, asked, keys)
-        return Leaving(orders, children, executions, changed, others), ids
+        ids = Ids(order_ids, clients, sent, asked, keys)
+        return Leaving(orders, children, executions, changed, client_ids), ids
 
 
 def _asked(order: Order) -> list[str]:
