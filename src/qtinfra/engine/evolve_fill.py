@@ -26,8 +26,6 @@ _ROUTED, _FILLED = OrderStatus.ROUTED, OrderStatus.FILLED
 _CHILD_LIVE, _CHILD_FILLED = ChildStatus.LIVE, ChildStatus.FILLED
 _EXECUTION_LIVE = ExecutionState.LIVE
 _BUY = OrderSide.BUY
-#: Version of an order that was accepted, sent, acknowledged and filled, and to which nothing else happened.
-_PLAIN_VERSION = 4
 
 
 def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> None:
@@ -57,15 +55,14 @@ def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> 
         and (qty is whole or qty == whole)
         and order.special is None
     ):
-        version = order.version = order.version + 1
+        order.version += 1
         order.updated_ns = ts_ns
         child.cum = order.cum_qty = whole
         child.status, order.status = _CHILD_FILLED, _FILLED
         order.notional = value
         child.leaves = order.unallocated = ZERO
         order.acked = True
-        del state.open_orders[order_id]
-        state.closing[order_id] = version != _PLAIN_VERSION
+        state.closing[order_id] = state.open_orders.pop(order_id)
     else:
         left = settle_part(state, order, child, qty, value, ts_ns)
     if state.fees is not None:
@@ -77,8 +74,9 @@ def apply_fill(state: State, event: OrderFilled, order: Order, child: Child) -> 
     worth = traded = value if to.factor is None else value * to.factor
     if trade_date < state.trade_date:
         order.day_base_cum += qty
-        if order_id in state.closing:
-            state.closing[order_id] = True
+        for waiting in (state.open_orders, state.closing):
+            if order_id in waiting:
+                waiting[order_id] = True
         traded = ZERO
     try:
         position = of.positions[symbol]

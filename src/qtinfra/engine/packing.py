@@ -4,8 +4,9 @@ An order that has ended waits in `State.closing`, in the order of its end, until
 then the oldest are packed together. Only events decide that, never a clock. What has become live again
 meanwhile is passed over, and waits again after its next end.
 
-Of an order that was sent once, acknowledged and filled at once, `State.closing` says False: nothing else has
-happened to it, unless it is open again. True is said of any other, and once it is said it stays.
+Of an order that was sent once, acknowledged and executed, each as is usual, `State.open_orders` and then
+`State.closing` say False: nothing else has happened to it. Any other change of an order is settled
+(`settle.settle`), and that says True for good.
 """
 
 from __future__ import annotations

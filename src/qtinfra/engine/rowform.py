@@ -38,7 +38,6 @@ from qtinfra.engine.rowshort import (
     ShortOrder,
     ShortRows,
     shorten,
-    shorten_pairs,
 )
 
 _ORDER_FILLED = OrderStatus.FILLED
@@ -115,7 +114,7 @@ def write_block(leaving: Leaving) -> bytes:
     others: dict[int, Row] = {}
     child_at = item_at = 0
     for place, order in enumerate(leaving.orders):
-        if not changed[place]:  # one child was sent, acknowledged and filled at once: that says most of it
+        if not changed[place]:  # it was sent, acknowledged and executed: mostly one child, and at once
             child, item, qty = sent[child_at], filled[item_at], order.qty
             venue = item.venue
             if (
@@ -148,9 +147,7 @@ def write_block(leaving: Leaving) -> bytes:
         item_at += len(order.executions)
         own, parts = sent[first_child:child_at], filled[first_item:item_at]
         number = place - len(others)
-        if place in client_ids or not (
-            shorten_pairs(order, own, parts, number, short) or shorten(order, own, parts, number, short)
-        ):
+        if place in client_ids or not shorten(order, own, parts, changed[place], number, short):
             others[place] = Row(order, own, parts, client_ids.get(place, [order.cl_ord_id]))
     invariant(child_at == len(sent) and item_at == len(filled), "orders leave with all of their own")
     encode = _ENCODER.encode

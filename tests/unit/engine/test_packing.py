@@ -103,7 +103,7 @@ def test_an_order_that_may_still_change_by_itself_stays_live(happens: Callable[[
     assert len(live(desk)) == 1
 
 
-def test_only_of_an_order_that_was_filled_at_once_nothing_else_is_noted() -> None:
+def test_only_of_an_order_that_was_sent_acknowledged_and_executed_nothing_else_is_noted() -> None:
     desk = packing_desk(keep=100)
 
     def noted(name: str) -> bool:
@@ -113,6 +113,9 @@ def test_only_of_an_order_that_was_filled_at_once_nothing_else_is_noted() -> Non
     desk.working("B")
     desk.fill(desk.child("B"), 60)
     desk.fill(desk.child("B"), 40)
+    desk.working("G")
+    desk.fill(desk.child("G"), 60, trade_date="2000-01-03")
+    desk.fill(desk.child("G"), 40)
     desk.new("C", 100)
     desk.fill(desk.child("C"), 100)
     desk.working("D")
@@ -124,7 +127,8 @@ def test_only_of_an_order_that_was_filled_at_once_nothing_else_is_noted() -> Non
     desk.fill(desk.child("F"), 100, trade_date="2000-01-03")
     assert not noted("A")
     assert not noted("E")
-    assert noted("B"), "in two parts"
+    assert not noted("B")
+    assert noted("G"), "in part on an earlier day"
     assert noted("C"), "before it was acknowledged"
     assert noted("D"), "while a cancel was out"
     assert noted("F"), "on an earlier day"
@@ -132,8 +136,11 @@ def test_only_of_an_order_that_was_filled_at_once_nothing_else_is_noted() -> Non
     desk.bust(desk.child("E"), execution.exec_id)
     assert desk.order("E").order_id in desk.state.open_orders
     assert audit(desk.state) == []
-    desk.state.closing[desk.order("B").order_id] = False
-    assert any("not just sent once" in text for text in audit(desk.state))
+    for name in "CD":
+        desk.state.closing[desk.order(name).order_id] = False
+    assert [text for text in audit(desk.state) if "not just sent once" in text] == [
+        f"{desk.order('D').order_id} was not just sent once, acknowledged and executed"
+    ], "of C, the acknowledgement that is missing says nothing"
 
 
 def all_may_be_packed(desk: Desk) -> bool:
