@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from operator import itemgetter
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,9 +21,11 @@ from qtinfra.engine.invariants import invariant
 from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Written
 from qtinfra.engine.rowform import Block, Leaving, Row, compressed, decompressed, write_block
 
-#: What is common to order ids, and to ids that venues know children by, of events that came one after
-#: another: all but their last characters.
-_ORDERS, _SENT = itemgetter(slice(-2)), itemgetter(slice(-1))
+#: What is common to ids of orders of events that came one after another: all but their last characters.
+_ORDERS = itemgetter(slice(-2))
+#: Parts of a venue id without a leg, the last digits in which those of a block differ, and how lines end with
+#: the legs that most orders have at most.
+_PARTS, _DIGITS, _LEGS = 3, 3, ("-1\n", "-2\n", "-3\n")
 #: Sorts after all characters of our ids.
 _AFTER = "~"
 #: Rows kept unpacked because they were read.
@@ -38,7 +41,6 @@ class Packing(msgspec.Struct):
         rows: how many rows were ever packed.
         digest: SHA-256 over the digest before and the newest block as written; 32 zero bytes before.
         gone: numbers of rows that were unpacked for good.
-        last_ns: latest time of an order that was packed (UTC nanoseconds).
     """
 
     keep: int = 2_048
@@ -46,11 +48,28 @@ class Packing(msgspec.Struct):
     rows: int = 0
     digest: bytes = bytes(32)
     gone: dict[int, bool] = {}
-    last_ns: int = 0
 
     def __post_init__(self) -> None:
         if self.keep < 0 or self.block < 1:
             raise ValueError(f"keep at least 0 and pack at least 1, not {self.keep} and {self.block}")
+
+
+class Ids(NamedTuple):
+    """What a block's orders, children and executions are found by.
+
+    Attributes:
+        orders: ids of the orders.
+        clients: account and client id in one, of all client ids.
+        sent: of the children.
+        asked: venue ids of requests on children.
+        keys: of the executions.
+    """
+
+    orders: list[str]
+    clients: list[str]
+    sent: list[str]
+    asked: list[str]
+    keys: list[str]
 
 
 class Archive:
@@ -78,7 +97,7 @@ class Archive:
 
     # --- writing ---
 
-    def add(self, leaving: Leaving) -> None:
+    def add(self, leaving: Leaving, ids: Ids) -> None:
         """Pack a block of orders.
 
         Raises:
@@ -91,24 +110,16 @@ class Archive:
         written = write_block(leaving)
         packing.digest = sha256(packing.digest + written).digest()
         self.blocks.append(compressed(written))
-        self._note(leaving, number // size)
-        packing.last_ns = max(packing.last_ns, *[order.updated_ns for order in leaving.orders])
+        self._note(ids, number // size)
         packing.rows = number + size
 
-    def _note(self, leaving: Leaving, block: int) -> None:
+    def _note(self, ids: Ids, block: int) -> None:
         """Index the ids of a block's orders, children and executions."""
-        orders, children, executions, _, client_ids = leaving
-        ids = [item.key for item in executions]
-        ids += [order.account + order.cl_ord_id for order in orders]
-        for place, names in client_ids.items():
-            order = orders[place]
-            ids += [order.account + name for name in names if name != order.cl_ord_id]
-        ids += _heads_of_orders([order.order_id for order in orders])
-        sent = [child.child_id for child in children]
-        for requests in [child.requests for child in children if child.requests is not None]:
-            sent += requests
-        ids += dict.fromkeys(map(_SENT, sent))
-        self.index.add_ids(ids, block)
+        texts = ids.keys + ids.clients
+        texts += _heads_of_orders(sorted(ids.orders))
+        texts += _heads_of_sent(ids.sent)
+        texts += [*dict.fromkeys(map(_head_of_sent, ids.asked))]
+        self.index.add_ids(texts, block)
 
     def take(self, number: int) -> Row:
         """Unpack a row for good."""
@@ -164,7 +175,7 @@ class Archive:
 
     def of_venue_id(self, venue_id: str) -> tuple[int, Child] | None:
         """The child that a venue's client order id names, its own or a request's; its row's number first."""
-        number = self._found(self.index.rows_of(_SENT(venue_id)), Block.of_venue_id, venue_id)
+        number = self._found(self.index.rows_of(_head_of_sent(venue_id)), Block.of_venue_id, venue_id)
         if number is None:
             return None
         children = self.row(number).children
@@ -198,13 +209,47 @@ class Archive:
 
 
 def _heads_of_orders(order_ids: list[str]) -> list[str]:
-    """The heads of order ids, each once, sorted. All order ids are of one length (`core.ids`), so between two
+    """The heads of sorted order ids, each once. All order ids are of one length (`core.ids`), so between two
     of one head there are no others.
     """
-    order_ids.sort()
     heads, at = [], 0
     while at < len(order_ids):
         head = _ORDERS(order_ids[at])
         heads.append(head)
         at = bisect_left(order_ids, head + _AFTER, at + 1)
     return heads
+
+
+def _head_of_sent(venue_id: str) -> str:
+    """What is common to venue ids of events that came one after another, whatever their legs: shard, epoch
+    and sequence without its last digit.
+    """
+    parts = venue_id.split("-")
+    return venue_id[:-1] if len(parts) <= _PARTS else "-".join(parts[:_PARTS])[:-1]
+
+
+def _heads_of_sent(venue_ids: list[str]) -> list[str]:
+    """The heads of venue ids, each once."""
+    return _heads_alike(venue_ids) or [*dict.fromkeys(map(_head_of_sent, venue_ids))]
+
+
+def _heads_alike(venue_ids: list[str]) -> list[str]:
+    """`_heads_of_sent` of ids that without their legs are of one length and differ in their last three digits
+    only, as those of nearly every block; nothing for any others.
+    """
+    text, size = "\n".join([*venue_ids, ""]), len(venue_ids)
+    for leg in _LEGS:
+        text = text.replace(leg, "\n")
+    width = text.find("\n")
+    step, fixed = width + 1, width - _DIGITS
+    if fixed < 0 or len(text) != step * size or text[width::step] != "\n" * size:
+        return []
+    if text.count("-", 0, fixed) != _PARTS - 1 or text.count("-") != size * (_PARTS - 1):
+        return []
+    for at in range(fixed):
+        if text[at::step] != text[at] * size:
+            return []
+    high, low = text[fixed::step], text[fixed + 1 :: step]
+    if high == high[0] * size:
+        return [text[: fixed + 1] + digit for digit in sorted(set(low))]
+    return sorted([text[:fixed] + one + other for one, other in {*zip(high, low, strict=True)}])

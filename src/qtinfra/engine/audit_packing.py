@@ -47,7 +47,7 @@ def _audit_live(state: State) -> list[str]:
         if order_id not in orders
     ]
     found += [
-        f"{order_id} was not just sent once, acknowledged and filled at once"
+        f"{order_id} was not just sent once, acknowledged and executed"
         for order_id, changed in state.closing.items()
         if not changed and order_id in orders and order_id not in state.open_orders
         if not _says_all(state, orders[order_id])
@@ -63,7 +63,7 @@ def _audit_live(state: State) -> list[str]:
 
 def _says_all(state: State, order: Order) -> bool:
     """Whether the order is packed alike if nothing of it is taken for granted."""
-    if len(order.children) != 1 or len(order.executions) != 1:
+    if not order.children or not order.executions:
         return False
     sent = [state.children[child_id] for child_id in order.children]
     filled = [state.executions[key] for key in order.executions]

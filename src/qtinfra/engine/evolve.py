@@ -128,7 +128,7 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
         if names is None:
             names = of.names = _names(state, account)
         names[name] = order_id  # deciding has found that it names no order
-    state.open_orders[order_id] = True
+    state.open_orders[order_id] = False
     count_new(state, account, symbol, side is _BUY, qty, value, of, to, cell)
     count_flow(state, event, of, to, flow, stamps)
     state.seq += 2
@@ -206,7 +206,7 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
         price, qty, worth, value, of.acks or asked.origin is _STAFF,
     )  # fmt: skip
     _register(state, order, order.cl_ord_id)
-    state.open_orders[order_id] = True
+    state.open_orders[order_id] = False
     count_new(state, asked.account, asked.symbol, asked.side is _BUY, qty, value, of, to)
     count_flow(state, event, of, to)
     order.algo = event.algo

@@ -27,8 +27,6 @@ _ROUTED, _FILLED = OrderStatus.ROUTED, OrderStatus.FILLED
 _CHILD_LIVE, _CHILD_FILLED = ChildStatus.LIVE, ChildStatus.FILLED
 _EXECUTION_LIVE = ExecutionState.LIVE
 _BUY = OrderSide.BUY
-#: Version of an order that was accepted, sent, acknowledged and filled, and to which nothing else happened.
-_PLAIN_VERSION = 4
 
 
 def apply_fill(
@@ -61,15 +59,14 @@ def apply_fill(
         order.version += 1
     left: Decimal | None = ZERO
     if at_once and order.status is _ROUTED and (order.reserved is whole or order.reserved == whole):
-        version = order.version = order.version + 1
+        order.version += 1
         order.updated_ns = ts_ns
         child.cum = order.cum_qty = whole
         child.status, order.status = _CHILD_FILLED, _FILLED
         order.notional = value
         child.leaves = order.unallocated = ZERO
         order.acked = True
-        del state.open_orders[order_id]
-        state.closing[order_id] = version != _PLAIN_VERSION
+        state.closing[order_id] = state.open_orders.pop(order_id)
     else:
         left = settle_part(state, order, child, qty, value, ts_ns)
     if state.fees is not None:
@@ -80,9 +77,7 @@ def apply_fill(
         of, to = places(state, account, symbol)
     worth = traded = value if to.factor is None else value * to.factor
     if trade_date < state.trade_date:
-        order.day_base_cum += qty
-        if order_id in state.closing:
-            state.closing[order_id] = True
+        _count_before(state, order, qty)
         traded = ZERO
     try:
         position = of.positions[symbol]
@@ -99,6 +94,14 @@ def apply_fill(
         left = order.reserved
     count = count_sold if sells else count_bought
     count(state, order, of, to, qty, px, traded, units, left)
+
+
+def _count_before(state: State, order: Order, qty: Decimal) -> None:
+    """Count what was executed on a day before this one, which is more than usually happens to an order."""
+    order.day_base_cum += qty
+    for waiting in (state.open_orders, state.closing):
+        if order.order_id in waiting:
+            waiting[order.order_id] = True
 
 
 def _position(state: State, account: str, symbol: str, of: AccountPlace) -> Position:

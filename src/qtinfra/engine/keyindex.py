@@ -74,16 +74,16 @@ class KeyIndex:
     def add_ids(self, ids: Sequence[str], row: int) -> None:
         """Note that row number `row` (below `MAX_ROWS`) may hold these ids."""
         hashes = [*map(crc32, map(str.encode, ids))]
-        newest, older, first = self._slots(), self._older, len(self._hashes)
+        newest, older, first, low = self._slots(), self._older, len(self._hashes), _LOW
         older.frombytes(bytes(older.itemsize * len(hashes)))
         for number, hashed in enumerate(hashes, first):
-            slot = hashed >> _LOW
+            slot = hashed >> low
             before = newest[slot]
             if before:
                 if older[before] and self._is_full(before):
                     place = number - first
                     hashes[place] = strong_hash(ids[place])
-                    slot = hashes[place] >> _LOW
+                    slot = hashes[place] >> low
                     before = newest[slot]
                 older[number] = before
             newest[slot] = number

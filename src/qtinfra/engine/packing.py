@@ -4,8 +4,9 @@ An order that has ended waits in `State.closing`, in the order of its end, until
 then the oldest are packed together. Only events decide that, never a clock. What has become live again
 meanwhile is passed over, and waits again after its next end.
 
-Of an order that was sent once, acknowledged and filled at once, `State.closing` says False: nothing else has
-happened to it, unless it is open again. True is said of any other, and once it is said it stays.
+Of an order that was sent once, acknowledged and executed, each as is usual, `State.open_orders` and then
+`State.closing` say False: nothing else has happened to it. Any other change of an order is settled
+(`settle.settle`), and that says True for good.
 """
 
 from __future__ import annotations
@@ -20,23 +21,25 @@ _ORDER_FILLED, _CHILD_FILLED = OrderStatus.FILLED, ChildStatus.FILLED
 
 def pack_closed(state: State) -> None:
     """Pack full blocks of the orders that ended longest ago, as long as more wait than are to stay."""
-    tables, packing, closing, orders = state.tables, state.packing, state.closing, state.orders
+    tables, packing, closing = state.tables, state.packing, state.closing
     size = packing.block
     while len(closing) >= packing.keep + size:
-        order_ids = [*islice(closing, size)]
-        ready = [*map(orders.__getitem__, order_ids)]
-        if not may_all_be_packed(state, order_ids, [*compress(ready, closing.values())]):
+        ready = [*islice(closing, size)]
+        changed = map(state.orders.__getitem__, compress(ready, closing.values()))
+        if not may_all_be_packed(state, ready, [*changed]):
             ready = _chosen(state)
             if len(ready) < size:
                 return
-        tables.archive.add(tables.leave(ready))
+        tables.archive.add(*tables.leave(ready))
 
 
 def may_all_be_packed(state: State, order_ids: list[str], changed: list[Order]) -> bool:
     """Whether `may_pack` is true of all orders with these ids, `changed` among them; false where that is not
     plain to see.
     """
-    if not (state.open_orders.keys().isdisjoint(order_ids) and state.frozen.keys().isdisjoint(order_ids)):
+    if not state.open_orders.keys().isdisjoint(order_ids):
+        return False
+    if state.frozen and not state.frozen.keys().isdisjoint(order_ids):
         return False
     for order in changed:
         if (
@@ -51,15 +54,15 @@ def may_all_be_packed(state: State, order_ids: list[str], changed: list[Order]) 
     return statuses.count(_CHILD_FILLED) == len(statuses) or not any(map(statuses.count, WORKING_CHILD))
 
 
-def _chosen(state: State) -> list[Order]:
+def _chosen(state: State) -> list[str]:
     """Of the orders that ended longest ago as many as one block has, or fewer. The others no longer wait."""
     orders, closing, size = state.orders, state.closing, state.packing.block
-    ready: list[Order] = []
+    ready: list[str] = []
     passed: list[str] = []
     for order_id in closing:
         order = orders[order_id]
         if may_pack(state, order):
-            ready.append(order)
+            ready.append(order_id)
             if len(ready) == size:
                 break
         else:

@@ -9,7 +9,7 @@ last digit that is written: equal histories give equal bytes.
 
 A column that is the same in each line has one entry, and a column of texts is one text with a line for each.
 What ids have in common is written once. The orders that stand as they are repeat themselves most: they are a
-part of their own, which is worth being compressed; the rest is not.
+part of their own, which is compressed, if there are enough of them to be worth it; the rest is not.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from qtinfra.engine.rowshort import (
     ShortOrder,
     ShortRows,
     shorten,
-    shorten_pairs,
 )
 
 _ORDER_FILLED = OrderStatus.FILLED
@@ -74,16 +73,23 @@ T = TypeVar("T")
 Written = Any
 
 
+class _Parts(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A block: orders that stand as they are, and the columns, both as they are written."""
+
+    others: bytes
+    tables: bytes
+    deflated: bool = False
+
+
 _ENCODER = msgspec.msgpack.Encoder()
-_COLUMN = msgspec.msgpack.Decoder(str | list[Any])
-_PARTS = msgspec.msgpack.Decoder(tuple[bytes, msgspec.Raw])
+_PARTS = msgspec.msgpack.Decoder(_Parts)
 _OTHERS = msgspec.msgpack.Decoder(dict[int, Any])
 _TABLES = msgspec.msgpack.Decoder(
     tuple[
         tuple[str, str | list[str]],
-        list[msgspec.Raw],
-        list[msgspec.Raw],
-        list[msgspec.Raw],
+        list[str | list[Any]],
+        list[str | list[Any]],
+        list[str | list[Any]],
         str | list[str],
         dict[int, Several],
         dict[int, Decimal],
@@ -92,6 +98,8 @@ _TABLES = msgspec.msgpack.Decoder(
 #: Level of zlib: what a higher one saves in memory it costs in time. No header and no checksum of its own:
 #: the state's hash covers what is written.
 _LEVEL, _RAW = 1, -zlib.MAX_WBITS
+#: So many bytes are worth being compressed: to begin costs as much as 600 of them.
+_WORTH = 1_024
 
 
 def write_block(leaving: Leaving) -> bytes:
@@ -106,7 +114,7 @@ def write_block(leaving: Leaving) -> bytes:
     others: dict[int, Row] = {}
     child_at = item_at = 0
     for place, order in enumerate(leaving.orders):
-        if not changed[place]:  # one child was sent, acknowledged and filled at once: that says most of it
+        if not changed[place]:  # it was sent, acknowledged and executed: mostly one child, and at once
             child, item, qty = sent[child_at], filled[item_at], order.qty
             venue = item.venue
             if (
@@ -139,19 +147,19 @@ def write_block(leaving: Leaving) -> bytes:
         item_at += len(order.executions)
         own, parts = sent[first_child:child_at], filled[first_item:item_at]
         number = place - len(others)
-        if place in client_ids or not (
-            shorten_pairs(order, own, parts, number, short) or shorten(order, own, parts, number, short)
-        ):
+        if place in client_ids or not shorten(order, own, parts, changed[place], number, short):
             others[place] = Row(order, own, parts, client_ids.get(place, [order.cl_ord_id]))
     invariant(child_at == len(sent) and item_at == len(filled), "orders leave with all of their own")
-    return _ENCODER.encode((_ENCODER.encode(others) if others else b"", _tables(short)))
+    encode = _ENCODER.encode
+    return encode((encode(others) if others else b"", encode(_tables(short))))
 
 
 def compressed(written: bytes, level: int = _LEVEL) -> bytes:
     """Rows as written, as a block is kept: a copy, since what an encoder gives keeps half as much again."""
-    often, tables = _PARTS.decode(written)
-    kept = _ENCODER.encode((zlib.compress(often, level, _RAW), tables)) if often else written
-    return bytes(memoryview(kept))
+    kept = _PARTS.decode(written)
+    if len(kept.others) >= _WORTH:
+        written = _ENCODER.encode(_Parts(zlib.compress(kept.others, level, _RAW), kept.tables, True))
+    return bytes(memoryview(written))
 
 
 def decompressed(block: bytes) -> bytes:
@@ -160,8 +168,8 @@ def decompressed(block: bytes) -> bytes:
     Raises:
         msgspec.DecodeError, zlib.error: the bytes are no block.
     """
-    often, tables = _PARTS.decode(block)
-    return _ENCODER.encode((zlib.decompress(often, _RAW), tables)) if often else block
+    kept = _PARTS.decode(block)
+    return _ENCODER.encode((zlib.decompress(kept.others, _RAW), kept.tables)) if kept.deflated else block
 
 
 # --- columns ---------------------------------------------------------------------------------------------
@@ -191,12 +199,18 @@ def _alike_text(column: Sequence[str]) -> Written:
     return column[:1] if column.count(column[0]) == len(column) else _text(column)
 
 
-def _lines(column: msgspec.Raw, size: int) -> list[Any]:
-    """The column that was written, an entry for each line."""
-    written: str | list[Any] = _COLUMN.decode(column)
-    if isinstance(written, str):
-        return written.split("\n")
-    return written if len(written) == size else written * size
+def _lines(column: str | list[Any], size: int) -> list[Any]:
+    """A column that was written, an entry for each line."""
+    if isinstance(column, str):
+        return column.split("\n")
+    return column if len(column) == size else column * size
+
+
+def _entry(column: str | list[Any], line: int) -> Any:
+    """One line's entry of a column that was written."""
+    if isinstance(column, str):
+        return column.split("\n", line + 1)[line]
+    return column[line] if len(column) > 1 else column[0]
 
 
 def _writer(field: msgspec.structs.FieldInfo) -> Callable[[Sequence[Any]], Written]:
@@ -223,8 +237,6 @@ _ACCOUNT, _CL_ORD_ID = 1, 2
 _REQUESTS = Child.__struct_fields__.index("requests")
 #: What order ids of so many sequences have in common is all but so many characters.
 _TAIL = 4
-#: The table of children among a block's.
-_CHILDREN = 1
 
 
 def _tables(short: ShortRows) -> tuple[Written, ...]:
@@ -272,7 +284,8 @@ def _uncut(head: str, tails: str | list[str]) -> list[str]:
     if isinstance(tails, list):
         return tails
     size = len(tails) // _TAIL
-    return [head + tails[at::size] for at in range(size)]
+    parts = [tails[at : at + size] for at in range(0, len(tails), size or 1)]
+    return [head + "".join(tail) for tail in zip(*parts, strict=True)]
 
 
 def _middle(keys: list[str], exec_ids: list[str], venues: list[str]) -> str:
@@ -295,36 +308,34 @@ class Block:
         msgspec.DecodeError: foreign bytes.
     """
 
-    __slots__ = ("_commissions", "_ids", "_keys", "_others", "_several", "_sizes", "_tables", "_written")
+    __slots__ = ("_commissions", "_ids", "_keys", "_others", "_several", "_sizes", "_tables")
 
     def __init__(self, written: bytes) -> None:
-        often, tables = _PARTS.decode(written)
-        self._others: dict[int, Any] = _OTHERS.decode(often) if often else {}
-        ids, *self._written, self._keys, self._several, self._commissions = _TABLES.decode(tables)
+        parts = _PARTS.decode(written)
+        self._others: dict[int, Any] = _OTHERS.decode(parts.others) if parts.others else {}
+        ids, *self._tables, self._keys, self._several, self._commissions = _TABLES.decode(parts.tables)
         self._ids = _uncut(*ids)
         made = self._several.items()
         self._sizes = (
             {number: len(one.children) for number, one in made},
             {number: len(one.executions) for number, one in made},
         )
-        self._tables: list[list[list[Any]]] = []
 
     def _column(self, table: int, place: int) -> list[Any]:
-        """A column of the orders, 0, of the children, 1, or of the executions, 2; the first one of orders and
-        executions is not among those written.
+        """A column of the orders, 0, of the children, 1, or of the executions, 2, an entry for each line; the
+        ids of orders and the keys of executions are not among them.
         """
-        columns, size = self._written[table], len(self._ids)
+        columns, size = self._tables[table], len(self._ids)
         if table:
             size += sum(self._sizes[table - 1].values()) - len(self._several)
-        return _lines(columns[place - (table != _CHILDREN)], size) if columns else []
+        return _lines(columns[place], size) if columns else []
 
-    def _all_keys(self) -> list[str]:
-        """The keys of executions."""
-        keys = self._keys
-        if isinstance(keys, list):
-            return keys
-        named = zip(self._column(2, _VENUE), self._column(2, 1), strict=True)
-        return [venue + keys + exec_id for venue, exec_id in named]
+    def _key(self, line: int) -> str:
+        """The key of an execution."""
+        if isinstance(self._keys, list):
+            return self._keys[line]
+        exec_ids, venues = self._tables[2][0], self._tables[2][_VENUE - 1]
+        return f"{_entry(venues, line)}{self._keys}{_entry(exec_ids, line)}"
 
     def _place(self, number: int) -> int:
         """The place of the row of a short order."""
@@ -339,24 +350,22 @@ class Block:
         other = self._others.get(place)
         if other is not None:
             return msgspec.convert(other, Row)
-        if not self._tables:
-            self._tables = [
-                [self._ids, *[self._column(0, at) for at in range(1, len(_ORDER))]],
-                [self._column(1, at) for at in range(len(_CHILD))],
-                [self._all_keys(), *[self._column(2, at) for at in range(1, len(_EXECUTION))]],
-            ]
-        orders, children, executions = self._tables
         number = place - sum([other < place for other in self._others])
         of_children, of_executions = (_lines_of(number, sizes) for sizes in self._sizes)
+        orders, children, executions = self._tables
         return _restored(
-            _line(orders, number, ShortOrder),
-            [_line(children, at, ShortChild) for at in of_children],
-            [_line(executions, at, ShortExecution) for at in of_executions],
+            _line(ShortOrder, orders, number, self._ids[number]),
+            [_line(ShortChild, children, at) for at in of_children],
+            [_line(ShortExecution, executions, at, self._key(at)) for at in of_executions],
             [self._commissions.get(at, ZERO) for at in of_executions],
             self._several.get(number),
         )
 
     def __iter__(self) -> Iterator[Row]:
+        self._tables = [
+            [self._column(table, place) for place in range(len(columns))]
+            for table, columns in enumerate(self._tables)
+        ]
         return map(self.row, range(len(self._ids) + len(self._others)))
 
     def of_order(self, order_id: str) -> int | None:
@@ -370,17 +379,24 @@ class Block:
 
     def of_execution(self, key: str) -> int | None:
         """The place of the row that holds an execution, None if it is not here."""
-        keys = self._all_keys()
-        if key in keys:
-            return self._place(_number_of(keys.index(key), self._sizes[1]))
+        line = self._line_of(key)
+        if line is not None:
+            return self._place(_number_of(line, self._sizes[1]))
         for place, (_, _, executions, _) in self._others.items():
             if any(item[0] == key for item in executions):
                 return place
         return None
 
+    def _line_of(self, key: str) -> int | None:
+        """The line of an execution among those of short orders, None if it is not there."""
+        if isinstance(self._keys, list):
+            return self._keys.index(key) if key in self._keys else None
+        ends = [line for line, exec_id in enumerate(self._column(2, 0)) if key.endswith(exec_id)]
+        return next((line for line in ends if self._key(line) == key), None)
+
     def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
         """The place of the row of the order that a client id names, None if it is not here."""
-        accounts, names = self._column(0, _ACCOUNT), self._column(0, _CL_ORD_ID)
+        accounts, names = self._column(0, _ACCOUNT - 1), self._column(0, _CL_ORD_ID - 1)
         if cl_ord_id in names:
             for number, own in enumerate(zip(accounts, names, strict=True)):
                 if own == (account, cl_ord_id):
@@ -417,9 +433,9 @@ def _number_of(line: int, sizes: dict[int, int]) -> int:
     return line
 
 
-def _line(table: list[list[Any]], number: int, form: type[T]) -> T:
-    """One line of a table that is kept by columns."""
-    return msgspec.convert([column[number] for column in table], form)
+def _line(form: type[T], columns: list[str | list[Any]], line: int, *first: str) -> T:
+    """One line of a table that is kept by columns, `first` before them."""
+    return msgspec.convert([*first, *[_entry(column, line) for column in columns]], form)
 
 
 def _restored(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 
 from qtinfra.core.extended_models import Execution
 from qtinfra.core.models import Child, Order
-from qtinfra.engine.archive import Archive
+from qtinfra.engine.archive import Archive, Ids
 from qtinfra.engine.rowform import Leaving, Row
 
 V = TypeVar("V")
@@ -76,30 +76,39 @@ class Tables:
         self.closing[order.order_id] = True
         return row
 
-    def leave(self, orders: list[Order]) -> Leaving:
+    def leave(self, order_ids: list[str]) -> tuple[Leaving, Ids]:
         """Take live orders that have ended, and all of their own, out of the tables, to be packed."""
-        order_ids = [order.order_id for order in orders]
+        orders = [*map(self.orders.pop, order_ids)]
         changed = [*map(self.closing.pop, order_ids)]
-        for order_id in order_ids:
-            del self.orders[order_id]
-        live = self.client_ids
-        client_ids: dict[int, list[str]] = {}
-        for place, order in enumerate(orders):
-            order_id, cl_ord_id, names = order_ids[place], order.cl_ord_id, live[order.account]
+        live, clients = self.client_ids, []
+        unusual: list[int] = []
+        for order_id, order in zip(order_ids, orders, strict=True):
+            account, cl_ord_id = order.account, order.cl_ord_id
+            clients.append(account + cl_ord_id)
+            names = live[account]
             if names.get(cl_ord_id) == order_id and not order.amends:
                 del names[cl_ord_id]
             else:
-                own = [name for name in _asked(order) if names.get(name) == order_id]
-                client_ids[place], changed[place] = own, True
-                for name in own:
-                    del names[name]
-        child_ids = chain.from_iterable([order.children for order in orders])
-        keys = chain.from_iterable([order.executions for order in orders])
-        children = [*map(self.children.pop, child_ids)]
+                unusual.append(len(clients) - 1)
+        client_ids: dict[int, list[str]] = {}
+        for place in unusual:
+            order, changed[place] = orders[place], True
+            names = live[order.account]
+            own = client_ids[place] = [name for name in _asked(order) if names.get(name) == order.order_id]
+            for name in own:
+                del names[name]
+            clients += [order.account + name for name in own if name != order.cl_ord_id]
+        sent = [*chain.from_iterable([order.children for order in orders])]
+        children = [*map(self.children.pop, sent)]
+        asked: list[str] = []
         for requests in [child.requests for child in children if child.requests is not None]:
+            asked += requests
             for venue_id in requests:
                 del self.venue_ids[venue_id]
-        return Leaving(orders, children, [*map(self.executions.pop, keys)], changed, client_ids)
+        keys = [*chain.from_iterable([order.executions for order in orders])]
+        executions = [*map(self.executions.pop, keys)]
+        ids = Ids(order_ids, clients, sent, asked, keys)
+        return Leaving(orders, children, executions, changed, client_ids), ids
 
 
 def _asked(order: Order) -> list[str]:

@@ -113,9 +113,15 @@ class ShortRows:
 _WIDTH = len(ShortExecution.__struct_fields__)
 
 
-def shorten(order: Order, sent: list[Child], filled: list[Execution], number: int, short: ShortRows) -> bool:
-    """Add an order, `number` among the short ones, and all of its own, if the short forms say all of them."""
-    if not plain_filled(order, sent, filled):
+def shorten(
+    order: Order, sent: list[Child], filled: list[Execution], changed: bool, number: int, short: ShortRows
+) -> bool:
+    """Add an order, `number` among the short ones, and all of its own, if the short forms say all of them.
+
+    Args:
+        changed: whether more may have happened to it than that it was sent, acknowledged and executed.
+    """
+    if not (plain_filled if changed else _nothing_special)(order, sent, filled):
         return False
     updated_ns, names, width = order.updated_ns, order.children, _WIDTH
     places: list[int] = []
@@ -140,57 +146,6 @@ def shorten(order: Order, sent: list[Child], filled: list[Execution], number: in
     return True
 
 
-def shorten_pairs(
-    order: Order, sent: list[Child], filled: list[Execution], number: int, short: ShortRows
-) -> bool:
-    """`shorten` of an order of several children with one execution of each, in their order, whose texts and
-    zeros are the very objects that evolve has put there; any other is left to `shorten`, which writes the
-    same of equal ones.
-    """
-    if len(sent) < 2 or len(sent) != len(filled) or not _plain(order):
-        return False
-    zero, updated_ns = ZERO, order.updated_ns
-    cum = notional = zero
-    sizes: list[Decimal] = []
-    executed: list[Decimal] = []
-    children: list[Any] = []
-    executions: list[Any] = []
-    for child, item in zip(sent, filled, strict=True):
-        child_id, venue, qty, px, value = child.child_id, child.venue, item.qty, item.px, item.value
-        if (
-            item.child_id is not child_id
-            or child.status is not _CHILD_FILLED
-            or child.requests is not None
-            or child.cl_ord_id is not child_id
-            or child.leaves is not zero
-            or child.min_qty is not zero
-            or item.state is not _EXECUTION_LIVE
-            or item.late
-            or item.venue is not venue
-            or item.reported_qty is not qty
-            or item.reported_px is not px
-            or item.commission is not zero
-            or (child.cum is not qty and child.cum != qty)
-            or value != qty * px
-        ):
-            return False
-        cum, notional = (cum + qty, notional + value) if sizes else (qty, value)
-        sizes.append(child.qty)
-        executed.append(qty)
-        children += (child_id, child.order_type, child.tif, child.price, child.venue_order_id)
-        executions += (
-            item.key, item.exec_id, venue, item.trade_date, updated_ns - item.ts_ns, px, item.liquidity,
-            item.fee,
-        )  # fmt: skip
-    if order.cum_qty != cum or order.notional != notional:
-        return False
-    short.orders += _short_order(order)
-    short.children += children
-    short.executions += executions
-    short.several[number] = Several(sizes, executed, None)
-    return True
-
-
 def _short_order(order: Order) -> tuple[Any, ...]:
     """The fields of a `ShortOrder`."""
     created_ns = order.created_ns
@@ -204,6 +159,24 @@ def _short_order(order: Order) -> tuple[Any, ...]:
 def _same(one: Decimal, other: Decimal) -> bool:
     """Whether two numbers are written alike."""
     return one is other or not one.compare_total(other)
+
+
+def _nothing_special(order: Order, sent: list[Child], filled: list[Execution]) -> bool:
+    """`plain_filled` of an order that was sent, acknowledged and executed, and nothing else: what is left to
+    be asked.
+    """
+    for child in sent:
+        if not _is_zero(child.min_qty):
+            return False
+    for item in filled:
+        if item.late or item.venue != sent[order.children.index(item.child_id)].venue:
+            return False
+    return order.algo is None and _is_zero(order.min_qty)
+
+
+def _is_zero(number: Decimal) -> bool:
+    """Whether a number is written as zero is."""
+    return number is ZERO or not ZERO.compare_total(number)
 
 
 def plain_filled(order: Order, sent: list[Child], filled: list[Execution]) -> bool:

@@ -109,8 +109,8 @@ def settle_part(
     left = order.reserved - qty
     if left:
         return left
-    del state.open_orders[order.order_id]  # nothing is to come any more: the order waits to be packed
-    state.closing[order.order_id] = True
+    # nothing is to come any more: the order waits to be packed
+    state.closing[order.order_id] = state.open_orders.pop(order.order_id)
     return ZERO
 
 

@@ -74,9 +74,10 @@ class State(msgspec.Struct, _Kept, dict=True):
     `closed_days` has the last trading date that ended, by venue ("" for all at once). `specials` are the open
     orders with special terms, `watched` those that the market may move, by symbol, with the best price that a
     trailing stop has seen; `submitted_terms` the first terms of orders whose special terms have changed.
-    `closing` are the orders that have ended and wait to be packed, and whether anything has happened to each
-    besides being filled at once (`engine.packing`), `packing` stands for those that are; the tables of
-    orders, children, venue ids and executions find both (`engine.rows`).
+    `open_orders` are those, and `closing` the ones that have ended and wait to be packed, and whether more
+    has happened to each than that it was sent, acknowledged and executed (`engine.packing`); `packing` stands
+    for those that are packed, and the tables of orders, children, venue ids and executions find both
+    (`engine.rows`).
     `fees` is None until a fee schedule is set, `cash` until cash is loaded (it has the accounts that did),
     `pnl` until an account asks for profit and loss in its base currency (it has those that did),
     `routing` until a routing policy, venue limit or protection rule is set.

@@ -24,10 +24,13 @@ OWN_RECORD = ("seq", "closing", "orders", "client_ids")
 
 
 def rest(desk: Desk) -> dict[str, bytes]:
-    """The state but for what a refused order leaves, field by field."""
+    """The state but for what a refused order leaves, field by field. Which orders are open is part of it, not
+    what is said of each: a request that is refused is remembered with its order.
+    """
     encode = msgspec.msgpack.encode
     state = desk.state
-    return {name: encode(getattr(state, name)) for name in state.__struct_fields__ if name not in OWN_RECORD}
+    found = {name: encode(getattr(state, name)) for name in state.__struct_fields__ if name not in OWN_RECORD}
+    return found | {"open_orders": encode([*state.open_orders])}
 
 
 ORDERS: list[tuple[str, cmd.SubmitOrder]] = [

@@ -7,10 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.extended_models import Liquidity
+from qtinfra.core.ids import order_id
 from qtinfra.core.models import Amend, Order, OrderStatus, Origin, QueuedReplace
 from qtinfra.core.special import SpecialTerms
 from qtinfra.engine import rowform, rowshort
@@ -106,7 +109,7 @@ def test_the_usual_orders_take_the_short_ways_and_equal_ones_the_general_way(
     asked.clear()
     block = write_block(leaving(*again))
     assert write_block(leaving(*_ROWS(_ENCODE(again)))) == block
-    assert asked == ["X", "Y", "Z", "X", "Y", "Z", "X"], "two venues filled the last one"
+    assert asked == ["X", "Y", "Z", "X"] * 2
 
 
 def left_of_desk() -> Leaving:
@@ -117,7 +120,7 @@ def left_of_desk() -> Leaving:
         for part in parts:
             desk.fill(desk.child(name), part, "50.10", liquidity=Liquidity.REMOVED)
     tables = desk.state.tables
-    return tables.leave([*tables.orders.live().values()])
+    return tables.leave([*tables.orders.live()])[0]
 
 
 def whole(**fields: Any) -> Leaving:
@@ -362,3 +365,46 @@ def test_a_value_that_is_not_price_times_quantity_is_kept_with_the_notional_that
         row.order.notional = row.order.notional + 1 if before else item.value
         assert not is_short(row)
         assert restored(row) == [row]
+
+
+_ORDER_IDS = st.builds(order_id, st.just(0), st.integers(1, 2), st.integers(0, 70_000))
+
+
+@given(st.lists(_ORDER_IDS, min_size=1, max_size=9) | st.lists(st.text("a-0", min_size=1), min_size=1))
+def test_ids_come_back_whatever_they_have_in_common(ids: list[str]) -> None:
+    assert rowform._uncut(*rowform._cut(ids)) == ids
+
+
+def test_what_the_ids_of_a_block_have_in_common_is_written_once() -> None:
+    ids = [order_id(0, 1, seq) for seq in range(1_000, 1_064)]
+    head, tails = rowform._cut(ids)
+    assert [head + tail for tail in ("03e8", "03e9")] == ids[:2]
+    assert len(tails) == 4 * len(ids)
+
+
+_EXEC_IDS = st.text("E1|S", max_size=4)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["XNAS", "X", "N|"]), _EXEC_IDS), min_size=1),
+    st.text("|S1", max_size=3),
+)
+def test_keys_are_made_of_what_stands_between_the_venue_and_its_id(
+    named: list[tuple[str, str]], middle: str
+) -> None:
+    venues, exec_ids = [venue for venue, _ in named], [exec_id for _, exec_id in named]
+    keys = [f"{venue}{middle}{exec_id}" for venue, exec_id in named]
+    assert rowform._middle(keys, exec_ids, venues) == middle
+    assert not rowform._middle([f"{keys[0]}\n", *keys[1:]], exec_ids, venues)
+    assert not rowform._middle([*keys, f"{keys[0]}x"], [*exec_ids, exec_ids[0]], [*venues, venues[0]])
+
+
+@pytest.mark.parametrize("key", ["other", "XNAS|S2|2024-01-08|E1", "E1", "XNAS\n|E"])
+def test_an_execution_with_a_key_of_its_own_form_is_found_beside_others(key: str) -> None:
+    rows = filled_rows()
+    rows[0].executions[0].key = key
+    rows[0].order.executions = (key,)
+    assert _ENCODE(restored(*rows)) == _ENCODE(rows)
+    block = Block(write_block(leaving(*rows)))
+    for place, row in enumerate(rows):
+        assert [block.of_execution(item.key) for item in row.executions] == [place] * len(row.executions)

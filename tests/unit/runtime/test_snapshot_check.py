@@ -118,10 +118,11 @@ def test_packed_orders_are_compared_although_the_states_hash_has_only_their_dige
     assert is_of(sound, state)
     lying = decode_state(sound.state)
     blocks = lying.tables.archive.blocks
-    unusual, (ids, orders, *others) = msgspec.msgpack.decode(decompressed(blocks[0]), strict=False)
+    unusual, tables = msgspec.msgpack.decode(decompressed(blocks[0]))
+    ids, orders, *others = msgspec.msgpack.decode(tables, strict=False)
     assert orders[0] == ALPHA
     orders[0] = "nobody"
-    blocks[0] = compressed(msgspec.msgpack.encode([unusual, [ids, orders, *others]]))
+    blocks[0] = compressed(msgspec.msgpack.encode([unusual, msgspec.msgpack.encode([ids, orders, *others])]))
     assert state_hash(lying) == state_hash(state)
     assert not is_of(snapshot_of(lying, bytes(32)), state)
     lying.tables.archive.blocks[0] = b"no block"
@@ -130,13 +131,15 @@ def test_packed_orders_are_compared_although_the_states_hash_has_only_their_dige
 
 def test_packed_orders_that_are_compressed_otherwise_are_the_same_orders() -> None:
     desk = session()
-    state = State(packing=Packing(keep=0, block=1))
+    state = State(packing=Packing(keep=0, block=4))
     desk.kernel = Kernel(state)
     for entry in desk.entries:
         replay(state, entry)
-    desk.working("C")
-    desk.cancel("C2", "C")
-    desk.canceled(desk.child("C"))
+    for name in "CDEF":
+        desk.working(name)
+        desk.cancel(f"{name}2", name)
+        desk.canceled(desk.child(name))
+    assert len(state.tables.archive) == 4
     other = decode_state(encode_state(state))
     blocks = other.tables.archive.blocks
     blocks[0] = compressed(decompressed(blocks[0]), 9)
