@@ -256,6 +256,12 @@ def bare_type_ignore(module: Module) -> Iterator[Finding]:
             yield line, "type: ignore without an error code"
 
 
+def named_subscript(module: Module) -> Iterator[Finding]:
+    for node in module.nodes:
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.NamedExpr):
+            yield node.lineno, "an assignment in a subscript: Cython (`make compiled`) does not take it"
+
+
 def long_function(module: Module) -> Iterator[Finding]:
     for node in module.nodes:
         if isinstance(node, Function):
@@ -355,6 +361,7 @@ RULES = [
     Rule(
         bare_type_ignore, bad=("a = 1  # type: ignore", "a = 1  #type:ignore"), good=("# type: ignore[misc]",)
     ),
+    Rule(named_subscript, bad=("sizes[qty := order.qty]",), good=("qty = order.qty\nsizes[qty]",)),
     Rule(long_function, bad=("def f():\n" + "    x = 1\n" * 70,), good=("def f():\n" + "    x = 1\n" * 69,)),
     Rule(long_module, bad=("x = 1\n" * 701,), good=("x = 1\n" * 700,)),
 ]

@@ -390,7 +390,7 @@ class MatchingVenue:
         market = self._markets.get(symbol := order.symbol)
         if market is None or not self._open or market.halted or market.call or market.stops or market.pegs:
             return None
-        limit, tif = order.price, order.tif
+        limit, tif, qty = order.price, order.tif, order.qty
         if limit is None or order.order_type is not _LIMIT or order.stop_px is not None or order.peg:
             return None
         if order.min_qty or order.display_qty or order.hidden or order.smp_mode:
@@ -400,7 +400,7 @@ class MatchingVenue:
         book, grid, side = market.book, market.grid, order.side
         level = book.asks.first if side is _BUY else book.bids.first
         try:
-            size = grid.sizes[qty := order.qty]
+            size = grid.sizes[qty]
         except TypeError:  # a signaling NaN
             return None
         if level is None or size is None:
