@@ -86,7 +86,7 @@ def _audit_sums(state: State) -> list[str]:
             for symbol, cell in risk.cells.get(account, {}).items()
             if state.instruments[symbol].currency.value == currency
         ]
-        same = of_own.bounds is own is standing.own and tuple(above) == standing.above
+        same = own is of_own.bounds and own is standing.own and tuple(above) == standing.above
         if not same or {*map(id, cells)} != {*map(id, standing.cells)}:
             found.append(f"not all figures of {account} in {currency} are counted")
         if {id(of.kept) for of in sums if of.exact} != {*map(id, standing.followed)}:

@@ -122,7 +122,10 @@ def gate_plain(
         or not (memo.traders.get(command.trader) or _free_trader(state, command.trader))
         or (len(own) >= sheet.messages and _is_full(risk, own, sheet.messages, now_ns))
         or (len(on_book) >= sheet.book_messages and _is_full(risk, on_book, sheet.book_messages, now_ns))
-        or (not (stamps is earlier is None) and _is_repeated(risk, flow, stamps, earlier, sheet, now_ns))
+        or (
+            (stamps is not None or earlier is not None)
+            and _is_repeated(risk, flow, stamps, earlier, sheet, now_ns)
+        )
         or (plan.short_sale and not buying and not _owned(command, at))
         or ((near or lane.foreign) and not _in_limits(buying, qty, value, sheet, lane, at))
     ):
