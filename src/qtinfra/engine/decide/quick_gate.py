@@ -90,7 +90,7 @@ def gate_plain(
         return None
     risk, worth, reference = state.risk, price, None
     memo, top, flow = risk.memo, None, None
-    stamps, earlier = None, None
+    stamps, old = None, None
     of, to, sheet = lane.of, plan.to, plan.sheet
     if price is None or sheet.collared:
         book, drift = market.book(symbol), to.drift or risk.drift.get(symbol)
@@ -114,7 +114,7 @@ def gate_plain(
             near = True
     if sheet.duplicates is not None:
         flow = (command.account, symbol, "BUY" if buying else command.side._value_, qty, price)
-        stamps, earlier = seen.current.get(flow), seen.previous.get(flow) if seen.previous else None
+        stamps, old = seen.current.get(flow), seen.previous.get(flow) if seen.previous else None
     own = of.messages or risk.messages.get(command.account) or _NO_STAMPS
     on_book = to.messages or risk.book_messages.get(symbol) or _NO_STAMPS
     if (
@@ -122,10 +122,7 @@ def gate_plain(
         or not (memo.traders.get(command.trader) or _free_trader(state, command.trader))
         or (len(own) >= sheet.messages and _is_full(risk, own, sheet.messages, now_ns))
         or (len(on_book) >= sheet.book_messages and _is_full(risk, on_book, sheet.book_messages, now_ns))
-        or (
-            (stamps is not None or earlier is not None)
-            and _is_repeated(risk, flow, stamps, earlier, sheet, now_ns)
-        )
+        or ((stamps is not None or old is not None) and _is_repeated(risk, flow, stamps, old, sheet, now_ns))
         or (plan.short_sale and not buying and not _owned(command, at))
         or ((near or lane.foreign) and not _in_limits(buying, qty, value, sheet, lane, at))
     ):
