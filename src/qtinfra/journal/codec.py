@@ -116,7 +116,6 @@ _OUTLINES = msgspec.msgpack.Decoder(Outline)
 _SNAPSHOTS = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes])
 
 _encode_into = _ENCODER.encode_into
-_AFTER_HASH = slice(HASH_BYTES, None)
 
 
 class WrittenBooks:
@@ -143,6 +142,21 @@ class WrittenBooks:
 def chain_hash(prev_hash: bytes, entry_bytes: bytes) -> bytes:
     """SHA-256 over the hash before and the entry's bytes."""
     return sha256(prev_hash + entry_bytes).digest()
+
+
+def _linked(digest: bytes, bodies: Sequence[bytes]) -> list[Record]:
+    """Written entries, each with the chain's hash after it (`chain_hash`); `digest` is the one before them.
+
+    A loop of its own: when hashing and writing take turns, each finds the other's machine code in the
+    processor's instruction cache, for every record of a frame.
+    """
+    records: list[Record] = []
+    for body in bodies:
+        link = sha256(digest)
+        link.update(body)
+        digest = link.digest()
+        records.append((body, digest))
+    return records
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -186,8 +200,23 @@ def _stands_in(events: Sequence[AnyEvent], command: AnyCommand) -> bool:
         reports = (command.report,)
     else:
         return False
+    if _each_holds(events, reports):
+        return True
     found = _reports_in(events)
     return len(found) == len(reports) and (all(map(is_, found, reports)) or _alike(tuple(found), reports))
+
+
+def _each_holds(events: Sequence[AnyEvent], reports: Sequence[VenueReport]) -> bool:
+    """Whether there is an event for each report, in their order, that holds this very object: mostly so."""
+    if len(events) != len(reports):
+        return False
+    try:
+        for event, report in zip(events, reports, strict=True):
+            if event.report is not report:  # type: ignore[union-attr]
+                return False
+    except AttributeError:
+        return False
+    return True
 
 
 def _alike(one: object, other: object) -> bool:
@@ -274,9 +303,16 @@ class Chain:
         """
         if not entries:
             raise JournalError("a frame needs at least one entry")
-        shard, epoch, following, digest = self.shard, self.epoch, self.seq + 1, self.hash
-        books = books or WrittenBooks()
-        known, records, data = books.known, list[Record](), bytearray()
+        bodies, following = self._written(entries, books or WrittenBooks())
+        records = _linked(self.hash, bodies)
+        header = FrameHeader(self.shard, self.epoch, self.seq + 1, following - 1, self.hash)
+        self.seq, self.hash = following - 1, records[-1][1]
+        return Frame(header, records)
+
+    def _written(self, entries: Sequence[Entry], books: WrittenBooks) -> tuple[list[bytes], int]:
+        """The written forms of entries that follow the chain's end, and the sequence that follows them."""
+        shard, epoch, following = self.shard, self.epoch, self.seq + 1
+        known, bodies, data = books.known, list[bytes](), bytearray()
         market: tuple[ConsolidatedBook | msgspec.Raw, ...]
         command: AnyCommand | None
         for entry in entries:
@@ -308,13 +344,9 @@ class Chain:
                 ),
                 data,
             )
-            linked = digest + data
-            digest = sha256(linked).digest()
-            records.append((linked[_AFTER_HASH], digest))
+            bodies.append(b"" + data)  # a copy, for less than a call of `bytes`
             following += len(events)
-        header = FrameHeader(shard, epoch, self.seq + 1, following - 1, self.hash)
-        self.seq, self.hash = following - 1, digest
-        return Frame(header, records)
+        return bodies, following
 
     def check_frame(self, frame: Frame) -> Iterator[tuple[Outline, Record]]:
         """Follow the chain through a stored frame: where each record stands, and the record.
