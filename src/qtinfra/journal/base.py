@@ -22,6 +22,7 @@ from qtinfra.journal.codec import (
     Outline,
     P,
     Record,
+    SealedFrame,
     StoredRecord,
     WrittenBooks,
     corrupt,
@@ -97,7 +98,7 @@ class FrameJournal(ABC):
         """Frames in order, from the one that holds `seq` (or an earlier one) to the end."""
 
     @abstractmethod
-    def _write(self, frame: Frame, blob: bytes) -> None:
+    def _write(self, frame: SealedFrame) -> None:
         """Make a frame durable if this journal still owns the shard and its end is where it was left.
 
         Raises:
@@ -159,17 +160,17 @@ class FrameJournal(ABC):
         head = self._head
         chain = Chain(self._shard, epoch=self._epoch, seq=head.seq, hash=head.hash)
         frame = chain.seal(entries, self._books)
-        return partial(self._commit, frame, encode_frame(frame), chain.seq)
+        return partial(self._commit, SealedFrame(frame.header, chain.hash, encode_frame(frame)))
 
-    def _commit(self, frame: Frame, blob: bytes, last_seq: int) -> Head:
+    def _commit(self, frame: SealedFrame) -> Head:
         """Write a sealed frame, durable when the call returns."""
         self._refuse_more()
         if frame.header.prev_hash != self._head.hash:
             raise JournalError("something else was appended since the frame was sealed; nothing was written")
         self._refusal = "an append did not end well"
-        self._write(frame, blob)
+        self._write(frame)
         self._refusal = ""
-        self._head = Head(self._shard, self._epoch, last_seq, frame.last_hash)
+        self._head = Head(self._shard, self._epoch, frame.header.last_seq, frame.last_hash)
         return self._head
 
     def _refuse_more(self) -> None:

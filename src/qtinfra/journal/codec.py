@@ -64,6 +64,14 @@ class Frame(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.records[-1][1] if self.records else self.header.prev_hash
 
 
+class SealedFrame(msgspec.Struct, frozen=True, gc=False):
+    """A frame that is ready to be written: the records are in the blob only."""
+
+    header: FrameHeader
+    last_hash: bytes
+    blob: bytes
+
+
 class StoredRecord(msgspec.Struct, frozen=True, gc=False):
     """One record as stored and as read: the original bytes, the chain's hash there, and the entry."""
 
@@ -131,12 +139,13 @@ class WrittenBooks:
         self._most = most
         self.known: dict[str, tuple[ConsolidatedBook, tuple[msgspec.Raw]]] = {}
 
-    def add(self, book: ConsolidatedBook) -> tuple[ConsolidatedBook, tuple[msgspec.Raw]]:
+    def add(self, book: ConsolidatedBook) -> tuple[msgspec.Raw]:
         """Write a book that is not `known` and remember it."""
         if len(self.known) >= self._most:
             self.known.clear()
-        found = self.known[book.symbol] = (book, (msgspec.Raw(_ENCODER.encode(book)),))
-        return found
+        written = (msgspec.Raw(_ENCODER.encode(book)),)
+        self.known[book.symbol] = (book, written)
+        return written
 
 
 def chain_hash(prev_hash: bytes, entry_bytes: bytes) -> bytes:
@@ -321,10 +330,12 @@ class Chain:
                 raise _misplaced(entry, shard, epoch, following)
             if len(market) == 1:
                 book = market[0]
-                found = known.get(book.symbol)
-                if found is None or found[0] is not book:
-                    found = books.add(book)
-                market = found[1]
+                try:
+                    seen, market = known[book.symbol]
+                except KeyError:
+                    seen = None
+                if seen is not book:
+                    market = books.add(book)
             first = events[0]
             if (type(first) is OrderAccepted and first.command is command) or _stands_in(events, command):
                 command = None

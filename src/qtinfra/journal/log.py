@@ -20,7 +20,7 @@ from zlib import crc32
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.ports import Head
 from qtinfra.journal.base import FrameJournal, StoredFrame, Verify, holder_note
-from qtinfra.journal.codec import FRAME_MAGIC, Chain, Frame, FrameError, corrupt, decode_frame
+from qtinfra.journal.codec import FRAME_MAGIC, Chain, FrameError, SealedFrame, corrupt, decode_frame
 from qtinfra.journal.disk import AppendFile, Disk, RealDisk
 from qtinfra.journal.reserve import Reserve, no_space, reserve_path
 from qtinfra.journal.versions import UPCASTERS, Upcasters
@@ -228,8 +228,8 @@ class LogJournal(FrameJournal):
         if offset - self._marks[-1][0] >= _CHUNK_BYTES:
             self._marks.append((offset, decode_frame(blob).header.first_seq))
 
-    def _write(self, frame: Frame, blob: bytes) -> None:
-        file = self._file
+    def _write(self, frame: SealedFrame) -> None:
+        blob, file = frame.blob, self._file
         if file is None:
             raise JournalError("the journal is not open for writing")
         try:

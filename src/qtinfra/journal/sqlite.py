@@ -17,7 +17,7 @@ from typing import Self
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.ports import Head
 from qtinfra.journal.base import Follower, FrameJournal, StoredFrame, Verify, holder_note
-from qtinfra.journal.codec import GENESIS, Frame, FrameHeader, corrupt
+from qtinfra.journal.codec import GENESIS, FrameHeader, SealedFrame, corrupt
 from qtinfra.journal.disk import RealDisk, drop_cached, sync_folder
 from qtinfra.journal.reserve import Reserve, reserve_path
 from qtinfra.journal.versions import UPCASTERS, Upcasters
@@ -209,7 +209,7 @@ class SqliteJournal(FrameJournal):
 
     # --- frames -------------------------------------------------------------------------------------------
 
-    def _write(self, frame: Frame, blob: bytes) -> None:
+    def _write(self, frame: SealedFrame) -> None:
         header = frame.header
         row = (
             header.shard,
@@ -218,7 +218,7 @@ class SqliteJournal(FrameJournal):
             header.epoch,
             header.prev_hash,
             frame.last_hash,
-            blob,
+            frame.blob,
         )
         with _explained("append", header.first_seq):
             try:
@@ -227,7 +227,7 @@ class SqliteJournal(FrameJournal):
                 if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._give_up_reserve():
                     raise
                 self._insert(row)
-            self._note_written(blob)
+            self._note_written(frame.blob)
             if self._unchecked_pages >= _CHECKPOINT_PAGES:
                 self._checkpoint()
 

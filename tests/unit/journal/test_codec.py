@@ -24,6 +24,7 @@ from qtinfra.journal.codec import (
     Chain,
     Frame,
     FrameError,
+    SealedFrame,
     WrittenBooks,
     chain_hash,
     decode_frame,
@@ -317,7 +318,7 @@ def test_a_journal_reads_old_records_and_its_hashes_cover_the_original_bytes() -
     digest = chain_hash(GENESIS, data)
     header = msgspec.structs.replace(sample_frame(1).header, last_seq=outline(data).last_seq)
     frame = Frame(header, [(data, digest)])
-    journal._write(frame, encode_frame(frame))
+    journal._write(SealedFrame(header, digest, encode_frame(frame)))
     journal.close()
     again = MemoryJournal.open("journal", disk=journal.disk, upcasters=OLD)
     (record,) = again.records()
@@ -502,6 +503,24 @@ def test_reports_that_their_events_do_not_repeat_are_written_too(
     entry = record_of(command, *map(led_to, held), RESTRICTED)
     assert msgspec.msgpack.encode(written(entry)[7]) == msgspec.msgpack.encode(command)
     assert msgspec.msgpack.encode(decode_entry(encode_entry(entry))) == msgspec.msgpack.encode(entry)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        (ACK, FILL),
+        (ACK, OTHER, FILL),
+        (ACK, FILL, OTHER, OTHER),
+        (ACK, reported(2, qty=Decimal("70.0")), OTHER),
+        (ACK, reported(2, flag="a"), OTHER),
+    ],
+)
+def test_reports_are_written_when_all_events_hold_one_but_not_each_its_own(
+    held: tuple[VenueReport, ...],
+) -> None:
+    entry = record_of(TOGETHER, *map(led_to, held))
+    assert msgspec.msgpack.encode(written(entry)[7]) == msgspec.msgpack.encode(TOGETHER)
+    assert written(record_of(TOGETHER, *map(led_to, TOGETHER.reports)))[7] is None
 
 
 @given(

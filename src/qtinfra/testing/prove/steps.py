@@ -17,7 +17,7 @@ from qtinfra.core.events import Entry
 from qtinfra.core.ports import Happened, Head, Snapshot
 from qtinfra.core.reports import ToVenue, VenueReport
 from qtinfra.journal.base import FrameJournal
-from qtinfra.journal.codec import Frame as SealedFrame
+from qtinfra.journal.codec import SealedFrame
 from qtinfra.journal.disk import RealAppendFile, RealDisk
 from qtinfra.journal.log import LogJournal
 from qtinfra.journal.sqlite import SqliteJournal
@@ -88,9 +88,9 @@ class _SteppedJournal(FrameJournal):
 
     use_snapshots = True
 
-    def _commit(self, frame: SealedFrame, blob: bytes, last_seq: int) -> Head:
+    def _commit(self, frame: SealedFrame) -> Head:
         STEPS.passed("append_begin")
-        head = super()._commit(frame, blob, last_seq)
+        head = super()._commit(frame)
         STEPS.passed("appended")
         return head
 
