@@ -68,6 +68,7 @@ class AccountPlace:
     `standing` has its sums in the base currency, with those that follow them. `cells` are by symbol,
     `messages` the times of its messages, `names` its client ids; each None until there is a first one.
     `positions` are by symbol too; while there are none it may be another dictionary than the state's.
+    `awaiting` has the profiles of symbols in which there is no cell yet.
     `acks`: New is said at acceptance, as it always is for an order taken by phone. `self_match`: venues are
     told which orders of its firm must not meet.
 
@@ -80,6 +81,7 @@ class AccountPlace:
     __slots__ = (
         "acks",
         "at_home",
+        "awaiting",
         "cells",
         "foreign",
         "messages",
@@ -99,6 +101,7 @@ class AccountPlace:
         self.messages: list[int] | None = None
         self.names: dict[str, str] | None = None
         self.positions: dict[str, Position] = {}
+        self.awaiting: dict[str, RiskProfile] | None = None
         self.plans: dict[str, Plan] | None = None
         self.at_home = False
         self.scopes: tuple[ScopeSheet, ...] = ()
