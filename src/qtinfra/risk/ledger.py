@@ -224,11 +224,22 @@ class Standing:
         cells: its cells in the symbols of the currency.
         above: the sums of its client and its firm.
         followed: those of them, and of its own sums, that are exact; they change with its figures.
-        clear: no single order of the account can reach a limit on its figures or the sums above, nor any
-            number of orders while none of the bounds grows. None: this has not been asked since one did.
+        clear: no single order of the account can reach a limit on its figures or the sums above, as long as
+            its parts are no more than `clear_gross` and `clear_traded`, and those sums tell of nothing else.
+            None: this has to be asked (again).
     """
 
-    __slots__ = ("above", "cells", "clear", "followed", "gross", "own", "traded")
+    __slots__ = (
+        "above",
+        "cells",
+        "clear",
+        "clear_gross",
+        "clear_traded",
+        "followed",
+        "gross",
+        "own",
+        "traded",
+    )
 
     def __init__(self, own: Figures, sums_of_own: Sums, above: tuple[Sums, ...]) -> None:
         self.own = own
@@ -237,6 +248,7 @@ class Standing:
         self.followed: tuple[Amounts, ...] = ()
         self.gross = self.traded = ZERO
         self.clear: bool | None = None
+        self.clear_gross = self.clear_traded = _UNLIMITED
         for sums in (sums_of_own, *above):
             sums.members.append(self)
             self.followed += (sums.kept,) if sums.exact else ()
@@ -253,24 +265,27 @@ class Standing:
         if own.traded > self.traded:
             part = own.traded + own.traded
             more_traded, self.traded = part - self.traded, part
-        self.clear = None
+        if self.clear and (self.gross > self.clear_gross or self.traded > self.clear_traded):
+            self.clear = False
         for sums in self.above:
             sums.add_bound(more, more_traded)
 
     def note_clear(self, limits: Iterable[tuple[Amounts | Sums, Decimal, Decimal]]) -> bool:
-        """Find out what `clear` says, and note it until a bound grows beyond what it rests on.
+        """Find out whether it is `clear`, and note it until a bound grows beyond what that rests on.
 
         Args:
             limits: sums, and the gross and traded values up to which no single order can reach a limit.
         """
-        clear = True
+        clear, own_gross, own_traded = True, _UNLIMITED, _UNLIMITED
         for sums, gross, traded in limits:
             if type(sums) is Sums and sums in self.above:
                 clear = clear and sums.keep_clear(gross, traded)
+            elif sums.bounds is self.own:
+                own_gross, own_traded = min(gross, own_gross), min(traded, own_traded)
             else:
-                own = sums.bounds is self.own
-                clear = clear and own and self.gross <= gross and self.traded <= traded
-        self.clear = clear
+                clear = False
+        self.clear = clear = clear and self.gross <= own_gross and self.traded <= own_traded
+        self.clear_gross, self.clear_traded = own_gross, own_traded
         return clear
 
     def follow(self, gross: Decimal, long: Decimal, short: Decimal, traded: Decimal) -> None:

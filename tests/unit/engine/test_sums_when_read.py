@@ -169,7 +169,7 @@ def test_an_account_is_clear_of_its_limits_until_a_bound_outgrows_one_or_a_sum_i
     firm, own, other = Sums(), Figures(gross=dec(100)), Figures(gross=dec(10))
     sums_of_own = Sums(own)
     standing, beside = Standing(own, sums_of_own, (firm,)), Standing(other, Sums(other), (firm,))
-    assert standing.clear is None
+    assert _clear(standing) == [None]
     assert not standing.note_clear([(sums_of_own, dec(199), dec(0))]), "figures may become 200 unnoticed"
     assert standing.note_clear([(sums_of_own, dec(200), dec(0)), (firm, dec(230), dec(0))])
     assert beside.note_clear([(firm, dec(300), dec(0))])
@@ -177,17 +177,25 @@ def test_an_account_is_clear_of_its_limits_until_a_bound_outgrows_one_or_a_sum_i
     beside.widen()
     assert _clear(standing, beside) == [None, None], "the firm's bound is 242"
     assert not standing.note_clear([(firm, dec(230), dec(0))])
-    assert standing.note_clear([(firm, dec(300), dec(0))])
-    other.gross = dec(43)
-    beside.widen()
-    assert _clear(standing, beside) == [True, None], "the firm's bound is 286"
+    assert standing.note_clear([(sums_of_own, dec(450), dec(0)), (firm, dec(1000), dec(2))])
+    assert beside.note_clear([(firm, dec(1000), dec(2))])
+    own.gross = dec(210)
+    standing.widen()
+    assert _clear(standing, beside) == [True, True], "the bounds are 420 and 462"
+    own.gross = dec(430)
+    standing.widen()
+    assert _clear(standing, beside) == [False, True], "860 is more than 450"
+    assert standing.note_clear([(sums_of_own, dec(860), dec(0)), (firm, dec(1000), dec(2))])
+    own.traded = dec(1)
+    standing.widen()
+    assert _clear(standing, beside) == [False, True], "nothing may be traded"
     other.traded = dec(1)
     beside.widen()
-    assert standing.clear is None, "nothing may be traded"
-    assert standing.note_clear([(firm, dec(300), dec(2))])
-    assert firm.gross == 143
-    assert _clear(standing) == [None], "exact sums change with every order"
-    assert not standing.note_clear([(firm, dec(300), dec(2))])
+    assert _clear(standing, beside) == [None, None], "4 is more than 2"
+    assert beside.note_clear([(firm, dec(1000), dec(4))])
+    assert firm.gross == 451
+    assert _clear(beside) == [None], "exact sums change with every order"
+    assert not beside.note_clear([(firm, dec(1000), dec(4))])
     assert standing.note_clear([])
     assert not standing.note_clear([(Sums(), dec(1), dec(1))]), "nothing is known of the sums of others"
 
