@@ -9,11 +9,11 @@ from qtinfra.engine.state import State
 
 def pass_plain(state: State, market: MarketView, order: SubmitOrder, now_ns: int) -> PlainPass | None:
     """What the short way says of an order; None when the rules or the controls have to look closer."""
-    lane = state.risk.memo.lanes.get(order.account)
-    plan = lane.plans.get(order.symbol) if lane is not None else None
-    if lane is None or plan is None:
+    of = state.risk.memo.of_accounts.get(order.account)
+    plan = of.plans.get(order.symbol) if of is not None and of.plans is not None else None
+    if of is None or plan is None:
         return None
-    return _passed(gate_plain(state, market, order, now_ns, lane, plan, False))
+    return _passed(gate_plain(state, market, order, now_ns, of, plan, False))
 
 
 def plainly_passes(state: State, market: MarketView, order: SubmitOrder, now_ns: int) -> PlainPass | None:

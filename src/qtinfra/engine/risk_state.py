@@ -63,16 +63,35 @@ MAX_PROFILES = 200_000
 
 
 class AccountPlace:
-    """Where the figures of one account are.
+    """Where the figures of one account are, and what its plain orders are decided by.
 
     `standing` has its sums in the base currency, with those that follow them. `cells` are by symbol,
     `messages` the times of its messages, `names` its client ids; each None until there is a first one.
     `positions` are by symbol too; while there are none it may be another dictionary than the state's.
+    `awaiting` has the profiles of symbols in which there is no cell yet.
     `acks`: New is said at acceptance, as it always is for an order taken by phone. `self_match`: venues are
     told which orders of its firm must not meet.
+
+    `plans` are by symbol, and accounts with equal limits share them; None as long as nothing is gathered, or
+    the account calls for a closer look at every order. With them come `at_home`: its base currency is the
+    shard's; `scopes`, the limits of account, client and firm with their totals; and `foreign`, those of the
+    widest one in other currencies: in whichever an account has any, its client and its firm have too.
     """
 
-    __slots__ = ("acks", "cells", "messages", "names", "positions", "self_match", "standing")
+    __slots__ = (
+        "acks",
+        "at_home",
+        "awaiting",
+        "cells",
+        "foreign",
+        "messages",
+        "names",
+        "plans",
+        "positions",
+        "scopes",
+        "self_match",
+        "standing",
+    )
 
     def __init__(self, acks: bool, self_match: bool, standing: Standing) -> None:
         self.acks = acks
@@ -82,6 +101,11 @@ class AccountPlace:
         self.messages: list[int] | None = None
         self.names: dict[str, str] | None = None
         self.positions: dict[str, Position] = {}
+        self.awaiting: dict[str, RiskProfile] | None = None
+        self.plans: dict[str, Plan] | None = None
+        self.at_home = False
+        self.scopes: tuple[ScopeSheet, ...] = ()
+        self.foreign: Mapping[str, Amounts | Sums] = {}
 
 
 class SymbolPlace:
@@ -145,26 +169,6 @@ class Plan(msgspec.Struct, gc=False):
     selling: Bound
 
 
-class Lane(msgspec.Struct, gc=False):
-    """What the plain orders of an account are decided by, while it calls for no closer look itself.
-
-    Attributes:
-        of: where the figures of the account are.
-        at_home: its base currency is the shard's.
-        plans: by symbol; accounts with equal limits share them.
-        scopes: the limits of account, client and firm with their totals, and `foreign` those of the widest
-            one in other currencies: in whichever an account has any, its client and its firm have too.
-        clear: by scope its totals, live, with the largest gross and traded ones that are clear of the limits.
-    """
-
-    of: AccountPlace
-    at_home: bool
-    plans: dict[str, Plan]
-    scopes: tuple[ScopeSheet, ...]
-    foreign: Mapping[str, Amounts | Sums]
-    clear: tuple[tuple[Amounts | Figures, Decimal, Decimal], ...]
-
-
 #: The approval of a plain new order, with what was found on the way, which evolve need not look for again:
 #: where the figures of the account and of the symbol are; the price that the controls measured the order
 #: against, if one did; what a unit is valued at, and the whole order, the multiplier in it; what it meets
@@ -203,7 +207,6 @@ class RiskMemo:
         "controls",
         "ids",
         "kinds",
-        "lanes",
         "made",
         "of_accounts",
         "of_symbols",
@@ -227,8 +230,6 @@ class RiskMemo:
         self.of_symbols: dict[str, SymbolPlace] = {}
         self.windows: Windows | None = None
         self.kinds: dict[LimitKind, dict[str, Plan]] = {}
-        #: The accounts whose plain orders have plans.
-        self.lanes: dict[str, Lane] = {}
         self.made = 0
         self.ids = Heads()
         #: Another object whenever the venues that are open may be others.
@@ -249,7 +250,6 @@ class RiskMemo:
         self.of_accounts.clear()
         self.of_symbols.clear()
         self.kinds.clear()
-        self.lanes.clear()
         self.made = 0
         self.scopes.clear()
         self.traders.clear()

@@ -100,9 +100,8 @@ def _cell(state: State, account: str, symbol: str, of: AccountPlace, standing: S
     if cell is None:
         cell = of.cells[symbol] = Cell()
         standing.cells.append(cell)
-        profile = risk.memo.profiles.get((account, symbol))
-        if profile is not None:
-            profile.cell = cell
+        if of.awaiting is not None and symbol in of.awaiting:
+            of.awaiting.pop(symbol).cell = cell
     return cell
 
 
@@ -166,23 +165,23 @@ def count_new(
     """
     standing = of.standing if to.home else _standing_in(state, account, of, to)
     cell = known if known is not None else _cell(state, account, symbol, of, standing)
-    gross, change = cell.gross, ZERO
+    held, gross, change = cell.held, cell.gross, ZERO
     if buying:
         opened, opposite = cell.buy_value, cell.sell_value
         if cell.buy:
             cell.buy, value_open = cell.buy + qty, opened + value
         else:  # nothing to add to
             cell.buy, value_open = qty, value
-        cell.buy_value, outcome = value_open, cell.held + value_open
+        cell.buy_value, outcome = value_open, held + value_open if held else value_open
     else:
         opened, opposite = cell.sell_value, cell.buy_value
         if cell.sell:
             cell.sell, value_open = cell.sell + qty, opened + value
         else:
             cell.sell, value_open = qty, value
-        cell.sell_value, outcome = value_open, value_open - cell.held
+        cell.sell_value, outcome = value_open, value_open - held if held else value_open
     if outcome > gross:
-        change, cell.gross = outcome - gross, outcome
+        change, cell.gross = outcome if gross is ZERO else outcome - gross, outcome
     elif value.is_signed() or opened.is_signed() or opposite.is_signed():  # by a price below zero
         cell.gross = _gross(cell)
         change = cell.gross - gross
@@ -322,8 +321,8 @@ def count_bought(
     else:
         freed, closed = order.reserved, order.open_value
         order.reserved, order.open_px, order.open_value = ZERO, None, ZERO
-    cell.position = units
-    held = cell.held = cell.held + moved or ZERO
+    cell.position, held = units, cell.held
+    held = cell.held = (held + moved if held else moved) or ZERO
     if freed is cell.buy:  # the only order there was
         opened = cell.buy = cell.buy_value = ZERO
     else:

@@ -81,7 +81,8 @@ def book_trade(
     if fee:
         position.fees = fee if position.fees is ZERO else position.fees + fee
     if sells:
-        position.sold_value += value
+        sold = position.sold_value
+        position.sold_value = sold + value if sold else value
     elif position.cost is position.bought_value and held is position.bought_qty:  # it has only bought so far
         position.qty = position.bought_qty = total = held + qty if held else qty
         position.cost = position.bought_value = position.cost + value if held else value

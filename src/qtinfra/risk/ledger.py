@@ -7,6 +7,7 @@ that a check costs the same with ten orders open and with a million. Windows are
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from decimal import Decimal
 
 import msgspec
@@ -26,6 +27,8 @@ DRIFT_SLOTS = 64
 FlowKey = tuple[str, str, str, Decimal, Decimal | None]
 #: When they came (ns, ascending); mostly one did.
 Stamps = int | list[int]
+
+_UNLIMITED = Decimal("Infinity")
 
 
 @quick_writes
@@ -117,15 +120,17 @@ class Sums:
     Attributes:
         exact: they follow; `kept` are the sums then.
         members: the accounts that they are sums of.
+        clear_gross, clear_traded: bounds up to which what members have noted as `Standing.clear` holds.
     """
 
-    __slots__ = ("bounds", "exact", "kept", "members")
+    __slots__ = ("bounds", "clear_gross", "clear_traded", "exact", "kept", "members")
 
     def __init__(self, own: Figures | None = None) -> None:
         self.kept = Amounts()
         self.bounds: Amounts | Figures = own or self.kept
         self.exact = False
         self.members: list[Standing] = []
+        self.clear_gross = self.clear_traded = _UNLIMITED
 
     @property
     def gross(self) -> Decimal:
@@ -162,7 +167,34 @@ class Sums:
             sums.traded = sum((member.own.traded for member in self.members), ZERO)
         for member in self.members:
             member.followed += (sums,)
+        self._unclear()
         return sums
+
+    def add_bound(self, gross: Decimal, traded: Decimal) -> None:
+        """A member's part of the bounds has grown; of sums that are exact none has one."""
+        if self.exact:
+            return
+        kept = self.kept
+        kept.gross += gross
+        kept.traded += traded
+        if kept.gross > self.clear_gross or kept.traded > self.clear_traded:
+            self._unclear()
+
+    def keep_clear(self, gross: Decimal, traded: Decimal) -> bool:
+        """Whether the bounds are within these, and members will be told when they are no longer. Those of
+        exact sums change with every order: they are not told of.
+        """
+        kept = self.kept
+        if self.exact or kept.gross > gross or kept.traded > traded:
+            return False
+        self.clear_gross, self.clear_traded = min(gross, self.clear_gross), min(traded, self.clear_traded)
+        return True
+
+    def _unclear(self) -> None:
+        """What members have noted holds no longer."""
+        self.clear_gross = self.clear_traded = _UNLIMITED
+        for member in self.members:
+            member.clear = None
 
 
 class Totals:
@@ -192,9 +224,22 @@ class Standing:
         cells: its cells in the symbols of the currency.
         above: the sums of its client and its firm.
         followed: those of them, and of its own sums, that are exact; they change with its figures.
+        clear: no single order of the account can reach a limit on its figures or the sums above, as long as
+            its parts are no more than `clear_gross` and `clear_traded`, and those sums tell of nothing else.
+            None: this has to be asked (again).
     """
 
-    __slots__ = ("above", "cells", "followed", "gross", "own", "traded")
+    __slots__ = (
+        "above",
+        "cells",
+        "clear",
+        "clear_gross",
+        "clear_traded",
+        "followed",
+        "gross",
+        "own",
+        "traded",
+    )
 
     def __init__(self, own: Figures, sums_of_own: Sums, above: tuple[Sums, ...]) -> None:
         self.own = own
@@ -202,6 +247,8 @@ class Standing:
         self.above = above
         self.followed: tuple[Amounts, ...] = ()
         self.gross = self.traded = ZERO
+        self.clear: bool | None = None
+        self.clear_gross = self.clear_traded = _UNLIMITED
         for sums in (sums_of_own, *above):
             sums.members.append(self)
             self.followed += (sums.kept,) if sums.exact else ()
@@ -211,19 +258,35 @@ class Standing:
         """Its figures have grown beyond its parts of the bounds: these become twice the figures, so that it
         happens ever less often. The caller enters `core.decimals.exact()`.
         """
-        own = self.own
+        own, more, more_traded = self.own, ZERO, ZERO
         if own.gross > self.gross:
             part = own.gross + own.gross
             more, self.gross = part - self.gross, part
-            for sums in self.above:
-                if not sums.exact:
-                    sums.kept.gross += more
         if own.traded > self.traded:
             part = own.traded + own.traded
-            more, self.traded = part - self.traded, part
-            for sums in self.above:
-                if not sums.exact:
-                    sums.kept.traded += more
+            more_traded, self.traded = part - self.traded, part
+        if self.clear and (self.gross > self.clear_gross or self.traded > self.clear_traded):
+            self.clear = False
+        for sums in self.above:
+            sums.add_bound(more, more_traded)
+
+    def note_clear(self, limits: Iterable[tuple[Amounts | Sums, Decimal, Decimal]]) -> bool:
+        """Find out whether it is `clear`, and note it until a bound grows beyond what that rests on.
+
+        Args:
+            limits: sums, and the gross and traded values up to which no single order can reach a limit.
+        """
+        clear, own_gross, own_traded = True, _UNLIMITED, _UNLIMITED
+        for sums, gross, traded in limits:
+            if type(sums) is Sums and sums in self.above:
+                clear = clear and sums.keep_clear(gross, traded)
+            elif sums.bounds is self.own:
+                own_gross, own_traded = min(gross, own_gross), min(traded, own_traded)
+            else:
+                clear = False
+        self.clear = clear = clear and self.gross <= own_gross and self.traded <= own_traded
+        self.clear_gross, self.clear_traded = own_gross, own_traded
+        return clear
 
     def follow(self, gross: Decimal, long: Decimal, short: Decimal, traded: Decimal) -> None:
         """Let the exact sums above follow a change; the caller enters `core.decimals.exact()`."""

@@ -348,7 +348,9 @@ def test_what_sizes_are_worth_at_the_last_limit_is_remembered_as_they_are_writte
 
     for place, (limit, qty) in enumerate((limit, qty) for limit in (price, other) for qty in sizes):
         desk.run(msgspec.structs.replace(submit(f"O{place}", 100, 50), qty=qty, price=limit))
-    bound = desk.state.risk.memo.lanes[ALPHA].plans[SYMBOL].buying
+    plans = desk.state.risk.memo.of_accounts[ALPHA].plans
+    assert plans is not None
+    bound = plans[SYMBOL].buying
     for _ in range(2):
         assert [worth(price, qty) for qty in sizes] == ["5000", "10000", "15000.0"]
         assert bound.within is price

@@ -89,6 +89,16 @@ class Floor:
                 for of in (totals.home, *totals.foreign.values())
             ]
 
+    def accounts_wrongly_clear(self) -> list[str]:
+        """Accounts that are noted to be clear of their limits while the bounds of a sum are not."""
+        return [
+            name
+            for name, place in self.desk.state.risk.memo.of_accounts.items()
+            if place.plans is not None and place.standing.clear
+            for sheet in place.scopes
+            if sheet.home.bounds.gross > sheet.clear_gross or sheet.home.bounds.traded > sheet.clear_traded
+        ]
+
 
 @given(st.lists(_STEPS, max_size=16), st.sampled_from([Currency.USD, Currency.USD, Currency.EUR]))
 @settings(max_examples=120, deadline=None)
@@ -106,6 +116,8 @@ def test_who_reads_the_sums_after_every_step_and_who_never_did_decide_and_find_t
         assert audit(seldom.desk.state) == audit(always.desk.state) == []
         assert seldom.desk.entries == always.desk.entries
         assert seldom.desk.state == always.desk.state
+        for floor in (seldom, always):
+            assert floor.accounts_wrongly_clear() == []
     for key in _SCOPES:
         assert seldom.sums(key) == always.sums(key)
 
@@ -147,6 +159,45 @@ def test_what_is_traded_has_no_less_a_part_of_the_bounds_when_trades_of_before_w
     standing.widen()
     assert standing.traded == of_firm.bounds.traded == 100
     assert of_firm.traded == 50
+
+
+def _clear(*standings: Standing) -> list[bool | None]:
+    return [standing.clear for standing in standings]
+
+
+def test_an_account_is_clear_of_its_limits_until_a_bound_outgrows_one_or_a_sum_is_read() -> None:
+    firm, own, other = Sums(), Figures(gross=dec(100)), Figures(gross=dec(10))
+    sums_of_own = Sums(own)
+    standing, beside = Standing(own, sums_of_own, (firm,)), Standing(other, Sums(other), (firm,))
+    assert _clear(standing) == [None]
+    assert not standing.note_clear([(sums_of_own, dec(199), dec(0))]), "figures may become 200 unnoticed"
+    assert standing.note_clear([(sums_of_own, dec(200), dec(0)), (firm, dec(230), dec(0))])
+    assert beside.note_clear([(firm, dec(300), dec(0))])
+    other.gross = dec(21)
+    beside.widen()
+    assert _clear(standing, beside) == [None, None], "the firm's bound is 242"
+    assert not standing.note_clear([(firm, dec(230), dec(0))])
+    assert standing.note_clear([(sums_of_own, dec(450), dec(0)), (firm, dec(1000), dec(2))])
+    assert beside.note_clear([(firm, dec(1000), dec(2))])
+    own.gross = dec(210)
+    standing.widen()
+    assert _clear(standing, beside) == [True, True], "the bounds are 420 and 462"
+    own.gross = dec(430)
+    standing.widen()
+    assert _clear(standing, beside) == [False, True], "860 is more than 450"
+    assert standing.note_clear([(sums_of_own, dec(860), dec(0)), (firm, dec(1000), dec(2))])
+    own.traded = dec(1)
+    standing.widen()
+    assert _clear(standing, beside) == [False, True], "nothing may be traded"
+    other.traded = dec(1)
+    beside.widen()
+    assert _clear(standing, beside) == [None, None], "4 is more than 2"
+    assert beside.note_clear([(firm, dec(1000), dec(4))])
+    assert firm.gross == 451
+    assert _clear(beside) == [None], "exact sums change with every order"
+    assert not beside.note_clear([(firm, dec(1000), dec(4))])
+    assert standing.note_clear([])
+    assert not standing.note_clear([(Sums(), dec(1), dec(1))]), "nothing is known of the sums of others"
 
 
 def test_an_audit_finds_figures_that_outgrew_their_parts_bounds_of_nobody_and_sums_left_behind() -> None:

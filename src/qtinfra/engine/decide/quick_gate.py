@@ -28,8 +28,8 @@ from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.risk_state import (
     MAX_PROFILES,
     REFERENCE,
+    AccountPlace,
     Bound,
-    Lane,
     PlainPass,
     Plan,
     RiskState,
@@ -62,8 +62,9 @@ _SMALL = Decimal(10) ** 10
 
 
 def gate_plain(
-    state: State, market: MarketView, command: SubmitOrder, now_ns: int, lane: Lane, plan: Plan, kept: bool
-) -> Verdict | None:
+    state: State, market: MarketView, command: SubmitOrder, now_ns: int, of: AccountPlace, plan: Plan,
+    kept: bool,
+) -> Verdict | None:  # fmt: skip
     """What rules and controls say of an order, compared with its plan in one pass: a PlainPass where nothing
     can be wrong. Where a control has to look closer they all do; where a rule has to it is None.
 
@@ -85,13 +86,13 @@ def gate_plain(
         and (tif is _DAY or tif is _IOC or tif in WORKED_TIF)
         and not (command.min_qty or command.special or command.algo)
         and not (state.halted and symbol in state.halted)
-        and (not state.calendars or in_known_hours(state, command, lane.at_home, fits, now_ns))
+        and (not state.calendars or in_known_hours(state, command, of.at_home, fits, now_ns))
     ):
         return None
     risk, worth, reference = state.risk, price, None
     memo, top, flow = risk.memo, None, None
     stamps, old = None, None
-    of, to, sheet = lane.of, plan.to, plan.sheet
+    to, sheet = plan.to, plan.sheet
     if price is None or sheet.collared:
         book, drift = market.book(symbol), to.drift or risk.drift.get(symbol)
         anchor = (drift.lows if buying else drift.highs)[0][1] if drift is not None else None
@@ -109,9 +110,8 @@ def gate_plain(
     held, opened = at.position, at.buy if buying else at.sell
     reach = held if opened is ZERO else held + opened if buying else held - opened
     near = at.gross > sheet.clear_worth or (reach > sheet.most_long if buying else reach < sheet.most_short)
-    for sums, gross, traded in lane.clear:
-        if sums.gross > gross or sums.traded > traded:
-            near = True
+    if not (near or of.standing.clear):
+        near = _is_near(of)
     if sheet.duplicates is not None:
         flow = (command.account, symbol, "BUY" if buying else command.side._value_, qty, price)
         stamps, old = seen.current.get(flow), seen.previous.get(flow) if seen.previous else None
@@ -124,7 +124,7 @@ def gate_plain(
         or (len(on_book) >= sheet.book_messages and _is_full(risk, on_book, sheet.book_messages, now_ns))
         or ((stamps is not None or old is not None) and _is_repeated(risk, flow, stamps, old, sheet, now_ns))
         or (plan.short_sale and not buying and not _owned(command, at))
-        or ((near or lane.foreign) and not _in_limits(buying, qty, value, sheet, lane, at))
+        or ((near or of.foreign) and not _in_limits(buying, qty, value, sheet, of, at))
     ):
         return gate_one_by_one(state, market, command, now_ns)
     if not (again or kept) and price is bound.within:
@@ -204,13 +204,17 @@ def _count(stamps: Stamps | None) -> int:
 def gate_kept(state: State, market: MarketView, command: SubmitOrder, now_ns: int) -> Verdict:
     """Run every control on a plain new order that keeps the rules: in one pass where it plainly passes."""
     memo = state.risk.memo
-    lane = memo.lanes.get(command.account) or _new_lane(state, command.account)
+    of = memo.of_accounts.get(command.account)
+    plans = of.plans if of is not None else None
+    if of is None or plans is None:
+        of = _gather(state, command.account)
+        plans = of.plans if of is not None else None
     plan = None
-    if lane is not None:
-        plan = lane.plans.get(command.symbol) or _new_plan(state, command, lane)
-    if lane is None or plan is None or not plan.free:
+    if plans is not None:
+        plan = plans.get(command.symbol) or _new_plan(state, command, plans)
+    if of is None or plan is None or not plan.free:
         return gate_one_by_one(state, market, command, now_ns)
-    verdict = gate_plain(state, market, command, now_ns, lane, plan, True)
+    verdict = gate_plain(state, market, command, now_ns, of, plan, True)
     return verdict or gate_one_by_one(state, market, command, now_ns)
 
 
@@ -320,7 +324,24 @@ def _owned(command: SubmitOrder, cell: Cell) -> bool:
     return command.side is _SELL and command.qty <= cell.position - cell.sell
 
 
-def _in_limits(buying: bool, qty: Decimal, value: Decimal, sheet: LimitSheet, lane: Lane, cell: Cell) -> bool:
+def _is_near(of: AccountPlace) -> bool:
+    """Whether a single order of the account could reach a limit on its sums or those above."""
+    clear = of.standing.clear
+    if clear is None:
+        limits = [(sheet.home, sheet.clear_gross, sheet.clear_traded) for sheet in of.scopes]
+        clear = of.standing.note_clear(limits)
+    if clear:
+        return False
+    for sheet in of.scopes:
+        bounds = sheet.home.bounds
+        if bounds.gross > sheet.clear_gross or bounds.traded > sheet.clear_traded:
+            return True
+    return False
+
+
+def _in_limits(
+    buying: bool, qty: Decimal, value: Decimal, sheet: LimitSheet, of: AccountPlace, cell: Cell
+) -> bool:
     """Position, concentration, exposure and credit of account, client and firm with the order in full,
     computed: an order could reach a limit from here.
 
@@ -329,10 +350,10 @@ def _in_limits(buying: bool, qty: Decimal, value: Decimal, sheet: LimitSheet, la
     reach = cell.position + cell.buy if buying else cell.sell - cell.position
     worst = abs((cell.long if buying else cell.short) + value)
     adds = worst - cell.gross
-    if lane.foreign or reach + qty > sheet.position or (adds > ZERO and worst > sheet.concentration):
+    if of.foreign or reach + qty > sheet.position or (adds > ZERO and worst > sheet.concentration):
         return False
     most = max(adds, value)
-    for scope in lane.scopes:
+    for scope in of.scopes:
         home, bounds = scope.home, scope.home.bounds
         if (
             bounds.gross + most <= min(scope.gross, scope.net)
@@ -349,8 +370,10 @@ def _in_limits(buying: bool, qty: Decimal, value: Decimal, sheet: LimitSheet, la
 # --- what is remembered until a control changes -----------------------------------------------------------
 
 
-def _new_lane(state: State, account: str) -> Lane | None:
-    """The account's lane; None while nothing is gathered about it, or every order needs a closer look."""
+def _gather(state: State, account: str) -> AccountPlace | None:
+    """The account's place with plans, none of them yet; None while nothing is gathered about the account, or
+    every order needs a closer look.
+    """
     risk = state.risk
     memo = risk.memo
     known = memo.accounts.get(account)
@@ -362,18 +385,14 @@ def _new_lane(state: State, account: str) -> Lane | None:
         sums = totals_of(state, key).foreign
         if any(scope.foreign is sums for scope in scopes):
             foreign = sums
-    lane = memo.lanes[account] = Lane(
-        memo.of_accounts.get(account) or place_of(state, account),
-        known.at_home,
-        memo.kinds.setdefault((limits.values, limits.capital, limits.messages), {}),
-        scopes,
-        foreign,
-        tuple((scope.home.bounds, scope.clear_gross, scope.clear_traded) for scope in scopes),
-    )
-    return lane
+    of = memo.of_accounts.get(account) or place_of(state, account)
+    of.at_home, of.scopes, of.foreign = known.at_home, scopes, foreign
+    of.plans = memo.kinds.setdefault((limits.values, limits.capital, limits.messages), {})
+    of.standing.clear = None
+    return of
 
 
-def _new_plan(state: State, command: SubmitOrder, lane: Lane) -> Plan | None:
+def _new_plan(state: State, command: SubmitOrder, plans: dict[str, Plan]) -> Plan | None:
     """The plan of the account's kind in the symbol; None while nothing is gathered about the symbol."""
     memo, symbol = state.risk.memo, command.symbol
     of, known = memo.accounts[command.account], memo.symbols.get(symbol)
@@ -381,13 +400,13 @@ def _new_plan(state: State, command: SubmitOrder, lane: Lane) -> Plan | None:
         return None
     memo.made += 1
     if memo.made > MAX_SHEETS:
-        for plans in memo.kinds.values():
-            plans.clear()
+        for made in memo.kinds.values():
+            made.clear()
         memo.made = 1
     sheet = sheet_of(combined(state.limits, command.account, symbol, of.limits, known.limits))
     free = known.free and not sheet.closed
     to, fits = memo.of_symbols.get(symbol) or place_in(state, symbol), known.fits if free else Fits()
-    plan = lane.plans[symbol] = Plan(free, sheet, known.short_sale, to, fits, Bound(), Bound())
+    plan = plans[symbol] = Plan(free, sheet, known.short_sale, to, fits, Bound(), Bound())
     return plan
 
 

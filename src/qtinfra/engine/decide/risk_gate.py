@@ -19,7 +19,7 @@ from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.price_test import has_fallen
 from qtinfra.engine.lookup import kill_key
 from qtinfra.engine.risk_state import MAX_PROFILES, BookView
-from qtinfra.engine.risk_sums import open_price, scope_keys, totals_of
+from qtinfra.engine.risk_sums import open_price, place_of, scope_keys, totals_of
 from qtinfra.engine.state import State
 from qtinfra.positions.fx import Conversion, conversion
 from qtinfra.risk.checks import (
@@ -155,7 +155,7 @@ def _gather(state: State, account: str, symbol: str) -> RiskProfile:
     if memo.rates is None:
         memo.rates = _rates(state)
     limits = combined(state.limits, account, symbol, of.limits, to.limits)
-    listed = to.restricted_for
+    listed, cell = to.restricted_for, state.risk.cell(account, symbol)
     profile = RiskProfile(
         account,
         symbol,
@@ -164,7 +164,7 @@ def _gather(state: State, account: str, symbol: str) -> RiskProfile:
         to.multiplier,
         to.currency,
         memo.rates,
-        state.risk.cell(account, symbol) or Cell(),
+        cell or Cell(),
         limits.price_collar is not None or limits.period_collar is not None,
         to.short_sale,
         bool(listed) and any(name in listed for name in of.subjects),
@@ -179,6 +179,11 @@ def _gather(state: State, account: str, symbol: str) -> RiskProfile:
         approvals, kills = bool(state.risk.policy.approved_only), bool(state.kills)
         controls = memo.controls[signed] = controls_for(signed, approvals=approvals, kills=kills)
     profile.controls = controls
+    if cell is None:
+        place = memo.of_accounts.get(account) or place_of(state, account)
+        if place.awaiting is None:
+            place.awaiting = {}
+        place.awaiting[symbol] = profile
     return profile
 
 

@@ -45,17 +45,17 @@ _FOK = TimeInForce.FOK
 
 def submit_order(state: State, command: SubmitOrder, now_ns: int, market: MarketView, out: Decision) -> None:
     memo, name, account = state.risk.memo, command.cl_ord_id, command.account
-    lane = memo.lanes.get(account)
-    names = lane.of.names if lane is not None else None
+    of = memo.of_accounts.get(account)
+    names = of.names if of is not None else None
     if names is None or name in names or state.tables.may_know(account, name):
         known = state.find_order(account, name)
         if known is not None:
             again(state, known, command, out)
             return
-    plan = lane.plans.get(command.symbol) if lane is not None else None
+    plan = of.plans.get(command.symbol) if of is not None and of.plans is not None else None
     verdict: Verdict | None = None
-    if lane is not None and plan is not None:
-        verdict = gate_plain(state, market, command, now_ns, lane, plan, False)
+    if of is not None and plan is not None:
+        verdict = gate_plain(state, market, command, now_ns, of, plan, False)
     if not isinstance(verdict, tuple):
         verdict = _look_closer(state, command, verdict, now_ns, market, out)
         if verdict is None:
