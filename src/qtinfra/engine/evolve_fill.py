@@ -79,9 +79,8 @@ def apply_fill(
     if trade_date < state.trade_date:
         _count_before(state, order, qty)
         traded = ZERO
-    try:
-        position = of.positions[symbol]
-    except KeyError:
+    position = of.positions.get(symbol)
+    if position is None:
         position = _position(state, account, symbol, of)
     sells = order.side is not _BUY
     units = book_trade(position, key, sells, qty, px, fee, worth, to.instrument.multiplier, trade_date)
