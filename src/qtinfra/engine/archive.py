@@ -18,7 +18,7 @@ import msgspec
 
 from qtinfra.core.models import Child
 from qtinfra.engine.invariants import invariant
-from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Written
+from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, Written, salt_of
 from qtinfra.engine.rowform import Block, Leaving, Row, compressed, decompressed, write_block
 
 #: What is common to ids of orders of events that came one after another: all but their last characters.
@@ -170,7 +170,7 @@ class Archive:
 
     def of_client_id(self, account: str, cl_ord_id: str) -> int | None:
         """Number of the row of the order that a client id names."""
-        blocks = self.index.rows_of_client(account, cl_ord_id)
+        blocks = self.index.rows_of_client(account, cl_ord_id, salt_of(account))
         return self._found(blocks, Block.of_client_id, account, cl_ord_id) if blocks else None
 
     def of_venue_id(self, venue_id: str) -> tuple[int, Child] | None:

@@ -44,6 +44,11 @@ def strong_hash(text: str) -> int:
     return int.from_bytes(blake2s(text.encode(), digest_size=4).digest(), "little")
 
 
+def salt_of(account: str) -> int:
+    """What the hashes of all client ids of an account begin with."""
+    return crc32(account.encode())
+
+
 class KeyIndex:
     """Row numbers by the hashes of ids; several rows may share a hash, several ids may name a row.
 
@@ -103,13 +108,15 @@ class KeyIndex:
         hashed = crc32(text.encode())
         return self._noted(text, hashed) if self._newest[hashed >> _LOW] else ()
 
-    def rows_of_client(self, account: str, cl_ord_id: str) -> Sequence[int]:
+    def rows_of_client(self, account: str, cl_ord_id: str, salt: int) -> Sequence[int]:
         """As `rows_of`, of an id that a client chose. What stands for it is the account and the id in one; if
         those of two accounts run together to the same, the row tells which it holds.
+
+        Args:
+            salt: `salt_of` the account.
         """
-        text = account + cl_ord_id
-        hashed = crc32(text.encode())
-        return self._noted(text, hashed) if self._newest[hashed >> _LOW] else ()
+        hashed = crc32(cl_ord_id.encode(), salt)
+        return self._noted(account + cl_ord_id, hashed) if self._newest[hashed >> _LOW] else ()
 
     def _noted(self, text: str, hashed: int) -> Sequence[int]:
         """The rows under a hash and, if its chain is full, under the other hash."""

@@ -70,7 +70,8 @@ class AccountPlace:
     `positions` are by symbol too; while there are none it may be another dictionary than the state's.
     `awaiting` has the profiles of symbols in which there is no cell yet.
     `acks`: New is said at acceptance, as it always is for an order taken by phone. `self_match`: venues are
-    told which orders of its firm must not meet.
+    told which orders of its firm must not meet. `salt` is what the index of packed orders hashes its client
+    ids with.
 
     `plans` are by symbol, and accounts with equal limits share them; None as long as nothing is gathered, or
     the account calls for a closer look at every order. With them come `at_home`: its base currency is the
@@ -88,15 +89,17 @@ class AccountPlace:
         "names",
         "plans",
         "positions",
+        "salt",
         "scopes",
         "self_match",
         "standing",
     )
 
-    def __init__(self, acks: bool, self_match: bool, standing: Standing) -> None:
+    def __init__(self, acks: bool, self_match: bool, standing: Standing, salt: int) -> None:
         self.acks = acks
         self.self_match = self_match
         self.standing = standing
+        self.salt = salt
         self.cells: dict[str, Cell] | None = None
         self.messages: list[int] | None = None
         self.names: dict[str, str] | None = None

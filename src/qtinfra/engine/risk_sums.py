@@ -13,6 +13,7 @@ from qtinfra.core.decimals import ZERO, exact
 from qtinfra.core.events import OrderAccepted
 from qtinfra.core.extended_models import AckPolicy
 from qtinfra.core.models import Order, OrderSide
+from qtinfra.engine.keyindex import salt_of
 from qtinfra.engine.risk_state import AccountPlace, SymbolPlace
 from qtinfra.engine.state import State
 from qtinfra.risk.ledger import Cell, Figures, Standing, Totals
@@ -38,7 +39,9 @@ def place_of(state: State, account: str) -> AccountPlace:
         _gather(state)
     policies, standing = state.policies(account), _standing(state, account, risk.policy.base_currency.value)
     acks = policies.ack is _ACK_ON_ACCEPT
-    found = risk.memo.of_accounts[account] = AccountPlace(acks, bool(policies.self_match), standing)
+    found = risk.memo.of_accounts[account] = AccountPlace(
+        acks, bool(policies.self_match), standing, salt_of(account)
+    )
     return found
 
 

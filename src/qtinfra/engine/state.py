@@ -30,7 +30,7 @@ from qtinfra.core.writes import quick_writes
 from qtinfra.engine.algo_state import AlgoState
 from qtinfra.engine.archive import Archive, Packing
 from qtinfra.engine.book_state import BookState
-from qtinfra.engine.keyindex import Written
+from qtinfra.engine.keyindex import Written, salt_of
 from qtinfra.engine.risk_state import RiskState
 from qtinfra.engine.routing_state import RoutingState
 from qtinfra.engine.rowform import Row
@@ -152,7 +152,7 @@ class State(msgspec.Struct, _Kept, dict=True):
         if names is not None and cl_ord_id in names:
             return self.orders[names[cl_ord_id]]
         tables = self.tables
-        if not tables.may_know(account, cl_ord_id):
+        if not tables.may_know(account, cl_ord_id, salt_of(account)):
             return None
         number = tables.archive.of_client_id(account, cl_ord_id)
         return tables.reach(number).order if number is not None else None

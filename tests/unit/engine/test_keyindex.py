@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex
+from qtinfra.engine.keyindex import MAX_ROWS, KeyIndex, salt_of
 
 pytestmark = pytest.mark.unit
 
@@ -66,7 +66,11 @@ def test_an_id_names_the_rows_that_were_noted_for_it_in_their_order_and_survives
         assert all(row in of_it for row in expected.get(text, [])), "all of its rows, in their order"
         if text not in COLLIDING:
             assert found == expected.get(text, [])
-        assert found == list(read.rows_of(f"alpha{text}")) == list(index.rows_of_client("alpha", text))
+        assert (
+            found
+            == list(read.rows_of(f"alpha{text}"))
+            == list(index.rows_of_client("alpha", text, salt_of("alpha")))
+        )
     assert read.dump() == index.dump()
 
 
@@ -75,8 +79,8 @@ def test_a_hundred_thousand_ids_are_found_each_by_its_own_row_and_others_by_none
     for number in range(100_000):
         index.add_ids([f"alphaO{number}", f"0-1-{number}"], number)
     for number in range(0, 100_000, 97):
-        assert list(index.rows_of_client("alpha", f"O{number}")) == [number]
-        assert list(index.rows_of_client("beta", f"O{number}")) == []
+        assert list(index.rows_of_client("alpha", f"O{number}", salt_of("alpha"))) == [number]
+        assert list(index.rows_of_client("beta", f"O{number}", salt_of("beta"))) == []
         assert list(index.rows_of(f"0-1-{number}")) == [number]
         assert list(index.rows_of(f"0-2-{number}")) == []
 
@@ -100,9 +104,9 @@ def test_ids_of_one_hash_leave_a_few_rows_to_read_however_many_are_noted_togethe
         index.add_ids(texts[at : at + together], at)
     read = KeyIndex(index.dump())
     for number, name in enumerate(names):
-        found = index.rows_of_client("alpha", name)
+        found = index.rows_of_client("alpha", name, salt_of("alpha"))
         assert number - number % together in found
-        assert list(read.rows_of_client("alpha", name)) == list(found)
+        assert list(read.rows_of_client("alpha", name, salt_of("alpha"))) == list(found)
         assert len(found) <= 10
 
 
@@ -114,7 +118,7 @@ def test_ids_after_a_full_slot_was_written_and_read_are_noted_elsewhere_too() ->
     for row, name in enumerate(names[50:], 50):
         index.add_ids([f"alpha{name}"], row)
     for row, name in enumerate(names):
-        found = index.rows_of_client("alpha", name)
+        found = index.rows_of_client("alpha", name, salt_of("alpha"))
         assert row in found
         assert len(found) <= 10
 

@@ -47,7 +47,7 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
     memo, name, account = state.risk.memo, command.cl_ord_id, command.account
     of = memo.of_accounts.get(account)
     names = of.names if of is not None else None
-    if names is None or name in names or state.tables.may_know(account, name):
+    if of is None or names is None or name in names or state.tables.may_know(account, name, of.salt):
         known = state.find_order(account, name)
         if known is not None:
             again(state, known, command, out)
