@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from qtinfra.core import commands as cmd
 from qtinfra.core.decimals import exact
 from qtinfra.core.events import AnyEvent, CommandQuarantined, Entry, OrderAccepted, OrderRejected
+from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.models import OrderType, TimeInForce
 from qtinfra.core.reports import ReportKind, VenueReport
 from qtinfra.core.runs import each, joined, last_ns
@@ -224,6 +225,35 @@ def test_a_market_that_nobody_quotes_leaves_each_order_its_record() -> None:
     desk.kernel.execute_all([(one, 0) for one in inbounds], lambda: _NOW, desk.market, results, entries)
     assert [len(entry.market) for entry in entries] == [0, 0, 0]
     assert [outcome.entry for outcome, _ in results] == entries
+
+
+def test_an_order_that_saw_two_books_has_a_record_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    decide, desk = DECIDE[cmd.SubmitOrder], _desk()
+    show = desk.market.book
+    monkeypatch.setattr(
+        desk.market, "book", lambda symbol: ConsolidatedBook("ELSE", ()) if symbol == "ELSE" else show(symbol)
+    )
+
+    def curious(state: State, command: cmd.SubmitOrder, now_ns: int, market: Any, out: Any) -> None:
+        decide(state, command, now_ns, market, out)
+        if command.cl_ord_id == "O1":
+            market.book("ELSE")
+
+    monkeypatch.setitem(DECIDE, cmd.SubmitOrder, curious)
+    _, entries = _run_of(_plain(4), desk)
+    assert [[book.symbol for book in entry.market] for entry in entries] == [
+        ["ACME"],
+        ["ACME", "ELSE"],
+        ["ACME", "ACME"],
+    ]
+
+
+def test_a_run_belongs_to_the_epoch_in_which_its_orders_were_decided() -> None:
+    inbounds = _plain(5)
+    inbounds[2] = msgspec.structs.replace(inbounds[2], command=cmd.StartEpoch(2, "next"))
+    _, entries = _run_of(inbounds)
+    assert (len(each(entries[0])), entries[0].epoch) == (2, 1)
+    assert {entry.epoch for entry in entries[1:]} == {2}
 
 
 @pytest.mark.parametrize("waits", [(0, 0), (0, 1), (5, -3)])
