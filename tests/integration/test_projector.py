@@ -16,11 +16,13 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from qtinfra.core import commands as cmd
 from qtinfra.core.commands import ActionKind
+from qtinfra.core.decimals import exact
 from qtinfra.core.events import Entry
 from qtinfra.core.exceptions import DatabaseError
 from qtinfra.core.extended_models import AckPolicy, HaltPolicy, Policies
 from qtinfra.core.fees import FeeLine, FeeSchedule, FeeTier
 from qtinfra.core.models import Currency
+from qtinfra.core.runs import each
 from qtinfra.engine.kernel import replay
 from qtinfra.engine.state import State
 from qtinfra.repository import tables
@@ -29,7 +31,7 @@ from qtinfra.repository.projector import ProjectionError, Projector, clear
 from qtinfra.runtime.recovery import snapshot_of
 from tests.simulation.test_engine_properties import ACTS, World
 from tests.support.builders import ALPHA, BETA, DAYS, SYMBOL, Desk, dec, instrument, quote, submit
-from tests.support.read_tables import compare, head_after, journal_of, projector_on, stored
+from tests.support.read_tables import ROWS, compare, head_after, journal_of, projector_on, stored
 
 pytestmark = pytest.mark.integration
 
@@ -192,6 +194,31 @@ def test_a_projector_that_dies_between_any_two_batches_leaves_rows_that_the_next
             "in one piece and in many gives equal rows, sequences included"
         )
     journal.close()
+
+
+def test_orders_that_share_a_record_have_the_rows_of_orders_alone() -> None:
+    desk = Desk(("XNAS", "XNYS"), checked=False)
+    desk.market.quotes["XNAS"] = quote("XNAS", [(49, 40)], [("50.01", 30)])
+    desk.new("first", 10, 50)
+    entries, moments = desk.entries, iter(range(10**18, 10**19))
+    batch = [(cmd.Inbound(submit(f"X{number}", 10 + number, 50), "ann", "c", 5), None) for number in range(9)]
+    with exact():
+        desk.kernel.execute_all(batch, lambda: next(moments), desk.market, [], entries)
+    desk.fill(desk.child("X3"), 5, 50, "E-1")
+    alone = [one for entry in entries for one in each(entry)]
+    assert len(alone) == len(entries) + 8
+    rows = []
+    for records in (entries, alone):
+        journal = journal_of(records)
+        with place() as path, looking(path) as engine:
+            projector = projector_on(path)
+            projector.catch_up(journal)
+            projector.close()
+            compare(engine, desk.state)
+            rows.append({name: table for name, table in stored(engine).items() if name in ROWS})
+        journal.close()
+    assert rows[0] == rows[1]
+    assert {row["command"] for row in rows[0]["history"].values()} == {"SubmitOrder", "RecordVenueReport"}
 
 
 def test_a_rebuild_gives_equal_rows(path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
+from itertools import chain
 
 import msgspec
 
@@ -19,6 +20,7 @@ from qtinfra.core.commands import MAX_REPORTS, AnyCommand, Inbound, RecordVenueR
 from qtinfra.core.events import Entry, OrderFilled, OrderRejected
 from qtinfra.core.ports import Clock, Head, Journal
 from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueNewOrder, VenueReport
+from qtinfra.core.runs import each
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
@@ -174,7 +176,7 @@ def tally(frames: Iterable[Frame[None]], replies: Sequence[bytes]) -> Tally:
     """Count what frames and replies hold."""
     counted = Tally(replies=len(replies), reply_bytes=sum(map(len, replies)))
     for frame in frames:
-        for entry in frame.entries:
+        for entry in chain.from_iterable(map(each, frame.entries)):
             counted.note(entry)
             counted.orders += isinstance(entry.command, SubmitOrder)
     return counted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,7 @@ from qtinfra.bench.street import ScriptedStreet
 from qtinfra.core.commands import MAX_REPORTS
 from qtinfra.core.events import Entry
 from qtinfra.core.ports import Head
+from qtinfra.core.runs import each as by_order
 from qtinfra.infra.clock import SystemClock
 from qtinfra.journal.codec import Chain, WrittenBooks, encode_frame
 from qtinfra.journal.disk import MemoryDisk
@@ -100,7 +102,8 @@ def bench_journal(scale: float, progress: Progress) -> BenchResult:
     blobs = written_bytes(frames)
     written_s = time.process_time() - began
     single = sized(_SINGLE, scale, 50)
-    singles = list(frames_of(recorded_entries(mix, 3 * single, 0, reports_per_record=1)[:single], 1))
+    recorded = recorded_entries(mix, 3 * single, 0, reports_per_record=1)
+    singles = list(frames_of(list(chain.from_iterable(map(by_order, recorded)))[:single], 1))
     progress("journal: appending")
     with TemporaryDirectory(prefix="qtinfra-bench-") as folder, frozen_heap():
         ours, theirs = _by_frame(Path(folder), frames, blobs)

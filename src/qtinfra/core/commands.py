@@ -174,6 +174,24 @@ class RecordVenueReports(Command, frozen=True, gc=False):
     reports: tuple[VenueReport, ...]
 
 
+#: New orders that one record may hold.
+MAX_ORDERS = 64
+
+
+class SubmitOrders(Command, frozen=True, gc=False):
+    """New orders of one sender that followed each other, and were accepted and routed one after the other as
+    if each had come alone; they share a record, whose acceptances hold the orders.
+
+    Only records have it: what is asked for is always a `SubmitOrder`.
+
+    Attributes:
+        waits_ns: for each order but the first, how much later than the one before it was received,
+            nanoseconds; none at all when they were received together.
+    """
+
+    waits_ns: tuple[int, ...] = ()
+
+
 class TimerKind(StrEnum):
     """DAY_CLOSE ends the trading day at a venue; DAY_OPEN begins trading date `trade_date`.
 
@@ -607,6 +625,7 @@ AnyCommand = (
     | MassCancel
     | RecordVenueReport
     | RecordVenueReports
+    | SubmitOrders
     | TimerFired
     | StartEpoch
     | SetReference

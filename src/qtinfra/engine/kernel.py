@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import getcontext, setcontext
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from qtinfra.core.commands import (
+    MAX_ORDERS,
     AnyCommand,
     Command,
     Inbound,
@@ -21,10 +22,12 @@ from qtinfra.core.commands import (
 )
 from qtinfra.core.decimals import EXACT, exact
 from qtinfra.core.events import Answer, AnyEvent, CommandQuarantined, Entry
-from qtinfra.core.market import NO_MARKET, MarketView, RecordedMarket, RecordingMarket
+from qtinfra.core.market import NO_MARKET, ConsolidatedBook, MarketView, RecordedMarket, RecordingMarket
 from qtinfra.core.ports import Happened
 from qtinfra.core.reports import Effect, VenueReport
+from qtinfra.core.runs import each, joined, record_of
 from qtinfra.core.strategies.registry import Registry
+from qtinfra.core.writes import quick_writes
 from qtinfra.engine.decide import DECIDE
 from qtinfra.engine.decide.algos import algo_aftermath
 from qtinfra.engine.decide.decision import Decision
@@ -41,6 +44,9 @@ T = TypeVar("T")
 
 #: Follow-ups of one command; more would be a loop in our own rules.
 MAX_STEPS = 64
+
+#: Events of the orders that one record may hold: of each its acceptance and its routing.
+_RUN_EVENTS = 2 * MAX_ORDERS
 
 #: For a replay: what events make leave has left long ago.
 _NOTHING_LEAVES: Seen = {}
@@ -66,25 +72,73 @@ class _ReportNotAppliedError(Exception):
         self.command, self.fault = command, fault
 
 
+@quick_writes
 class Outcome(msgspec.Struct, gc=False):
     """What one command led to.
 
     Attributes:
-        entry: the record to journal; None when nothing happened (a read, a repetition).
+        entry: the record to journal, which new orders that followed each other share; None when nothing
+            happened (a read, a repetition).
         effects: to be released when everything up to `depends_on` is durable.
         answers: which of them answer a read or a repeated request.
         depends_on: sequence number that the effects rest on.
+        events: what this command caused.
     """
 
     entry: Entry | None
     effects: list[Effect]
     answers: Sequence[Answer]
     depends_on: int
+    events: tuple[AnyEvent, ...] = ()
 
-    @property
-    def events(self) -> Sequence[AnyEvent]:
-        """The events of the record; none without one."""
-        return self.entry.events if self.entry is not None else ()
+
+class _Run(Generic[T]):
+    """Plain new orders of one sender that follow each other: their record is made when the run ends.
+
+    Attributes:
+        first: the first order's command; `seq`, `ts_ns`: its first event's sequence and its moment.
+        received: when each order was received; empty between runs.
+        books, events: the one book that each order saw, and all events.
+        results: of all commands; the run's are the last, and have no record yet.
+    """
+
+    __slots__ = ("books", "entries", "events", "first", "received", "results", "seq", "state", "ts_ns")
+
+    first: Inbound
+    seq: int
+    ts_ns: int
+
+    def __init__(self, state: State, results: list[tuple[Outcome, T]], entries: list[Entry]) -> None:
+        self.state, self.results, self.entries = state, results, entries
+        self.received: list[int] = []
+        self.books: list[ConsolidatedBook] = []
+        self.events: list[AnyEvent] = []
+
+    def begin(self, first: Inbound, seq: int, ts_ns: int) -> None:
+        """End the run before; another one begins with this order."""
+        self.end()
+        self.first, self.seq, self.ts_ns = first, seq, ts_ns
+
+    def end(self) -> None:
+        """Make the record of the orders that are there, if any."""
+        received, books, events, state = self.received, self.books, self.events, self.state
+        if not received:
+            return
+        at = state.shard, state.epoch, self.seq, self.ts_ns
+        entry = record_of(at, self.first, received, tuple(books), tuple(events))
+        for outcome, _ in self.results[-len(received) :]:
+            outcome.entry = entry
+        self.entries.append(entry)
+        received.clear()
+        books.clear()
+        events.clear()
+
+    def follow(self, outcome: Outcome, token: T) -> None:
+        """End the run and take the outcome of what came after it."""
+        self.end()
+        if outcome.entry is not None:
+            self.entries.append(outcome.entry)
+        self.results.append((outcome, token))
 
 
 class Kernel:
@@ -154,10 +208,26 @@ class Kernel:
         Raises:
             KernelStoppedError, MemoryError: as `execute`, of the command after those that have results.
         """
-        state, recording, decide_new = self.state, self._market, DECIDE[SubmitOrder]
+        recording = self._market
         if recording.source is not market:
             recording = self._market = RecordingMarket(market)
-        step = Decision(state)
+        run: _Run[T] = _Run(self.state, results, entries)
+        try:
+            return self._execute_all(batch, read_clock, recording, run, last_ns)
+        finally:
+            run.end()
+
+    def _execute_all(
+        self,
+        batch: Iterable[tuple[Inbound, T]],
+        read_clock: Callable[[], int],
+        recording: RecordingMarket,
+        run: _Run[T],
+        last_ns: int,
+    ) -> int:
+        state, decide_new, step = self.state, DECIDE[SubmitOrder], Decision(self.state)
+        received, books, events, results = run.received, run.books, run.events, run.results
+        actor, correlation_id, full = "", "", 0
         for inbound, token in batch:
             now_ns = read_clock()
             if now_ns > last_ns:  # noqa: PLR1730 - `max` costs ten times as much
@@ -165,6 +235,7 @@ class Kernel:
             command, seq = inbound.command, state.seq + 1
             recording.kept = ()
             if type(command) is not SubmitOrder:
+                run.end()
                 outcome = self._execute(inbound, last_ns, recording)
             else:
                 effects = None
@@ -174,28 +245,33 @@ class Kernel:
                     raise
                 except Exception as error:  # noqa: BLE001 - our own fault becomes a record, never a crash loop
                     step = self._quarantine(command, "decide", error)
-                passed = step.passed
+                passed, made = step.passed, step.events
                 if passed is not None:
                     try:
-                        effects = evolve_plain(state, step.events, passed)
+                        effects = evolve_plain(state, made, passed)
                     except MemoryError:
                         raise
                     except Exception as error:
                         raise self._stopped(inbound, seq, last_ns, error) from error
-                if effects is not None and not (state.specials or state.algos.parents):
-                    entry = Entry(
-                        state.shard, state.epoch, seq, last_ns, inbound.received_ns, inbound.actor,
-                        inbound.correlation_id, command, recording.kept, step.events,
-                    )  # fmt: skip
-                    entries.append(entry)
-                    results.append((Outcome(entry, effects, (), state.seq), token))
+                kept = recording.kept
+                if (
+                    (effects is not None and not (state.specials or state.algos.parents))
+                    and (kept and not recording.others)
+                ):  # fmt: skip
+                    if seq >= full or inbound.actor != actor or inbound.correlation_id != correlation_id:
+                        run.begin(inbound, seq, last_ns)
+                        actor, correlation_id = inbound.actor, inbound.correlation_id
+                        full = seq + _RUN_EVENTS
+                    received.append(inbound.received_ns)
+                    books.append(kept[0])
+                    events += made
+                    results.append((Outcome(None, effects, (), state.seq, made), token))
                     step.events, step.passed = (), None  # as good as new: nothing else was written
                     continue
                 outcome = self._finish(inbound, seq, last_ns, recording, step, effects)
                 step = Decision(state)
-            if outcome.entry is not None:
-                entries.append(outcome.entry)
-            results.append((outcome, token))
+            run.follow(outcome, token)
+            full = 0
         return last_ns
 
     def _execute(self, inbound: Inbound, now_ns: int, market: RecordingMarket) -> Outcome:
@@ -244,8 +320,20 @@ class Kernel:
             raise self._stopped(inbound, seq, now_ns, error) from error
         for answer in step.answers:
             effects += effects_of_answer(state, answer)
-        entry = self._record(inbound, seq, now_ns, step.events) if step.events else None
-        return Outcome(entry, effects, step.answers, state.seq)
+        return self._outcome(inbound, seq, now_ns, step.events, effects, step.answers)
+
+    def _outcome(
+        self,
+        inbound: Inbound,
+        seq: int,
+        now_ns: int,
+        events: Sequence[AnyEvent],
+        effects: list[Effect],
+        answers: Sequence[Answer],
+    ) -> Outcome:
+        """The outcome of a command with a record of its own, if anything happened."""
+        entry = self._record(inbound, seq, now_ns, events) if events else None
+        return Outcome(entry, effects, answers, self.state.seq, entry.events if entry is not None else ())
 
     def _execute_reports(
         self, inbound: Inbound, reports: Sequence[VenueReport], now_ns: int, market: RecordingMarket
@@ -258,8 +346,7 @@ class Kernel:
         except _ReportNotAppliedError as error:
             events += self._quarantine(error.command, "evolve", error.fault).events
             raise KernelStoppedError(self._record(inbound, seq, now_ns, events), error.fault) from error.fault
-        entry = self._record(inbound, seq, now_ns, events) if events else None
-        return Outcome(entry, effects, (), self.state.seq)
+        return self._outcome(inbound, seq, now_ns, events, effects, ())
 
     def _stopped(self, inbound: Inbound, seq: int, now_ns: int, error: Exception) -> KernelStoppedError:
         """What stops the shard when an event of the command could not be applied."""
@@ -425,10 +512,16 @@ def apply_record(state: State, entry: Entry | Happened) -> None:
 
 
 def decide_again(kernel: Kernel, entry: Entry) -> Entry | None:
-    """Decide a journaled command again from its recorded inputs; the record that this gives.
+    """Decide a journaled command again from its recorded inputs, each order of a run by itself; the record
+    that this gives.
 
     The kernel's state advances by the new decision. Equal records mean that today's rules decide as those
     that wrote the journal.
     """
-    inbound = Inbound(entry.command, entry.actor, entry.correlation_id, entry.received_ns)
-    return kernel.execute(inbound, entry.ts_ns, RecordedMarket(entry.market)).entry
+    made: list[Entry] = []
+    for one in each(entry):
+        inbound = Inbound(one.command, one.actor, one.correlation_id, one.received_ns)
+        again = kernel.execute(inbound, one.ts_ns, RecordedMarket(one.market)).entry
+        if again is not None:
+            made.append(again)
+    return joined(made) if made else None

@@ -23,7 +23,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from msgspec.structs import astuple
 
-from qtinfra.core.commands import AnyCommand, RecordVenueReport, RecordVenueReports
+from qtinfra.core.commands import AnyCommand, RecordVenueReport, RecordVenueReports, SubmitOrders
 from qtinfra.core.events import AnyEvent, ChildAcked, Entry, OrderAccepted, OrderFilled
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.market import ConsolidatedBook
@@ -126,6 +126,10 @@ _SNAPSHOTS = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes])
 _encode_into = _ENCODER.encode_into
 
 
+#: In place of a symbol's book that was never written.
+_NOT_WRITTEN: tuple[ConsolidatedBook | None, tuple[msgspec.Raw, ...]] = (None, ())
+
+
 class WrittenBooks:
     """The written form of the book that was written last for each symbol: the next order often saw the same.
 
@@ -146,6 +150,14 @@ class WrittenBooks:
         written = (msgspec.Raw(_ENCODER.encode(book)),)
         self.known[book.symbol] = (book, written)
         return written
+
+    def written(self, market: Sequence[ConsolidatedBook]) -> tuple[msgspec.Raw, ...]:
+        """What is written for a record that saw several books."""
+        known, written = self.known, list[msgspec.Raw]()
+        for book in market:
+            seen, alone = known.get(book.symbol, _NOT_WRITTEN)
+            written += alone if seen is book else self.add(book)
+        return tuple(written)
 
 
 def chain_hash(prev_hash: bytes, entry_bytes: bytes) -> bytes:
@@ -200,7 +212,12 @@ def _reports_in(events: Sequence[AnyEvent]) -> list[VenueReport]:
 
 
 def _stands_in(events: Sequence[AnyEvent], command: AnyCommand) -> bool:
-    """Whether `command_in` the events is the command, as it is written: mostly they are the same objects."""
+    """Whether `command_in` the events is the command, as it is written: mostly they are the same objects.
+
+    The command of a run says of its orders what no event says, and so is written.
+    """
+    if type(command) is SubmitOrders:
+        return False
     if events and type(first := events[0]) is OrderAccepted:
         return first.command is command or _alike(first.command, command)
     if type(command) is RecordVenueReports and len(command.reports) > 1:
@@ -336,6 +353,8 @@ class Chain:
                     seen = None
                 if seen is not book:
                     market = books.add(book)
+            elif market:
+                market = books.written(market)
             first = events[0]
             if (type(first) is OrderAccepted and first.command is command) or _stands_in(events, command):
                 command = None

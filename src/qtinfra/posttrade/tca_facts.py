@@ -38,6 +38,7 @@ from qtinfra.core.events import (
 )
 from qtinfra.core.legs import limit, units
 from qtinfra.core.models import OrderSide, OrderStatus
+from qtinfra.core.runs import each
 from qtinfra.core.special_events import OrderAdjusted, OrderTriggered
 
 #: Journaled quotes: symbol, UTC nanoseconds, best bid and offer of the live venues.
@@ -147,16 +148,21 @@ class Facts(msgspec.Struct):
 def gather(entries: Iterable[Entry]) -> Facts:
     """Read a journal from its first record on."""
     facts = Facts()
-    for entry in entries:
+    for record in entries:
         facts.records += 1
-        facts.last_seq, facts.last_ns = entry.last_seq, entry.ts_ns
-        if entry.market:
-            _see_market(facts, entry)
-        for event in entry.events:
-            handler = _HANDLERS.get(type(event))
-            if handler is not None:
-                handler(facts, event, entry)
+        for entry in each(record):
+            _take(facts, entry)
     return facts
+
+
+def _take(facts: Facts, entry: Entry) -> None:
+    facts.last_seq, facts.last_ns = entry.last_seq, entry.ts_ns
+    if entry.market:
+        _see_market(facts, entry)
+    for event in entry.events:
+        handler = _HANDLERS.get(type(event))
+        if handler is not None:
+            handler(facts, event, entry)
 
 
 def midpoint(bid: Decimal | None, ask: Decimal | None) -> Decimal | None:

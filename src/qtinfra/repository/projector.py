@@ -8,7 +8,7 @@ committed batch, and a journal that does not hold the checkpoint's hash at its s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from qtinfra.core.decimals import exact
 from qtinfra.core.events import Entry
 from qtinfra.core.exceptions import DatabaseError, JournalError
 from qtinfra.core.ports import Head
+from qtinfra.core.runs import each, last_ns
 from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import replay
 from qtinfra.engine.state import State, decode_state
@@ -213,11 +214,11 @@ class Projector:
             return
         self._require_next(entries, head)
         touched = Touched()
-        for entry in entries:
+        for entry in chain.from_iterable(map(each, entries)):
             open_before = list(self._state.open_orders) if opens_day(entry) else ()
             _evolve(self._state, entry)
             note(touched, self._state, entry, open_before)
-        at = Checkpoint(head.seq, head.hash, entries[-1].ts_ns)
+        at = Checkpoint(head.seq, head.hash, last_ns(entries[-1]))
         self._ready = False
         try:
             with tables.projecting(self._engine) as connection:

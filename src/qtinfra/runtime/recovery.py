@@ -11,6 +11,7 @@ from qtinfra.core.decimals import exact
 from qtinfra.core.events import Entry
 from qtinfra.core.exceptions import JournalCorruptError
 from qtinfra.core.ports import Happened, Journal, Snapshot
+from qtinfra.core.runs import last_ns
 from qtinfra.engine.invariants import InvariantBrokenError
 from qtinfra.engine.kernel import apply_record
 from qtinfra.engine.state import State, decode_state, encode_state
@@ -89,7 +90,7 @@ class _Rebuilding:
         except UNFIT as error:
             text = f"record {entry.seq} does not apply to the state before it: {error!r}"
             raise JournalCorruptError(text, first_bad_seq=entry.seq) from error
-        self._last_ns = entry.ts_ns
+        self._last_ns = last_ns(entry)
         self._records += 1
         self._heap.note(1)
 
@@ -99,10 +100,10 @@ class _Rebuilding:
 
     def found(self, journal: Journal) -> Recovery:
         """What was rebuilt."""
-        last_ns = self._last_ns
+        moment = self._last_ns
         if not self._records and (last := journal.last_entry()) is not None:
-            last_ns = last.ts_ns
-        return Recovery(self.state, self._snapshot_seq, self._records, last_ns)
+            moment = last_ns(last)
+        return Recovery(self.state, self._snapshot_seq, self._records, moment)
 
 
 def recover(journal: Journal, shard: int = 0) -> Recovery:

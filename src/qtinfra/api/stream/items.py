@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from qtinfra.core.decimals import canonical, exact
 from qtinfra.core.events import Entry
 from qtinfra.core.market import ConsolidatedBook, Level
 from qtinfra.core.reports import Alert
+from qtinfra.core.runs import each
 from qtinfra.engine.state import State
 from qtinfra.repository.touched import Touched, note, opens_day
 
@@ -105,7 +107,7 @@ def journal_items(
         mid: gives the midpoint of a symbol, or None.
     """
     touched = Touched()
-    for entry in entries:
+    for entry in chain.from_iterable(map(each, entries)):
         note(touched, state, entry, tuple(state.open_orders) if opens_day(entry) else ())
     with exact():
         for topic in wanted:

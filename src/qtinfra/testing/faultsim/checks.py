@@ -22,6 +22,7 @@ from qtinfra.core.reports import (
     VenueNewOrder,
     VenueReplace,
 )
+from qtinfra.core.runs import last_ns
 from qtinfra.engine.audit import audit, audit_order
 from qtinfra.engine.kernel import replay
 from qtinfra.engine.state import State
@@ -98,7 +99,7 @@ class Durable:
         self.events += len(entry.events)
         if entry.ts_ns < self._last_ns:
             self.found.append(f"record {entry.seq} is dated before the one before it")
-        self._last_ns = entry.ts_ns
+        self._last_ns = last_ns(entry)
         try:
             replay(self.state, entry)
         except UNFIT as error:
