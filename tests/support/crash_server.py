@@ -4,22 +4,28 @@
 
 Each message that a venue's link takes adds one line to FILE, in one write: it stays there when the process is
 killed in the same moment. QTINFRA_CRASH_BUG=early_release plants the bug that answers and messages to venues
-go before the frame is appended, to show that the comparison finds it.
+go before the frame is appended, to show that the comparison finds it; the disk is slow then, so that hardly
+any kill comes when nothing is under way.
 """
 
 import os
 import sys
+import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from qtinfra.bootstrap import serving
 from qtinfra.cli import main
 from qtinfra.core.reports import ToVenue
+from qtinfra.journal.sqlite import SqliteJournal
 from qtinfra.testing.prove.steps import EarlyReleaseShard
 from qtinfra.venues.simulated.local import LocalVenueGateway
 
 _encode = msgspec.json.Encoder().encode
+#: How long a frame takes to a slow disk, seconds.
+SLOW_S = 0.05
 
 
 def noted(path: str) -> Callable[[LocalVenueGateway, ToVenue], None]:
@@ -34,9 +40,20 @@ def noted(path: str) -> Callable[[LocalVenueGateway, ToVenue], None]:
     return noted_send
 
 
+def slow(write: Callable[..., None]) -> Callable[..., None]:
+    """A journal's write of a frame, to a disk that takes its time."""
+
+    def written(*frame: Any) -> None:
+        time.sleep(SLOW_S)
+        write(*frame)
+
+    return written
+
+
 if __name__ == "__main__":
     LocalVenueGateway.send = noted(os.environ["QTINFRA_WIRE"])  # type: ignore[method-assign,assignment]
     if os.environ.get("QTINFRA_CRASH_BUG") == "early_release":
         vars(serving)["LiveShard"] = EarlyReleaseShard
+        SqliteJournal._write = slow(SqliteJournal._write)  # type: ignore[method-assign]
     sys.argv[1:1] = ["serve"]
     main()
