@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from itertools import count
 from typing import Any
 
 import msgspec
 
 from qtinfra.core import commands as cmd
-from qtinfra.core.decimals import ZERO
+from qtinfra.core.decimals import ZERO, exact
 from qtinfra.core.events import Entry
 from qtinfra.core.extended_models import Liquidity, VenueStatus
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
@@ -82,6 +83,18 @@ class Story:
     ) -> None:
         """A limit order to buy, with whatever else is named."""
         self.run(order_of(name, qty, price, account=account, **terms), account)
+
+    def submit_together(self, *orders: cmd.SubmitOrder) -> None:
+        """New orders of one sender that wait together."""
+        self._now_ns += STEP_NS
+        about = orders[0].account, f"c{len(self.entries)}"
+        batch = [
+            (cmd.Inbound(order, *about, self._now_ns - 1_000 + place), None)
+            for place, order in enumerate(orders)
+        ]
+        moments = count(self._now_ns, 100)
+        with exact():
+            self.kernel.execute_all(batch, lambda: next(moments), self, [], self.entries)
 
     def working(self, name: str, qty: int = 100, price: str = "50", **terms: Any) -> None:
         """The same, acknowledged by the venue."""

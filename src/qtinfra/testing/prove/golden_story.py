@@ -94,6 +94,17 @@ def _open(story: Story) -> None:
     story.link(VenueStatus.CONNECTED)
 
 
+def _together(story: Story) -> None:
+    """Three orders that wait together: two share a record, one asks for a closer look. All are filled."""
+    story.show(SYMBOL, "49.99", {VENUE: "50"})
+    names = ("first", "second", "third")
+    orders = (order_of("first"), order_of("second", 200, "50.5"), order_of("third", 300, None))
+    story.submit_together(*orders)
+    for name, order in zip(names, orders, strict=True):
+        story.say(ReportKind.ACK, name, venue_order_id=f"V-{name}")
+        story.fill(name, int(order.qty), "50")
+
+
 def _controls(story: Story) -> None:
     """What risk staff set before trading, and one wrong limit that is refused."""
     story.run(cmd.SetRiskPolicy(RiskPolicy(), "ann", "start"), "staff:ann")
@@ -416,6 +427,7 @@ def _later_days(story: Story) -> None:
 
 SCENES = (
     _open,
+    _together,
     _controls,
     _refusals,
     _trades,
