@@ -8,6 +8,7 @@ is computed as the live shard does, after four.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from itertools import chain
@@ -17,10 +18,9 @@ import msgspec
 from qtinfra.bench.mix import Mix, StandingMarket, resting_orders, setup_commands, standing_market
 from qtinfra.bench.street import ScriptedStreet, Street
 from qtinfra.core.commands import MAX_REPORTS, AnyCommand, Inbound, RecordVenueReports, SubmitOrder
-from qtinfra.core.events import Entry, OrderFilled, OrderRejected
+from qtinfra.core.events import OrderAccepted, OrderFilled, OrderRejected
 from qtinfra.core.ports import Clock, Head, Journal
 from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueNewOrder, VenueReport
-from qtinfra.core.runs import each
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
@@ -42,14 +42,16 @@ class Tally(msgspec.Struct):
     replies: int = 0
     reply_bytes: int = 0
 
-    def note(self, entry: Entry) -> None:
-        """Count a record's events."""
-        self.events += len(entry.events)
-        for event in entry.events:
-            if isinstance(event, OrderFilled):
-                self.fills += 1
-            elif isinstance(event, OrderRejected):
-                self.refused += 1
+    def take(self, frame: Frame[None], replies: list[bytes]) -> None:
+        """Count a frame, and the replies that have left since the one before it; the replies are dropped."""
+        kinds = Counter(chain.from_iterable(map(type, entry.events) for entry in frame.entries))
+        self.events += kinds.total()
+        self.fills += kinds[OrderFilled]
+        self.refused += kinds[OrderRejected]
+        self.orders += kinds[OrderAccepted] + kinds[OrderRejected]
+        self.replies += len(replies)
+        self.reply_bytes += sum(map(len, replies))
+        replies.clear()
 
 
 class Desk:
@@ -170,13 +172,3 @@ def rest(street: ScriptedStreet, desk: Desk, count: int) -> None:
     street.resting = True
     open_orders(desk, count)
     street.resting = False
-
-
-def tally(frames: Iterable[Frame[None]], replies: Sequence[bytes]) -> Tally:
-    """Count what frames and replies hold."""
-    counted = Tally(replies=len(replies), reply_bytes=sum(map(len, replies)))
-    for frame in frames:
-        for entry in chain.from_iterable(map(each, frame.entries)):
-            counted.note(entry)
-            counted.orders += isinstance(entry.command, SubmitOrder)
-    return counted

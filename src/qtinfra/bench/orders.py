@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from qtinfra.bench.desk import Desk, Tally, open_orders, tally
+from qtinfra.bench.desk import Desk, Tally, open_orders
 from qtinfra.bench.harness import BenchResult, Laps, Progress, frozen_heap, percentile, sized
 from qtinfra.bench.journaling import RawFile
 from qtinfra.bench.mix import (
@@ -23,7 +23,6 @@ from qtinfra.bench.mix import (
 from qtinfra.bench.street import MatchingStreet
 from qtinfra.infra.clock import SystemClock
 from qtinfra.journal.sqlite import SqliteJournal
-from qtinfra.runtime.loop import Frame
 
 _ORDERS = 60_000
 _ROUNDS = 6
@@ -82,12 +81,8 @@ def _through(desk: Desk, raw: RawFile, messages: Sequence[bytes], folder: Path) 
     size = max(BATCH, -(-len(messages) // _ROUNDS))
     for start in range(0, len(messages), size):
         part = messages[start : start + size]
-        frames = _round(desk, part, through)
-        counted = tally(frames, desk.replies)
-        _add(through.counted, counted)
-        through.frames += len(frames)
-        desk.replies.clear()
-        if counted.orders != len(part) or desk.state.breaks:
+        _round(desk, part, through)
+        if through.counted.orders != start + len(part) or desk.state.breaks:
             raise ValueError("orders were lost, or the venues' word differs from ours")
         through.theirs.run_each(
             [min(BATCH, len(part) - at) for at in range(0, len(part), BATCH)],
@@ -98,32 +93,29 @@ def _through(desk: Desk, raw: RawFile, messages: Sequence[bytes], folder: Path) 
     return through
 
 
-def _round(desk: Desk, part: Sequence[bytes], through: _Through) -> list[Frame[None]]:
-    frames: list[Frame[None]] = []
+def _round(desk: Desk, part: Sequence[bytes], through: _Through) -> None:
+    """Orders through the desk; each frame and its replies are counted and let go of, as a shard does."""
     ends: list[int] = []
+    counted, before = through.counted, desk.frames
     clock = time.perf_counter_ns
     cpu, wall = time.process_time(), clock()
     for at in range(0, len(part), BATCH):
         ends.append(clock())
-        frames.append(desk.turn(part[at : at + BATCH]))
-    frames += desk.settle()
+        counted.take(desk.turn(part[at : at + BATCH]), desk.replies)
+    for frame in desk.settle():
+        counted.take(frame, desk.replies)
     end = clock()
     through.ours.add(len(part), (end - wall) / 1e9, time.process_time() - cpu)
+    through.frames += desk.frames - before
     through.turns_us += [(done - begun) / 1_000 for begun, done in zip(ends, ends[_TURNS:], strict=False)]
     if len(ends) <= _TURNS:
         through.turns_us.append((end - wall) / 1_000)
-    return frames
 
 
 def _read_and_append(batch: Sequence[bytes], raw: RawFile) -> None:
     for data in batch:
         json.loads(data)
     raw.append(b"\n".join(batch))
-
-
-def _add(total: Tally, part: Tally) -> None:
-    for name in part.__struct_fields__:
-        setattr(total, name, getattr(total, name) + getattr(part, name))
 
 
 def _journal_bytes(folder: Path) -> int:

@@ -11,7 +11,7 @@ import pytest
 from qtinfra.bench import BENCHES, BenchResult, main, run
 from qtinfra.bench.capacity import Engine, take_through
 from qtinfra.bench.decisions import crowded_stage, offers_of, route_cases, stage
-from qtinfra.bench.desk import Desk, open_orders, tally
+from qtinfra.bench.desk import Desk, Tally, open_orders
 from qtinfra.bench.harness import Laps, interpreter, percentile, sized
 from qtinfra.bench.journaling import frames_of, recorded_entries, written_bytes
 from qtinfra.bench.mix import (
@@ -182,8 +182,13 @@ def test_the_router_sees_three_levels_of_six_venues(mix: Mix) -> None:
 
 def test_an_order_is_filled_booked_and_answered_within_two_turns(mix: Mix, desk: Desk) -> None:
     orders = list(taking_orders(mix, 200))
-    frames = [desk.turn([wire_bytes(order) for order in orders]), desk.turn(())]
-    counted = tally(frames, desk.replies)
+    counted, replied = Tally(), []
+    for messages in ([wire_bytes(order) for order in orders], []):
+        frame = desk.turn(messages)
+        replied += [json.loads(reply) for reply in desk.replies]
+        counted.take(frame, desk.replies)
+    assert counted.replies == len(replied)
+    assert desk.replies == []
     assert counted.orders == 200
     done = Counter(desk.state.orders[order_id].status for order_id in desk.state.orders)
     assert done == {OrderStatus.FILLED: 200 - counted.refused, OrderStatus.REJECTED: counted.refused}
@@ -191,7 +196,6 @@ def test_an_order_is_filled_booked_and_answered_within_two_turns(mix: Mix, desk:
     assert not desk.state.open_orders
     assert desk.state.breaks == 0
     assert audit(desk.state) == []
-    replied = [json.loads(reply) for reply in desk.replies]
     final = [reply["cl_ord_id"] for reply in replied if not float(reply.get("leaves_qty", 0))]
     assert sorted(set(final)) == sorted(order.cl_ord_id for order in orders)
 

@@ -21,7 +21,7 @@ def restored() -> Iterator[None]:
 
 def test_the_heap_is_frozen_once_enough_commands_were_decided() -> None:
     gc.unfreeze()
-    heap = LongLivedHeap(every=10)
+    heap = LongLivedHeap(freeze_every=10)
     kept = [[number] for number in range(1_000)]
     heap.note(9)
     assert gc.get_freeze_count() == 0
@@ -29,10 +29,10 @@ def test_the_heap_is_frozen_once_enough_commands_were_decided() -> None:
     assert gc.get_freeze_count() >= len(kept)
 
 
-def test_with_each_freeze_a_piece_goes_to_large_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_so_many_commands_a_piece_goes_to_large_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     moved: list[None] = []
     monkeypatch.setattr(LargePages, "move_next", lambda _: moved.append(None))
-    heap = LongLivedHeap(every=10)
+    heap = LongLivedHeap(move_every=10)
     for _ in range(5):
         heap.note(5)
     assert len(moved) == 2
