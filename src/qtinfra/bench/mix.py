@@ -21,8 +21,10 @@ from qtinfra.core.commands import (
     EngageKillSwitch,
     RestrictSymbol,
     SetLimit,
+    SetOrderProtection,
     SetReference,
     SetRiskPolicy,
+    SetRoutingPolicy,
     SetVenueStatus,
     StartEpoch,
     SubmitOrder,
@@ -44,6 +46,7 @@ from qtinfra.core.extended_models import (
 )
 from qtinfra.core.market import ConsolidatedBook, Level, VenueQuote
 from qtinfra.core.models import AssetClass, Currency, OrderSide, OrderType, TimeInForce
+from qtinfra.core.routing import OrderProtection, RoutingPolicy
 
 SEED = 20_240_108
 TRADE_DATE = "2024-01-08"
@@ -184,6 +187,12 @@ def _limits(mix: Mix) -> list[AnyCommand]:
         commands.append(SetLimit(LimitRule.POSITION_LIMIT, POSITION_LIMIT, account))
     commands += [SetLimit(LimitRule.PRICE_COLLAR, COLLAR, symbol=symbol) for symbol in mix.symbols]
     return commands
+
+
+def scored_routing() -> list[AnyCommand]:
+    """Orders go where scores say, quotes are protected: what `qtinfra serve` turns on at its first start."""
+    rule = OrderProtection("611", "US", MICS, TRADE_DATE)
+    return [SetOrderProtection(rule, "bench"), SetRoutingPolicy(RoutingPolicy(), "bench", "scored routing")]
 
 
 def standing_market(mix: Mix, levels: int = 1) -> StandingMarket:

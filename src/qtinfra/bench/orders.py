@@ -17,10 +17,12 @@ from qtinfra.bench.journaling import RawFile
 from qtinfra.bench.mix import (
     OPEN_ORDERS,
     scaled_mix,
+    scored_routing,
     taking_orders,
     wire_bytes,
 )
 from qtinfra.bench.street import MatchingStreet
+from qtinfra.core.commands import AnyCommand
 from qtinfra.infra.clock import SystemClock
 from qtinfra.journal.sqlite import SqliteJournal
 
@@ -50,7 +52,21 @@ def bench_end_to_end(scale: float, progress: Progress) -> BenchResult:
 
     The control reads the same bytes with `json.loads` and appends them to a plain file, durable per batch.
     """
-    progress("end_to_end: open orders")
+    return _bench("end_to_end", (), ">= 30,000/s", 30_000, scale, progress)
+
+
+def bench_end_to_end_scored(scale: float, progress: Progress) -> BenchResult:
+    """The same where orders are routed by scores, as in `qtinfra serve`: every venue is scored for each
+    order, and each answer and execution counts in its venue's statistics.
+    """
+    return _bench("end_to_end_scored", scored_routing(), "none", 0, scale, progress)
+
+
+def _bench(
+    name: str, setting: Sequence[AnyCommand], target: str, per_s: float, scale: float, progress: Progress
+) -> BenchResult:
+    """The whole order path after these commands."""
+    progress(f"{name}: open orders")
     mix = scaled_mix(scale)
     messages = [wire_bytes(order) for order in taking_orders(mix, sized(_ORDERS, scale, 400))]
     with (
@@ -60,14 +76,17 @@ def bench_end_to_end(scale: float, progress: Progress) -> BenchResult:
         journal = SqliteJournal.open(Path(folder) / "journal.db", owner="bench")
         street = MatchingStreet(mix)
         desk = Desk(mix, journal, SystemClock(), street, epoch=journal.epoch, disk=disk)
+        if setting:
+            desk.decide(setting, "bench")
         open_orders(desk, sized(OPEN_ORDERS, scale, 20))
         raw = RawFile(Path(folder) / "raw")
-        progress("end_to_end: orders")
+        progress(f"{name}: orders")
         with frozen_heap():
             through = _through(desk, raw, messages, Path(folder))
         raw.close()
         journal.close()
-    return _end_to_end_result(through, len(messages), scale)
+    met = through.ours.speed().ops_per_s >= per_s if scale >= 1 and per_s else None
+    return _result(name, target, met, through, len(messages))
 
 
 def _through(desk: Desk, raw: RawFile, messages: Sequence[bytes], folder: Path) -> _Through:
@@ -123,12 +142,12 @@ def _journal_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("journal.db*"))
 
 
-def _end_to_end_result(through: _Through, orders: int, scale: float) -> BenchResult:
+def _result(name: str, target: str, met: bool | None, through: _Through, orders: int) -> BenchResult:
     ours, theirs = through.ours.speed(), through.theirs.speed()
     turns = sorted(through.turns_us)
     counted = through.counted
     return BenchResult(
-        name="end_to_end",
+        name=name,
         unit="order",
         ops_per_s=ours.ops_per_s,
         cpu_us_per_op=ours.cpu_us,
@@ -139,8 +158,8 @@ def _end_to_end_result(through: _Through, orders: int, scale: float) -> BenchRes
         control_name="json.loads of the same bytes, appended to a file, fdatasync per batch",
         note=f"p50 and p99 from bytes to the fill's reply, {_TURNS} batches of {BATCH}; one thread for all "
         "but the disk, the venues' matching included",
-        target=">= 30,000/s",
-        met=ours.ops_per_s >= 30_000 if scale >= 1 else None,
+        target=target,
+        met=met,
         figures={
             "refused_share": counted.refused / orders,
             "fills_per_order": counted.fills / orders,

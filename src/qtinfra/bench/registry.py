@@ -20,7 +20,7 @@ from qtinfra.bench.http_api import (
 )
 from qtinfra.bench.journaling import bench_journal
 from qtinfra.bench.lab import bench_lab
-from qtinfra.bench.orders import bench_end_to_end
+from qtinfra.bench.orders import bench_end_to_end, bench_end_to_end_scored
 from qtinfra.bench.paced import bench_paced_10k
 from qtinfra.bench.recovery import bench_recovery_cold, bench_recovery_snapshot
 from qtinfra.bench.routing import bench_routing
@@ -44,6 +44,7 @@ BENCHES: dict[str, Bench] = {
     "routing": bench_routing,
     "journal": bench_journal,
     "end_to_end": bench_end_to_end,
+    "end_to_end_scored": bench_end_to_end_scored,
     "paced_10k": bench_paced_10k,
     "recovery_cold": bench_recovery_cold,
     "recovery_snapshot": bench_recovery_snapshot,

@@ -88,7 +88,7 @@ def bench_routing(scale: float, progress: Progress) -> BenchResult:
                 sorted,
             ),
             rounds=rounds,
-            target_per_s=100_000,
+            target_per_s=200_000,
             at_scale=scale >= 1,
             note=f"six venues with {_LEVELS} levels a side: statistics, penalties, protected quotes, "
             "age of quotes, a venue limit, scores; from the approved quantity to the events",
