@@ -59,7 +59,7 @@ def bench_end_to_end_scored(scale: float, progress: Progress) -> BenchResult:
     """The same where orders are routed by scores, as in `qtinfra serve`: every venue is scored for each
     order, and each answer and execution counts in its venue's statistics.
     """
-    return _bench("end_to_end_scored", scored_routing(), "none", 0, scale, progress)
+    return _bench("end_to_end_scored", scored_routing(), "", 0, scale, progress)
 
 
 def _bench(

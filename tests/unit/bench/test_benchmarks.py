@@ -70,7 +70,8 @@ def test_a_benchmark_gives_a_well_formed_result_at_a_tiny_scale(name: str) -> No
     assert 0 < result.p50_us <= result.p99_us
     assert result.control > 0
     assert result.ratio == pytest.approx(result.ops_per_s / result.control)
-    assert result.control_name and result.note and result.target
+    assert result.control_name and result.note
+    assert bool(result.target) == (name != "end_to_end_scored")  # nobody set a target for that one
     assert result.met is None
     assert msgspec.json.decode(msgspec.json.encode(result), type=BenchResult) == result
 
