@@ -15,9 +15,10 @@ from qtinfra.core import events as ev
 from qtinfra.core import routing_events as re
 from qtinfra.core.decimals import ZERO, canonical, quotient
 from qtinfra.core.decisions import RouteLeg
-from qtinfra.core.models import Child, OrderSide
+from qtinfra.core.models import Child, ChildStatus, Order, OrderSide
 from qtinfra.core.routing import PPM, Activity
-from qtinfra.engine.routing_state import Bin, RoutingState, Sent
+from qtinfra.engine.risk_sums import place_in
+from qtinfra.engine.routing_state import Bin, RoutingState, Sent, VenueRecord
 from qtinfra.engine.state import State
 from qtinfra.router.breaker import Breaker, BreakerPhase
 from qtinfra.router.scoring import activity_of
@@ -27,6 +28,7 @@ Handler = Callable[[State, Any], None]
 _After = Callable[[State, RoutingState, Any], None]
 
 _BUY = OrderSide.BUY
+_CHILD_LIVE = ChildStatus.LIVE
 
 
 def _opened_routing(state: State) -> RoutingState:
@@ -107,18 +109,29 @@ def _follow(state: State, routing: RoutingState, child_id: str) -> None:
     if sent is None:
         return
     child = state.children[child_id]
-    _hold(state, routing, sent, child)
     if child.working:
+        _hold(state, routing, sent, child)
         return
-    del routing.sent[child_id]
-    tally = routing.record(sent.venue).tallies[sent.activity]
-    filled = child.qty > ZERO and child.cum >= child.qty
+    _end(routing, routing.record(sent.venue), sent, child)
+    routing.memo.forget(sent.venue)
+
+
+def _end(routing: RoutingState, record: VenueRecord, sent: Sent, child: Child) -> None:
+    """Count the trial of a venue order that has ended: nothing of it stands at its venue, whose record it is.
+
+    The caller has the memo forget the venue.
+    """
+    if sent.held:
+        record.open_notional -= sent.held
+    del routing.sent[child.child_id]
+    tally, qty, cum = record.tallies[sent.activity], child.qty, child.cum
+    filled = cum >= qty > ZERO
     if filled:
         tally.filled += 1
         tally.share_ppm += PPM
-    elif child.cum > ZERO:
+    elif cum > ZERO:
         tally.partly += 1
-        tally.share_ppm += min(PPM, int(quotient(child.cum * PPM, child.qty)))
+        tally.share_ppm += min(PPM, int(quotient(cum * PPM, qty)))
     else:
         tally.missed += 1
     part = min(9, sent.full_ppm * 10 // PPM)
@@ -128,53 +141,92 @@ def _follow(state: State, routing: RoutingState, child_id: str) -> None:
     counted.trials += 1
     counted.predicted_ppm += sent.full_ppm
     counted.filled += filled
-    routing.memo.forget(sent.venue)
 
 
-def _answered(state: State, routing: RoutingState, child_id: str, ts_ns: int, worked: bool) -> None:
-    """The venue's first answer is timed; one that works the order clears what was refused before."""
+def _time_answer(record: VenueRecord, sent: Sent, ts_ns: int) -> None:
+    """Time the venue's first answer; the caller has the memo forget the venue, whose record it is."""
+    sent.answered = True
+    delays, bucket = record.delays, bucket_of(ts_ns - sent.sent_ns)
+    delays[bucket] = delays.get(bucket, 0) + 1
+
+
+def _worked(routing: RoutingState, mic: str, ts_ns: int) -> None:
+    """The venue works an order: what it refused before counts no more."""
+    breaker = routing.breakers.get(mic)
+    if breaker is None:
+        return
+    if routing.policy.breaker is not None:
+        breaker.answered(ts_ns, routing.policy.breaker)
+    if breaker.clear:
+        del routing.breakers[mic]
+
+
+def note_ack(routing: RoutingState, child_id: str, ts_ns: int) -> None:
+    """What an acknowledgement that has been applied tells of its venue."""
     sent = routing.sent.get(child_id)
     if sent is None:
         return
     if not sent.answered:
-        sent.answered = True
-        delays, bucket = routing.record(sent.venue).delays, bucket_of(ts_ns - sent.sent_ns)
-        delays[bucket] = delays.get(bucket, 0) + 1
+        _time_answer(routing.record(sent.venue), sent, ts_ns)
         routing.memo.forget(sent.venue)
-    breaker = routing.breakers.get(sent.venue) if worked and routing.breakers else None
-    if breaker is not None:
-        if routing.policy.breaker is not None:
-            breaker.answered(ts_ns, routing.policy.breaker)
-        if breaker.clear:
-            del routing.breakers[sent.venue]
+    if routing.breakers:
+        _worked(routing, sent.venue, ts_ns)
+
+
+def note_fill(
+    state: State, routing: RoutingState, order: Order, child: Child, qty: Decimal, px: Decimal, fee: Decimal,
+    ts_ns: int,
+) -> None:  # fmt: skip
+    """What an execution of the order's child that has been applied tells of its venue.
+
+    It may be the venue's first answer: an acknowledgement of the same moment is then noted with it.
+    """
+    mic, symbol = child.venue, order.symbol
+    record = routing.venues.get(mic) or routing.record(mic)
+    factor = (state.risk.memo.of_symbols.get(symbol) or place_in(state, symbol)).factor
+    value = qty * px if factor is None else qty * px * factor
+    record.traded += value
+    record.executed += value
+    record.qty += qty
+    if fee >= ZERO:
+        record.fees += fee
+    else:
+        record.rebates -= fee
+    sent = routing.sent.get(child.child_id)
+    if sent is None:
+        return
+    touch = sent.touch
+    if touch is not None:
+        worse = (px - touch if order.side is _BUY else touch - px) * qty
+        record.slippage += worse if factor is None else worse * factor
+    learned = not sent.answered
+    if learned:
+        _time_answer(record, sent, ts_ns)
+    if routing.breakers:
+        _worked(routing, mic, ts_ns)
+    if child.status is _CHILD_LIVE or child.working:
+        _hold(state, routing, sent, child)
+    else:
+        _end(routing, record, sent, child)
+        learned = True
+    if learned:
+        routing.memo.forget(mic)
 
 
 def _acked(state: State, routing: RoutingState, event: ev.ChildAcked) -> None:
-    _answered(state, routing, event.child_id, event.ts_ns, True)
+    del state
+    note_ack(routing, event.child_id, event.ts_ns)
 
 
 def _filled(state: State, routing: RoutingState, event: ev.OrderFilled) -> None:
-    order = state.orders[event.order_id]
-    multiplier = state.instruments[order.symbol].multiplier
-    value = event.qty * event.px * multiplier
-    record = routing.record(event.venue)
-    record.traded += value
-    record.executed += value
-    record.qty += event.qty
-    if event.fee >= ZERO:
-        record.fees += event.fee
-    else:
-        record.rebates -= event.fee
-    sent = routing.sent.get(event.child_id)
-    if sent is not None and sent.touch is not None:
-        worse = event.px - sent.touch if order.side is _BUY else sent.touch - event.px
-        record.slippage += worse * event.qty * multiplier
-    _answered(state, routing, event.child_id, event.ts_ns, True)
-    _follow(state, routing, event.child_id)
+    order, child = state.orders[event.order_id], state.children[event.child_id]
+    note_fill(state, routing, order, child, event.qty, event.px, event.fee, event.ts_ns)
 
 
 def _rejected(state: State, routing: RoutingState, event: ev.ChildRejected) -> None:
-    _answered(state, routing, event.child_id, event.ts_ns, False)
+    sent = routing.sent.get(event.child_id)
+    if sent is not None and not sent.answered:
+        _time_answer(routing.record(sent.venue), sent, event.ts_ns)
     _follow(state, routing, event.child_id)
 
 

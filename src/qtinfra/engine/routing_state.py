@@ -11,11 +11,13 @@ from qtinfra.core.decimals import ZERO
 from qtinfra.core.market import VenueQuote
 from qtinfra.core.models import TimeInForce
 from qtinfra.core.routing import Activity, OrderProtection, RouteStyle, RoutingPolicy, VenueLimit
+from qtinfra.core.writes import quick_writes
 from qtinfra.router.breaker import Breaker
 from qtinfra.router.scoring import Candidate, Field, Sight
 from qtinfra.router.stats import Tally
 
 
+@quick_writes
 class Sent(msgspec.Struct, gc=False):
     """A venue order that has not ended.
 
@@ -38,6 +40,7 @@ class Sent(msgspec.Struct, gc=False):
     answered: bool = False
 
 
+@quick_writes
 class VenueRecord(msgspec.Struct):
     """What routing knows of one venue. Amounts are in the currency of what trades there.
 
@@ -65,6 +68,7 @@ class VenueRecord(msgspec.Struct):
     probes: int = 0
 
 
+@quick_writes
 class Bin(msgspec.Struct, gc=False):
     """Ended orders whose probability fell in one tenth: how many, the sum of the probabilities in parts of a
     million, and how many executed in full.

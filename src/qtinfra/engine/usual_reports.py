@@ -21,6 +21,7 @@ from qtinfra.engine.decide import books
 from qtinfra.engine.decide.venue import execution_head
 from qtinfra.engine.effects import report_ack
 from qtinfra.engine.evolve import at_hand
+from qtinfra.engine.evolve_routing import note_ack, note_fill
 from qtinfra.engine.packing import pack_closed
 from qtinfra.engine.state import State
 
@@ -55,9 +56,9 @@ def take_usual(
         InvariantBrokenError, KeyError: an event could not be applied; `Tables.writing` is set.
         Exception: whatever our own code failed with as it decided; all of `events` has been applied.
     """
-    acknowledge, fill = at_hand(ChildAcked), at_hand(OrderFilled)
-    if acknowledge is None or fill is None or state.routing is not None:
-        return
+    acknowledge, fill, routing = at_hand(ChildAcked), at_hand(OrderFilled), state.routing
+    if acknowledge is None or fill is None or (routing is not None and routing.breakers):
+        return  # what a breaker waits for may have to follow
     take_ack = _acknowledgements(state, acknowledge, effects, events)
     execute = _executions(state, now_ns, take_ack, fill, effects, events)
     child_of: Callable[[str], Child | None] = _live_of(state.children)
@@ -110,9 +111,12 @@ def _acknowledgements(
     state: State, acknowledge: _Acknowledge, effects: list[Effect], events: list[AnyEvent]
 ) -> _TakeAck:
     """What takes acknowledgements, whatever the order has become since it was sent."""
+    routing = state.routing
 
     def take(acked: ChildAcked, order: Order, child: Child) -> None:
         acknowledge(state, acked, order, child)
+        if routing is not None:
+            note_ack(routing, acked.child_id, acked.ts_ns)
         if acked.first:
             effects.append(report_ack(acked, order))
         events.append(acked)
@@ -133,16 +137,18 @@ def _executions(
     """What takes executions, and says whether it did: one that needs further thought is left as it is."""
     tables, closing, full = state.tables, state.closing, state.packing.keep + state.packing.block
     executed_now, may_be_packed = dict.keys(state.executions), tables.archive.index.rows_of
-    today, free, tell = state.trade_date, state.fees is None, effects.append
+    today, free, tell, routing = state.trade_date, state.fees is None, effects.append, state.routing
     venue, day, head, take_fee, make_fee = "", "", "", ZERO, ZERO
 
     def execute(acked: ChildAcked | None, report: VenueReport, order: Order, child: Child) -> bool:
         nonlocal venue, day, head, take_fee, make_fee
         qty, px, ahead = report.qty, report.px, report.queue_ahead
         left, whole, executed = child.leaves, order.qty, order.cum_qty
-        if px is None or qty is None or order.closed is not None or report.cum_qty is not None:
-            return False
-        if report.leaves_qty is not None or (ahead is not None and not in_range(ahead)):
+        if (
+            (px is None or qty is None or order.closed is not None)
+            or (report.cum_qty is not None or report.leaves_qty is not None)
+            or (ahead is not None and not in_range(ahead))
+        ):  # fmt: skip
             return False
         at_once = (left is whole or left == whole) and not executed and not qty.compare_total(whole)
         if at_once:
@@ -157,8 +163,7 @@ def _executions(
         key = head + exec_id
         if average_px is None or key in executed_now or may_be_packed(key):
             return False
-        order_id, account, symbol = order.order_id, order.account, order.symbol
-        name = order.cl_ord_id
+        order_id, account, symbol, name = order.order_id, order.account, order.symbol, order.cl_ord_id
         fee = (make_fee if report.liquidity is _LIQUIDITY_ADDED else take_fee) * qty
         filled = OrderFilled(
             report, child.child_id, order_id, key, trade_date, fee, False, now_ns,
@@ -179,6 +184,8 @@ def _executions(
             state, filled, order, child, report, qty, px, key, fee, trade_date, order_id, account, symbol,
             at_once or qty == left == whole, acked,
         )  # fmt: skip
+        if routing is not None:
+            note_fill(state, routing, order, child, qty, px, fee, now_ns)
         status, total = order.status, order.cum_qty
         if executed and px * total != order.notional:
             average_px = average(order.notional, total)

@@ -20,6 +20,7 @@ import msgspec
 
 from qtinfra.core.decimals import ONE, ZERO
 from qtinfra.core.routing import PPM, Activity
+from qtinfra.core.writes import quick_writes
 
 #: Beta(a, b) by activity, in trials.
 PRIORS: dict[Activity, tuple[int, int]] = {
@@ -35,6 +36,7 @@ _BISECTIONS = 34  # to 1e-10, less than a thousandth of what is shown
 _DONE = Decimal("1e-18")
 
 
+@quick_writes
 class Tally(msgspec.Struct, gc=False):
     """Trials of one activity at one venue.
 

@@ -369,12 +369,15 @@ def test_an_execution_of_a_slice_that_an_algo_has_sent_is_not_usual() -> None:
     assert _taken(desk, reports[2:3]) == []
 
 
-def test_while_orders_are_routed_by_scores_no_report_is_usual() -> None:
+def test_while_a_venue_has_failed_lately_no_report_is_usual_under_a_routing_policy() -> None:
     desk = _with_two_orders(checked=False)
     reports = _reports(desk)
     desk.run(cmd.RecordVenueReports(reports[:1]))
     desk.run(cmd.SetRoutingPolicy(RoutingPolicy()))
-    assert _taken(desk, reports[2:3]) == []
+    assert _taken(desk, reports[2:3]) == ["OrderFilled"]
+    desk.run(cmd.RecordVenueReport(_report(2, ReportKind.REJECT, desk.child("Y").child_id)))
+    assert desk.state.routing is not None and desk.state.routing.breakers
+    assert _taken(desk, (_fill(3, desk.child("X").child_id, 100),)) == []
 
 
 def _item(seq: int, venue: str = "XNAS", token: object = None) -> tuple[cmd.Inbound, object]:
