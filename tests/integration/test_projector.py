@@ -22,6 +22,7 @@ from qtinfra.core.exceptions import DatabaseError
 from qtinfra.core.extended_models import AckPolicy, HaltPolicy, Policies
 from qtinfra.core.fees import FeeLine, FeeSchedule, FeeTier
 from qtinfra.core.models import Currency
+from qtinfra.core.routing import RoutingPolicy
 from qtinfra.core.runs import each
 from qtinfra.engine.kernel import replay
 from qtinfra.engine.state import State
@@ -196,8 +197,11 @@ def test_a_projector_that_dies_between_any_two_batches_leaves_rows_that_the_next
     journal.close()
 
 
-def test_orders_that_share_a_record_have_the_rows_of_orders_alone() -> None:
+@pytest.mark.parametrize("routing", [None, RoutingPolicy()], ids=["by fees", "scored"])
+def test_orders_that_share_a_record_have_the_rows_of_orders_alone(routing: RoutingPolicy | None) -> None:
     desk = Desk(("XNAS", "XNYS"), checked=False)
+    if routing is not None:
+        desk.run(cmd.SetRoutingPolicy(routing))
     desk.market.quotes["XNAS"] = quote("XNAS", [(49, 40)], [("50.01", 30)])
     desk.new("first", 10, 50)
     entries, moments = desk.entries, iter(range(10**18, 10**19))

@@ -28,6 +28,7 @@ from qtinfra.core.models import (
     TimeInForce,
 )
 from qtinfra.core.reports import NO_ORDER, Effect, ExecType, ExecutionReport, VenueNewOrder
+from qtinfra.core.routing_events import RouteScored
 from qtinfra.engine.evolve_algos import ALGOS
 from qtinfra.engine.evolve_books import BOOKS
 from qtinfra.engine.evolve_control import CONTROLS
@@ -83,9 +84,9 @@ def evolve_all(state: State, events: Sequence[Any], seen: Seen, effects: list[Ef
 
 
 def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> list[Effect] | None:
-    """`evolve_all` for the two events of a plain new order, OrderAccepted and OrderRouted, with what was
-    found when it was decided: both handlers and their effects in one. Nothing is to be packed afterwards:
-    such events end nothing.
+    """`evolve_all` for the events of a plain new order, OrderAccepted and OrderRouted, with what was found
+    when it was decided: both handlers and their effects in one. A RouteScored between them changes nothing.
+    Nothing is to be packed afterwards: such events end nothing.
 
     Returns:
         What leaves. None when nothing was done: such events are not handled in the usual way, or venues are
@@ -97,7 +98,7 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
     of, to, _, worth, value, _, flow, stamps, cell = passed
     if of.self_match or not _EVOLVE.usual:
         return None
-    event, routed = events
+    event, routed = events[0], events[-1]
     order_id, asked, legs = event.order_id, event.command, routed.children
     account, symbol, origin = asked.account, asked.symbol, asked.origin
     name, side, price = asked.cl_ord_id, asked.side, asked.price
@@ -131,7 +132,9 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
     state.open_orders[order_id] = False
     count_new(state, account, symbol, side is _BUY, qty, value, of, to, cell)
     count_flow(state, event, of, to, flow, stamps)
-    state.seq += 2
+    if state.routing is not None:
+        note_routing(state, state.routing, routed)
+    state.seq += len(events)
     return effects
 
 
@@ -453,6 +456,14 @@ def _order_reinstated(state: State, event: ev.OrderReinstated) -> None:
     settle(state, order, event.ts_ns)
 
 
+#: What the events of plain new orders do.
+_OF_PLAIN_ORDERS: dict[type, Callable[[State, Any], None]] = {
+    ev.OrderAccepted: _order_accepted,
+    RouteScored: ROUTING[RouteScored],
+    ev.OrderRouted: _order_routed,
+}
+
+
 class _Handlers(dict[type, Callable[[State, Any], None]]):
     """What applies events, by kind. `usual`: new orders are applied as above; planted faults change that."""
 
@@ -467,8 +478,7 @@ class _Handlers(dict[type, Callable[[State, Any], None]]):
         self._look()
 
     def _look(self) -> None:
-        accepts, routes = self[ev.OrderAccepted], self[ev.OrderRouted]
-        self.usual = accepts is _order_accepted and routes is _order_routed
+        self.usual = all(self[kind] is handler for kind, handler in _OF_PLAIN_ORDERS.items())
 
 
 _CLIENTS: dict[type, Callable[[State, Any], None]] = {

@@ -45,9 +45,6 @@ T = TypeVar("T")
 #: Follow-ups of one command; more would be a loop in our own rules.
 MAX_STEPS = 64
 
-#: Events of the orders that one record may hold: of each its acceptance and its routing.
-_RUN_EVENTS = 2 * MAX_ORDERS
-
 #: For a replay: what events make leave has left long ago.
 _NOTHING_LEAVES: Seen = {}
 
@@ -227,7 +224,7 @@ class Kernel:
     ) -> int:
         state, decide_new, step = self.state, DECIDE[SubmitOrder], Decision(self.state)
         received, books, events, results = run.received, run.books, run.events, run.results
-        actor, correlation_id, full = "", "", 0
+        actor, correlation_id = "", ""
         for inbound, token in batch:
             now_ns = read_clock()
             if now_ns > last_ns:  # noqa: PLR1730 - `max` costs ten times as much
@@ -258,10 +255,12 @@ class Kernel:
                     (effects is not None and not (state.specials or state.algos.parents))
                     and (kept and not recording.others)
                 ):  # fmt: skip
-                    if seq >= full or inbound.actor != actor or inbound.correlation_id != correlation_id:
+                    if (
+                        not 0 < len(received) < MAX_ORDERS
+                        or (inbound.actor != actor or inbound.correlation_id != correlation_id)
+                    ):  # fmt: skip
                         run.begin(inbound, seq, last_ns)
                         actor, correlation_id = inbound.actor, inbound.correlation_id
-                        full = seq + _RUN_EVENTS
                     received.append(inbound.received_ns)
                     books.append(kept[0])
                     events += made
@@ -271,7 +270,6 @@ class Kernel:
                 outcome = self._finish(inbound, seq, last_ns, recording, step, effects)
                 step = Decision(state)
             run.follow(outcome, token)
-            full = 0
         return last_ns
 
     def _execute(self, inbound: Inbound, now_ns: int, market: RecordingMarket) -> Outcome:

@@ -13,13 +13,17 @@ from qtinfra.core.events import Entry, OrderAccepted, OrderRouted
 from qtinfra.core.extended_models import AckPolicy, LimitRule, Policies, SelfMatch
 from qtinfra.core.models import OrderType, Origin, TimeInForce
 from qtinfra.core.reports import VenueNewOrder
+from qtinfra.core.routing import BreakerTerms, RouteStyle, RoutingPolicy
+from qtinfra.core.routing_events import BreakerProbed, RouteScored
 from qtinfra.engine import evolve as evolve_module
 from qtinfra.engine import kernel as kernel_module
 from qtinfra.engine.decide import decide
 from qtinfra.engine.decide import submit as submit_module
 from qtinfra.engine.evolve import evolve_plain
+from qtinfra.engine.evolve_routing import held_at
 from qtinfra.engine.kernel import Outcome, replay
 from qtinfra.engine.state import State, state_hash
+from qtinfra.router.strategies import PLACEMENT, POST
 from tests.support.builders import ALPHA, BETA, BUY, SELL, SYMBOL, Desk, account, dec, quote, submit
 
 pytestmark = pytest.mark.unit
@@ -57,8 +61,24 @@ _LIMITS = st.lists(
     unique=True,
 )
 
+_ROUTINGS = st.sampled_from(
+    [
+        None,
+        None,
+        RoutingPolicy(),
+        RoutingPolicy(breaker=None),
+        RoutingPolicy(dark=("BATS",)),
+        RoutingPolicy(accounts=((BETA, RouteStyle(PLACEMENT)),), style=RouteStyle(POST)),
+    ]
+)
 
-def _desk(policies: Policies | None = None, limits: list[Any] | None = None, multiplier: str = "1") -> Desk:
+
+def _desk(
+    policies: Policies | None = None,
+    limits: list[Any] | None = None,
+    multiplier: str = "1",
+    routing: RoutingPolicy | None = None,
+) -> Desk:
     desk = Desk(["XNAS", "BATS"], checked=False)
     shares = desk.state.instruments[SYMBOL]
     changed = type(shares)(**{**_fields(shares), "multiplier": dec(multiplier)})
@@ -67,6 +87,8 @@ def _desk(policies: Policies | None = None, limits: list[Any] | None = None, mul
     desk.market.quotes["BATS"] = quote("BATS", [("48", 100)], [("52", 100)])
     for rule, value in limits or ():
         desk.limit(rule, value)
+    if routing is not None:
+        desk.run(cmd.SetRoutingPolicy(routing))
     return desk
 
 
@@ -78,13 +100,18 @@ def _fields(item: Any) -> dict[str, Any]:
     policies=_POLICIES,
     limits=_LIMITS,
     multiplier=st.sampled_from(["1", "1", "1.0", "10"]),
+    routing=_ROUTINGS,
     orders=st.lists(_SUBMITTED, min_size=1, max_size=8),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=160, deadline=None)
 def test_the_short_way_ends_in_what_the_general_way_and_replay_end_in(
-    policies: Policies, limits: list[Any], multiplier: str, orders: list[cmd.SubmitOrder]
+    policies: Policies,
+    limits: list[Any],
+    multiplier: str,
+    routing: RoutingPolicy | None,
+    orders: list[cmd.SubmitOrder],
 ) -> None:
-    short, general = (_desk(policies, limits, multiplier) for _ in range(2))
+    short, general = (_desk(policies, limits, multiplier, routing) for _ in range(2))
     for place, order in enumerate(orders * 2):
         named = type(order)(**{**_fields(order), "cl_ord_id": f"O{place}"})
         outcome = short.run(named)
@@ -103,6 +130,7 @@ def test_the_short_way_ends_in_what_the_general_way_and_replay_end_in(
 
 @given(
     limits=_LIMITS,
+    routing=_ROUTINGS,
     commands=st.lists(
         st.one_of(
             _SUBMITTED.map(lambda order: ("new", order)),
@@ -114,9 +142,9 @@ def test_the_short_way_ends_in_what_the_general_way_and_replay_end_in(
 )
 @settings(max_examples=80, deadline=None)
 def test_a_batch_ends_in_what_its_commands_end_in_one_by_one(
-    limits: list[Any], commands: list[tuple[str, cmd.SubmitOrder]]
+    limits: list[Any], routing: RoutingPolicy | None, commands: list[tuple[str, cmd.SubmitOrder]]
 ) -> None:
-    together, alone = _desk(None, limits), _desk(None, limits)
+    together, alone = (_desk(None, limits, routing=routing) for _ in range(2))
     batch = [
         (cmd.Inbound(_named(kind, place, order), "test", f"c{place}", _NOW - 1), place)
         for place, (kind, order) in enumerate([("new", commands[0][1]), *commands])
@@ -151,9 +179,11 @@ def _named(kind: str, place: int, order: cmd.SubmitOrder) -> cmd.AnyCommand:
     return type(order)(**{**_fields(order), **changes[kind]})
 
 
-def _planned(monkeypatch: pytest.MonkeyPatch) -> tuple[Desk, list[bool]]:
+def _planned(
+    monkeypatch: pytest.MonkeyPatch, routing: RoutingPolicy | None = None
+) -> tuple[Desk, list[bool]]:
     """A desk that has a plan for the next order, and whether orders were applied in one go."""
-    desk, taken = _desk(), list[bool]()
+    desk, taken = _desk(routing=routing), list[bool]()
 
     def watched(*args: Any) -> Any:
         effects = evolve_plain(*args)
@@ -181,6 +211,46 @@ def test_a_plain_order_is_applied_in_one_go_wherever_it_is_sent(
     sent = [effect for effect in outcome.effects if isinstance(effect, VenueNewOrder)]
     assert sum(order.qty for order in sent) == qty
     assert len(sent) == legs
+
+
+@pytest.mark.parametrize(("qty", "legs"), [(100, 1), (200, 2)])
+def test_a_scored_order_is_applied_in_one_go_and_stands_at_its_venues(
+    qty: int, legs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, taken = _planned(monkeypatch, RoutingPolicy())
+    outcome = desk.new("scored", qty, 52, tif=TimeInForce.IOC)
+    assert taken == [True]
+    assert [type(event) for event in outcome.events] == [OrderAccepted, RouteScored, OrderRouted]
+    assert desk.state.seq == outcome.depends_on == desk.entries[-1].last_seq
+    routing, children = desk.state.routing, desk.children("scored")
+    assert routing is not None
+    assert len(children) == legs
+    for child in children:
+        assert routing.sent[child.child_id].held == child.leaves * (child.price or 0) > 0
+    for mic in desk.venues:
+        held = sum(sent.held for sent in routing.sent.values() if sent.venue == mic)
+        assert routing.record(mic).open_notional == held == held_at(desk.state, mic)
+
+
+@pytest.mark.parametrize("mics", [("XNAS", "BATS"), ("XNAS",)])
+def test_an_order_that_tries_a_venue_again_takes_the_general_way(
+    mics: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = BreakerTerms(failures=1, cooldown_ns=1)
+    desk, taken = _planned(monkeypatch, RoutingPolicy(breaker=terms))
+    if len(mics) == 1:
+        desk.disconnect("BATS")
+        desk.new("alone", 100, 51)
+    desk.disconnect("XNAS")
+    desk.connect("XNAS")
+    taken.clear()
+    outcome = desk.new("probe", 100, 51)
+    assert BreakerProbed in [type(event) for event in outcome.events]
+    assert taken == []
+    desk.ack(desk.child("probe"))
+    outcome = desk.new("sound", 100, 51)
+    assert BreakerProbed not in [type(event) for event in outcome.events]
+    assert taken == [True]
 
 
 @pytest.mark.parametrize(
@@ -233,15 +303,16 @@ def test_an_order_that_no_connected_venue_takes_is_refused_and_leaves_nothing_be
     assert taken == []
 
 
-def test_handlers_that_were_replaced_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    desk, taken = _planned(monkeypatch)
-    known, seen = evolve_module._EVOLVE[OrderRouted], list[str]()
+@pytest.mark.parametrize("kind", [OrderAccepted, RouteScored, OrderRouted])
+def test_handlers_that_were_replaced_are_called(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk, taken = _planned(monkeypatch, RoutingPolicy())
+    known, seen = evolve_module._EVOLVE[kind], list[str]()
 
-    def routed(state: State, event: OrderRouted) -> None:
+    def watched(state: State, event: Any) -> None:
         seen.append(event.order_id)
         known(state, event)
 
-    monkeypatch.setitem(evolve_module._EVOLVE, OrderRouted, routed)
+    monkeypatch.setitem(evolve_module._EVOLVE, kind, watched)
     desk.new("watched", 100, 51)
     assert taken == [False]
     assert seen == [desk.order("watched").order_id]

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
 from qtinfra.core.decimals import exact
-from qtinfra.core.events import AnyEvent, CommandQuarantined, Entry, OrderAccepted, OrderRejected
+from qtinfra.core.events import AnyEvent, CommandQuarantined, Entry, OrderAccepted, OrderRejected, OrderRouted
 from qtinfra.core.market import ConsolidatedBook
 from qtinfra.core.models import OrderType, TimeInForce
 from qtinfra.core.reports import ReportKind, VenueReport
+from qtinfra.core.routing import BreakerTerms, RoutingPolicy
+from qtinfra.core.routing_events import BreakerProbed, RouteScored
 from qtinfra.core.runs import each, joined, last_ns
 from qtinfra.engine import kernel as kernel_module
 from qtinfra.engine.decide import DECIDE
@@ -36,17 +38,30 @@ pytestmark = pytest.mark.unit
 
 _NOW = 1_720_445_400_500_000_000
 
+#: The child of the order that is routed first under a policy; reports execute it.
+_SCORED = "0-1-d"
+
+#: Routing by fees alone, and scored.
+_BOTH_WAYS = [None, RoutingPolicy()]
+
 Results = list[tuple[Outcome, int]]
 
 
-def _desk() -> Desk:
+def _desk(routing: RoutingPolicy | None = None) -> Desk:
     """Two venues, so that whoever routes an order looks at the market; the accounts' first orders, which take
     the general way, are through.
+
+    Args:
+        routing: the policy in force from then on.
     """
     desk = Desk(("XNAS", "BATS"), checked=False)
     desk.market.quotes["BATS"] = quote("BATS", [("48", 100)], [("52", 100)])
     for name in (ALPHA, BETA):
         desk.run(submit("first", 10, 51, name=name))
+    if routing is not None:
+        desk.run(cmd.SetRoutingPolicy(routing))
+        desk.run(submit("scored", 50, 51, tif=TimeInForce.IOC))
+        assert desk.child("scored").child_id == _SCORED and desk.child("scored").venue == "XNAS"
     return desk
 
 
@@ -106,6 +121,12 @@ def _command(kind: str, place: int, order: cmd.SubmitOrder) -> cmd.AnyCommand:
             return cmd.OrderStatusRequest(ALPHA, "O0")
         case "report":
             return cmd.RecordVenueReport(VenueReport(ReportKind.ACK, "XNAS", "nobody", place + 1))
+        case "fill":
+            return cmd.RecordVenueReport(
+                VenueReport(
+                    ReportKind.FILL, "XNAS", _SCORED, place + 1, qty=dec(10), px=dec(51), exec_id=f"E{place}"
+                )
+            )
     return named(cl_ord_id=f"O{place}")
 
 
@@ -117,7 +138,7 @@ _ORDERS = st.builds(
     st.sampled_from([TimeInForce.DAY, TimeInForce.IOC]),
     st.sampled_from([ALPHA, ALPHA, BETA]),
 )
-_KINDS = st.sampled_from(["new"] * 12 + ["again", "stop", "cancel", "read", "report"])
+_KINDS = st.sampled_from(["new"] * 12 + ["again", "stop", "cancel", "read", "report", "fill"])
 _SENT = st.tuples(
     _KINDS,
     _ORDERS,
@@ -136,16 +157,17 @@ def _written(entry: Entry | None) -> bytes:
     sent=st.lists(_SENT, min_size=1, max_size=30),
     sizes=st.lists(st.sampled_from([100, 100, 120, 50]), min_size=1, max_size=4),
     cuts=st.lists(st.integers(0, 30), max_size=3),
+    routing=st.sampled_from([None, RoutingPolicy(), RoutingPolicy(dark=("BATS",), breaker=None)]),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=160, deadline=None)
 def test_orders_in_runs_end_in_what_they_end_in_one_by_one(
-    sent: list[Any], sizes: list[int], cuts: list[int]
+    sent: list[Any], sizes: list[int], cuts: list[int], routing: RoutingPolicy | None
 ) -> None:
     inbounds = [
         cmd.Inbound(_command(kind, place, order), actor, belongs, _NOW - 100 + place * (wait != 0) + wait)
         for place, (kind, order, actor, belongs, wait) in enumerate(sent)
     ]
-    batch, together, apart = Batch(inbounds, sizes), _desk(), _desk()
+    batch, together, apart = Batch(inbounds, sizes), _desk(routing), _desk(routing)
     again, begun = Kernel(State()), list(together.entries)
     results, entries = Results(), list[Entry]()
     bounds = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
@@ -174,13 +196,14 @@ def test_orders_in_runs_end_in_what_they_end_in_one_by_one(
     assert state_hash(replayed) == state_hash(again.state) == state_hash(together.state)
 
 
+@pytest.mark.parametrize("routing", _BOTH_WAYS)
 @pytest.mark.parametrize(
     ("count", "sizes"), [(1, [1]), (2, [2]), (64, [64]), (65, [64, 1]), (130, [64, 64, 2])]
 )
 def test_a_record_holds_so_many_orders_and_one_alone_has_its_own_command(
-    count: int, sizes: list[int]
+    count: int, sizes: list[int], routing: RoutingPolicy | None
 ) -> None:
-    results, entries = _run_of(_plain(count))
+    results, entries = _run_of(_plain(count), _desk(routing))
     assert [len(each(entry)) for entry in entries] == sizes
     for entry in entries:
         alone = len(each(entry)) == 1
@@ -188,7 +211,9 @@ def test_a_record_holds_so_many_orders_and_one_alone_has_its_own_command(
         assert encode_entry(entry) == encode_entry(decode_entry(encode_entry(entry)))
     owners = [entry for entry, size in zip(entries, sizes, strict=True) for _ in range(size)]
     assert all(outcome.entry is owner for (outcome, _), owner in zip(results, owners, strict=True))
-    assert [type(outcome.events[0]) for outcome, _ in results] == [OrderAccepted] * count
+    scored = [RouteScored] if routing is not None else []
+    kinds = [OrderAccepted, *scored, OrderRouted]
+    assert [[type(event) for event in outcome.events] for outcome, _ in results] == [kinds] * count
 
 
 def _with(**said: Any) -> Callable[[cmd.Inbound], cmd.Inbound]:
@@ -211,11 +236,36 @@ def _bad(inbound: cmd.Inbound) -> cmd.Inbound:
     ],
     ids=["sender", "correlation", "received", "read", "repeated", "refused"],
 )
-def test_what_ends_a_run(change: Callable[[cmd.Inbound], cmd.Inbound], sizes: list[int]) -> None:
+@pytest.mark.parametrize("routing", _BOTH_WAYS)
+def test_what_ends_a_run(
+    change: Callable[[cmd.Inbound], cmd.Inbound], sizes: list[int], routing: RoutingPolicy | None
+) -> None:
     inbounds = _plain(5)
     inbounds[2] = change(inbounds[2])
-    _, entries = _run_of(inbounds)
+    _, entries = _run_of(inbounds, _desk(routing))
     assert [len(each(entry)) for entry in entries] == sizes
+
+
+def test_an_order_that_tries_a_venue_again_has_a_record_of_its_own() -> None:
+    desk = _desk(RoutingPolicy(breaker=BreakerTerms(failures=1)))
+    desk.disconnect("XNAS")
+    desk.connect("XNAS")
+    routing, results, entries = desk.state.routing, Results(), list[Entry]()
+    assert routing is not None
+    until_ns = routing.breakers["XNAS"].until_ns
+    times = iter(range(until_ns - 2, until_ns + 3))
+    with exact():
+        desk.kernel.execute_all(
+            [(one, 0) for one in _plain(5)], lambda: next(times), desk.market, results, entries
+        )
+    assert [len(each(entry)) for entry in entries] == [2, 1, 2]
+    kinds = [type(event) for event in entries[1].events]
+    assert kinds == [OrderAccepted, RouteScored, BreakerProbed, OrderRouted]
+    again, replayed = Kernel(State()), State()
+    for entry in (*desk.entries, *entries):
+        replay(replayed, entry)
+        assert decide_again(again, entry) == entry
+    assert state_hash(again.state) == state_hash(replayed) == state_hash(desk.state)
 
 
 def test_a_market_that_nobody_quotes_leaves_each_order_its_record() -> None:
@@ -350,9 +400,9 @@ def test_nobody_can_ask_for_a_run() -> None:
 # --- who reads records ---
 
 
-def _journal(count: int = 5) -> tuple[MemoryJournal, list[Entry], State]:
-    desk = _desk()
-    inbounds = _plain(count)
+def _journal(routing: RoutingPolicy | None = None) -> tuple[MemoryJournal, list[Entry], State]:
+    desk = _desk(routing)
+    inbounds = _plain(5)
     inbounds[1] = _bad(inbounds[1])
     _, entries = _run_of(inbounds, desk)
     journal = MemoryJournal.fresh()
@@ -360,8 +410,9 @@ def _journal(count: int = 5) -> tuple[MemoryJournal, list[Entry], State]:
     return journal, [*desk.entries, *entries], desk.state
 
 
-def test_a_run_is_recovered_replayed_and_decided_again() -> None:
-    journal, entries, state = _journal()
+@pytest.mark.parametrize("routing", _BOTH_WAYS)
+def test_a_run_is_recovered_replayed_and_decided_again(routing: RoutingPolicy | None) -> None:
+    journal, entries, state = _journal(routing)
     recovered = recover(journal)
     assert state_hash(recovered.state) == state_hash(state)
     assert recovered.last_ns == last_ns(entries[-1]) == _NOW + 4 > entries[-1].ts_ns
@@ -390,8 +441,9 @@ def test_the_last_moment_of_a_record_is_read_without_its_command() -> None:
     assert last_ns(decode_happened(encode_entry(entries[0]))) == _NOW + 2
 
 
-def test_cost_analysis_is_told_of_each_order() -> None:
-    journal, entries, _ = _journal()
+@pytest.mark.parametrize("routing", _BOTH_WAYS)
+def test_cost_analysis_is_told_of_each_order(routing: RoutingPolicy | None) -> None:
+    journal, entries, _ = _journal(routing)
     by_order = [one for entry in entries for one in each(entry)]
     together, apart = gather(entries), gather(by_order)
     assert (together.records, apart.records) == (len(entries), len(by_order))

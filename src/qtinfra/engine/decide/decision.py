@@ -23,7 +23,8 @@ class Decision(msgspec.Struct, gc=False):
     state, and its events belong to the same record.
 
     Attributes:
-        passed: of a plain new order, whose OrderAccepted and OrderRouted are the events, nothing else.
+        passed: of a plain new order, whose OrderAccepted and OrderRouted are the events, or a RouteScored
+            between them, nothing else.
     """
 
     state: State

@@ -17,6 +17,7 @@ from qtinfra.core.ids import HEX_PAIRS, PAIRS
 from qtinfra.core.legs import TakingOrder
 from qtinfra.core.market import MarketView
 from qtinfra.core.models import Order, OrderSide, TimeInForce
+from qtinfra.core.routing_events import BreakerProbed
 from qtinfra.core.validation.algo import special_of
 from qtinfra.core.validation.rules import check_new, check_round_lot
 from qtinfra.core.validation.special import ON_AUCTION, as_asked
@@ -86,9 +87,11 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
 def _place_plain(
     state: State, command: SubmitOrder, passed: PlainPass, now_ns: int, market: MarketView, out: Decision
 ) -> None:
-    """Route a plain order that takes the general way to a venue, or smart routing."""
+    """Route a plain order that takes the general way to a venue, or scored routing. It passes the short way
+    unless a venue is tried again.
+    """
     if _place(state, command, approval(command, passed[REFERENCE]), now_ns, market, out):
-        out.passed = passed if state.routing is None else None
+        out.passed = passed if type(out.events[-2]) is not BreakerProbed else None
 
 
 def _place(
