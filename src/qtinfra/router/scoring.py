@@ -85,7 +85,7 @@ def field_of(venues: tuple[Candidate, ...]) -> Field:
         (
             venue.mic,
             venue.fees.take_fee,
-            (venue.dark if venue.hidden else venue.take).full_ppm,
+            taking_chance(venue).full_ppm,
             venue.latency_us,
         )
         for venue in venues
@@ -184,12 +184,15 @@ def activity_of(leg: RouteLeg, buying: bool, bid: Decimal | None, ask: Decimal |
     return Activity.BEHIND if behind else Activity.POST
 
 
+def taking_chance(venue: Candidate) -> Chance:
+    """What to expect of an order there that is immediate or cancel."""
+    return venue.dark if venue.hidden else venue.take
+
+
 def chance_of(venue: Candidate, leg: RouteLeg, ask: RouteRequest) -> Chance:
     """What to expect of a leg."""
-    if venue.hidden:
-        return venue.dark
-    if leg.tif is _IOC:
-        return venue.take
+    if venue.hidden or leg.tif is _IOC:
+        return taking_chance(venue)
     tries = activity_of(leg, ask.order.side is _BUY, ask.bid, ask.ask)
     if tries is Activity.TAKE:
         return venue.take
