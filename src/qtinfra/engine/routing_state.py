@@ -16,6 +16,10 @@ from qtinfra.router.scoring import Candidate, Field, Sight
 from qtinfra.router.sor import Offer
 from qtinfra.router.stats import Chance, Tally, chance, percentile_ns
 
+# Members by name: looking them up in their class costs more than comparing them.
+_TAKE, _POST = Activity.TAKE, Activity.POST
+_BEHIND, _DARK = Activity.BEHIND, Activity.DARK
+
 
 class Sent(msgspec.Struct, gc=False):
     """A venue order that has not ended.
@@ -86,10 +90,10 @@ def prospect_of(record: VenueRecord | None) -> Prospect:
     tallies = record.tallies if record is not None else {}
     delay_ns = percentile_ns(record.delays, 50) if record is not None else None
     return Prospect(
-        chance(tallies.get(Activity.TAKE), Activity.TAKE),
-        chance(tallies.get(Activity.POST), Activity.POST),
-        chance(tallies.get(Activity.BEHIND), Activity.BEHIND),
-        chance(tallies.get(Activity.DARK), Activity.DARK),
+        chance(tallies.get(_TAKE), _TAKE),
+        chance(tallies.get(_POST), _POST),
+        chance(tallies.get(_BEHIND), _BEHIND),
+        chance(tallies.get(_DARK), _DARK),
         (delay_ns or 0) // 1_000,
     )
 

@@ -47,6 +47,9 @@ _LIMIT = OrderType.LIMIT
 _IOC = TimeInForce.IOC
 _CLOSED = BreakerPhase.CLOSED
 _NOTHING = VenueRecord()
+#: Events that may be a venue's failure, and those that may also be its answer to a probe.
+_FAILURES = (ev.ChildRejected, ev.ChildUnknown, ev.VenueStatusSet)
+_ANSWERS_TOO = (*_FAILURES, ev.ChildAcked, ev.OrderFilled, ev.ChildEnded)
 _NO_CHANCE = Chance(0, 0)
 _SWEEP = BUILT_IN_ROUTING[SWEEP]
 
@@ -423,7 +426,10 @@ def routing_aftermath(state: State, events: Sequence[ev.AnyEvent], out: Decision
     routing = state.routing
     if routing is None or routing.policy.breaker is None:
         return
+    telling = _ANSWERS_TOO if routing.breakers else _FAILURES
     for event in events:
+        if type(event) not in telling:
+            continue
         if isinstance(event, ev.ChildRejected):
             out.then(partial(review_failure, venue=event.venue, lost=False, reason=event.reason))
         elif isinstance(event, ev.ChildUnknown):
@@ -432,7 +438,7 @@ def routing_aftermath(state: State, events: Sequence[ev.AnyEvent], out: Decision
         elif isinstance(event, ev.VenueStatusSet):
             if event.status is VenueStatus.DISCONNECTED:
                 out.then(partial(review_failure, venue=event.venue, lost=True, reason=event.reason))
-        elif routing.breakers and isinstance(event, ev.ChildAcked | ev.OrderFilled | ev.ChildEnded):
+        elif isinstance(event, ev.ChildAcked | ev.OrderFilled | ev.ChildEnded):
             breaker = routing.breakers.get(event.venue)
             if breaker is not None and _answers(breaker, event):
                 out.then(partial(close_breaker, venue=event.venue))
