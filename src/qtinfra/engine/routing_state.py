@@ -14,7 +14,12 @@ from qtinfra.core.routing import Activity, OrderProtection, RouteStyle, RoutingP
 from qtinfra.core.writes import quick_writes
 from qtinfra.router.breaker import Breaker
 from qtinfra.router.scoring import Candidate, Field, Sight
-from qtinfra.router.stats import Tally
+from qtinfra.router.sor import Offer
+from qtinfra.router.stats import Chance, Tally, chance, percentile_ns
+
+# Members by name: looking them up in their class costs more than comparing them.
+_TAKE, _POST = Activity.TAKE, Activity.POST
+_BEHIND, _DARK = Activity.BEHIND, Activity.DARK
 
 
 @quick_writes
@@ -68,6 +73,34 @@ class VenueRecord(msgspec.Struct):
     probes: int = 0
 
 
+class Prospect(msgspec.Struct, frozen=True, gc=False):
+    """What a venue's statistics say of the next order there.
+
+    Attributes:
+        take, post, behind, dark: what to expect of each activity.
+        latency_us: median delay of its answers in microseconds, 0 when unknown.
+    """
+
+    take: Chance
+    post: Chance
+    behind: Chance
+    dark: Chance
+    latency_us: int
+
+
+def prospect_of(record: VenueRecord | None) -> Prospect:
+    """What a record says; with none the priors alone."""
+    tallies = record.tallies if record is not None else {}
+    delay_ns = percentile_ns(record.delays, 50) if record is not None else None
+    return Prospect(
+        chance(tallies.get(_TAKE), _TAKE),
+        chance(tallies.get(_POST), _POST),
+        chance(tallies.get(_BEHIND), _BEHIND),
+        chance(tallies.get(_DARK), _DARK),
+        (delay_ns or 0) // 1_000,
+    )
+
+
 @quick_writes
 class Bin(msgspec.Struct, gc=False):
     """Ended orders whose probability fell in one tenth: how many, the sum of the probabilities in parts of a
@@ -102,39 +135,69 @@ class Fresh(msgspec.Struct, frozen=True, gc=False):
         return self.kept_ns is None or self.kept_ns >= since_ns
 
 
+#: Symbol, time in force and tick.
+FieldKey = tuple[str, TimeInForce, Decimal]
+
+
 class Outlook(msgspec.Struct, frozen=True, gc=False):
     """What orders of one side in a symbol meet while nothing of it changes.
 
     Attributes:
-        fields: the memo's fields that `field` is one of: other ones when statistics have changed since.
-        quotes: those that `sight` is over.
+        fields: the memo's fields that `field` is one of; other ones when a prospect has changed since.
+        quotes: those that `sight` is over; `touch` is their best bid and offer.
         collar: price units that a market order may go beyond the touch.
+        best: the offer that a sweep takes first; None where each plan has to look for itself: when not every
+            venue takes everything, there is one only, or nothing whole is displayed.
+        expected: what to expect of taking it.
     """
 
-    fields: dict[str, Field]
+    fields: dict[FieldKey, Field]
     tif: TimeInForce
     tick: Decimal
     quotes: dict[str, VenueQuote]
     field: Field
     sight: Sight
     collar: Decimal
+    touch: tuple[Decimal | None, Decimal | None]
+    best: Offer | None
+    expected: Chance
 
 
 class RoutingMemo:
     """Derived from the state, dropped when it changes.
 
+    What follows from a venue's statistics goes in steps, so that nothing is made again from what has not
+    changed: its record; its prospect, looked at again in the first decision after `forget`; its candidates,
+    dropped when the prospect is another one; the fields that candidates are in, all dropped with any of
+    them; and the outlooks, which hold as long as their field and their quotes do. Everything but the record
+    also follows from policy and reference data, and is dropped by `clear`.
+
     Attributes:
-        candidates: by venue, then tick, time in force and symbol in one text.
-        fields: by tick, time in force and symbol likewise; another dictionary after each change of a venue.
+        stale: venues whose record has changed since their prospect was looked at; the values say nothing.
+        prospects: by venue.
+        candidates: by venue, then time in force and tick.
+        fields: by symbol, time in force and tick; another dictionary after each change of a prospect.
         buys, sells: the last outlook by symbol.
         fresh: the quotes that were not too old when a symbol was routed last.
     """
 
-    __slots__ = ("buys", "candidates", "fields", "fresh", "protected", "sells", "styles")
+    __slots__ = (
+        "buys",
+        "candidates",
+        "fields",
+        "fresh",
+        "prospects",
+        "protected",
+        "sells",
+        "stale",
+        "styles",
+    )
 
     def __init__(self) -> None:
-        self.candidates: dict[str, dict[str, Candidate]] = {}
-        self.fields: dict[str, Field] = {}
+        self.stale: dict[str, None] = {}
+        self.prospects: dict[str, Prospect] = {}
+        self.candidates: dict[str, dict[tuple[TimeInForce, Decimal], Candidate]] = {}
+        self.fields: dict[FieldKey, Field] = {}
         self.buys: dict[str, Outlook] = {}
         self.sells: dict[str, Outlook] = {}
         self.fresh: dict[str, Fresh] = {}
@@ -143,11 +206,22 @@ class RoutingMemo:
 
     def forget(self, mic: str) -> None:
         """The statistics of a venue have changed."""
-        self.candidates.pop(mic, None)
-        self.fields = {}
+        self.stale[mic] = None
+
+    def refresh(self, records: dict[str, VenueRecord]) -> None:
+        """Look at the records that have changed; what is built on prospects that have not stays."""
+        for mic in self.stale:
+            found = prospect_of(records.get(mic))
+            if self.prospects.get(mic) != found:
+                self.prospects[mic] = found
+                self.candidates.pop(mic, None)
+                self.fields = {}
+        self.stale.clear()
 
     def clear(self) -> None:
         """Policy or reference data has changed."""
+        self.stale.clear()
+        self.prospects.clear()
         self.candidates.clear()
         self.fields = {}
         self.buys.clear()

@@ -9,6 +9,9 @@ from qtinfra.core.routing import PPM, RoutingPolicy
 from qtinfra.router.sor import VenueTerms
 from qtinfra.router.stats import Chance
 
+_THOUSANDTH = Decimal("0.001")
+_MILLIONTH = Decimal("0.000001")
+
 
 def miss_penalty(policy: RoutingPolicy, share_ppm: int, latency_us: int) -> Decimal:
     """Ticks per unit that an order is expected to lose by coming back unfilled and by the wait.
@@ -19,8 +22,8 @@ def miss_penalty(policy: RoutingPolicy, share_ppm: int, latency_us: int) -> Deci
         share_ppm: expected part that executes, parts of a million.
         latency_us: median delay of the venue's answers, microseconds.
     """
-    missed = policy.miss_ticks * Decimal(PPM - share_ppm).scaleb(-6)
-    return missed + policy.latency_ticks_per_ms * Decimal(latency_us).scaleb(-3)
+    missed = policy.miss_ticks * Decimal(PPM - share_ppm) * _MILLIONTH
+    return missed + policy.latency_ticks_per_ms * Decimal(latency_us) * _THOUSANDTH
 
 
 def all_in(

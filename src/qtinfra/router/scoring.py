@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection
 from decimal import Decimal
 
@@ -79,19 +80,18 @@ class Field(msgspec.Struct, frozen=True, gc=False):
 
 def field_of(venues: tuple[Candidate, ...]) -> Field:
     """The venues with what strategies look up in them."""
-    lit = tuple(venue.fees for venue in venues if not venue.hidden)
-    by_mic = {venue.mic: venue for venue in venues}
-    rows = tuple(
-        (
-            venue.mic,
-            venue.fees.take_fee,
-            (venue.dark if venue.hidden else venue.take).full_ppm,
-            venue.latency_us,
-        )
-        for venue in venues
-    )
-    showing = lit or tuple(venue.fees for venue in venues)
-    return Field(venues, lit, showing, all(venue.plain for venue in venues), by_mic, rows)
+    lit, rows, plain = [], [], True
+    by_mic: dict[str, Candidate] = {}
+    for venue in venues:
+        fees = venue.fees
+        mic = fees.mic
+        by_mic[mic] = venue
+        if not venue.hidden:
+            lit.append(fees)
+        rows.append((mic, fees.take_fee, taking_chance(venue).full_ppm, venue.latency_us))
+        plain = plain and venue.plain
+    showing = lit or [venue.fees for venue in venues]
+    return Field(venues, tuple(lit), tuple(showing), plain, by_mic, tuple(rows))
 
 
 class Sight:
@@ -100,11 +100,10 @@ class Sight:
     Attributes:
         offers: what they take from.
         reach: each venue's best displayed price, None without one, and its score for an order up to there.
-        farthest: the price that reaches all of the best ones; None when nothing is displayed.
-        scores: of the orders that reach it.
+        scores: of the orders that reach all of these prices.
     """
 
-    __slots__ = ("_buying", "farthest", "offers", "reach", "scores")
+    __slots__ = ("_buying", "_prices", "_within", "offers", "reach", "scores")
 
     def __init__(
         self, field: Field, quotes: dict[str, VenueQuote], buying: bool, lot: Decimal, by_price: bool
@@ -112,23 +111,36 @@ class Sight:
         self._buying = buying
         self.offers = Offers(buying, quotes, field.showing, lot, by_price)
         self.reach: list[tuple[Decimal | None, VenueScore]] = []
-        self.farthest: Decimal | None = None
+        prices: list[Decimal] = []
         for mic, fee, full_ppm, latency_us in field.rows:
-            best, price, cost = best_opposite(quotes.get(mic), buying), None, None
-            if best is not None:
-                price = best[0]
+            quote = quotes.get(mic)
+            levels = () if quote is None else quote.asks if buying else quote.bids
+            if levels:
+                price = levels[0][0]
+                prices.append(price)
                 cost = price + fee if buying else price - fee
-                if self.farthest is None or (price > self.farthest if buying else price < self.farthest):
-                    self.farthest = price
-            self.reach.append((price, VenueScore(mic, cost, full_ppm, latency_us)))
-        self.scores = tuple(score for _, score in self.reach)
+                self.reach.append((price, VenueScore(mic, cost, full_ppm, latency_us)))
+            else:
+                self.reach.append((None, VenueScore(mic, None, full_ppm, latency_us)))
+        prices.sort()
+        self._prices = prices
+        self._within: dict[int, tuple[VenueScore, ...]] = {}
+        self.scores = tuple([score for _, score in self.reach])
 
     def scores_at(self, limit: Decimal | None) -> tuple[VenueScore, ...]:
         """Every candidate's score for an order with this limit, in their order."""
-        farthest, buying = self.farthest, self._buying
-        if limit is None or farthest is None or (farthest <= limit if buying else farthest >= limit):
+        prices, buying = self._prices, self._buying
+        if limit is None or not prices or (prices[-1] <= limit if buying else prices[0] >= limit):
             return self.scores
-        found = []
+        # Limits between the same two prices reach the same venues.
+        place = bisect_right(prices, limit) if buying else bisect_left(prices, limit)
+        known = self._within.get(place)
+        if known is None:
+            known = self._within[place] = self._scores_within(limit)
+        return known
+
+    def _scores_within(self, limit: Decimal) -> tuple[VenueScore, ...]:
+        found, buying = [], self._buying
         for price, score in self.reach:
             if price is not None and (price > limit if buying else price < limit):
                 found.append(VenueScore(score.venue, None, score.fill_ppm, score.latency_us))
@@ -184,12 +196,15 @@ def activity_of(leg: RouteLeg, buying: bool, bid: Decimal | None, ask: Decimal |
     return Activity.BEHIND if behind else Activity.POST
 
 
+def taking_chance(venue: Candidate) -> Chance:
+    """What to expect of an order there that is immediate or cancel."""
+    return venue.dark if venue.hidden else venue.take
+
+
 def chance_of(venue: Candidate, leg: RouteLeg, ask: RouteRequest) -> Chance:
     """What to expect of a leg."""
-    if venue.hidden:
-        return venue.dark
-    if leg.tif is _IOC:
-        return venue.take
+    if venue.hidden or leg.tif is _IOC:
+        return taking_chance(venue)
     tries = activity_of(leg, ask.order.side is _BUY, ask.bid, ask.ask)
     if tries is Activity.TAKE:
         return venue.take

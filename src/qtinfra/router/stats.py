@@ -64,12 +64,18 @@ class Chance(msgspec.Struct, frozen=True, gc=False):
     share_ppm: int
 
 
+#: What to expect where nothing was tried yet: the mean of the prior.
+_AT_FIRST = {
+    activity: Chance(yes * PPM // (yes + no), yes * PPM // (yes + no))
+    for activity, (yes, no) in PRIORS.items()
+}
+
+
 def chance(tally: Tally | None, activity: Activity) -> Chance:
     """What to expect of the next order; with no tally the prior alone."""
-    yes, no = PRIORS[activity]
     if tally is None:
-        prior = yes * PPM // (yes + no)
-        return Chance(prior, prior)
+        return _AT_FIRST[activity]
+    yes, no = PRIORS[activity]
     trials = yes + no + tally.ended
     return Chance((yes + tally.filled) * PPM // trials, (yes * PPM + tally.share_ppm) // trials)
 

@@ -17,13 +17,13 @@ from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.ids import of_leg
 from qtinfra.core.legs import ChildOrder
 from qtinfra.core.market import MarketView
-from qtinfra.core.models import ChildStatus, OrderSide, TimeInForce
-from qtinfra.core.routing import SWEEP, Activity, RouteStyle, RoutingPolicy
+from qtinfra.core.models import ChildStatus, OrderSide, OrderType, TimeInForce
+from qtinfra.core.routing import SWEEP, RouteStyle, RoutingPolicy
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.risk_gate import view_of
 from qtinfra.engine.lookup import open_venues, routing_of
 from qtinfra.engine.risk_state import BookView
-from qtinfra.engine.routing_state import Fresh, Outlook, RoutingState, VenueRecord
+from qtinfra.engine.routing_state import Fresh, Outlook, RoutingState, VenueRecord, prospect_of
 from qtinfra.engine.state import State
 from qtinfra.router.breaker import Breaker, BreakerPhase, cooldown_ns, failures_with, opens
 from qtinfra.router.costs import all_in
@@ -35,16 +35,23 @@ from qtinfra.router.scoring import (
     expectation,
     field_of,
     scores,
+    taking_chance,
     wrong_plan,
 )
-from qtinfra.router.sor import VenueTerms
-from qtinfra.router.stats import chance, percentile_ns
-from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST
+from qtinfra.router.sor import Offer, VenueTerms, covers
+from qtinfra.router.stats import Chance
+from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST, RoutingStrategy
 
 _BUY = OrderSide.BUY
+_LIMIT = OrderType.LIMIT
 _IOC = TimeInForce.IOC
 _CLOSED = BreakerPhase.CLOSED
 _NOTHING = VenueRecord()
+#: Events that may be a venue's failure, and those that may also be its answer to a probe.
+_FAILURES = (ev.ChildRejected, ev.ChildUnknown, ev.VenueStatusSet)
+_ANSWERS_TOO = (*_FAILURES, ev.ChildAcked, ev.OrderFilled, ev.ChildEnded)
+_NO_CHANCE = Chance(0, 0)
+_SWEEP = BUILT_IN_ROUTING[SWEEP]
 
 
 def smart_route(
@@ -62,16 +69,54 @@ def smart_route(
     take it.
     """
     style = style or _asked_style(state, order_id) or style_of(routing, approved.account)
-    ask = request(state, routing, order_id, approved, refused, style, now_ns, market)
-    if not ask.field.venues:
+    strategy = routing_of(state).get(style.strategy) or _SWEEP
+    if routing.memo.stale:
+        routing.memo.refresh(routing.venues)
+    view = _view(state, routing, approved.symbol, now_ns, market)
+    px, tick = _priced(state, approved, view)
+    free = _unhindered(state, routing, approved, refused, px)
+    seen = _outlook(state, routing, approved, view, tick) if free and view is not None else None
+    if seen is not None:
+        if strategy is _SWEEP and seen.best is not None and covers(seen.best, approved):
+            _take_best(seen, seen.best, order_id, approved, now_ns, out)
+            return True
+        field = seen.field
+    elif free:
+        field = _usual_field(state, routing, approved.symbol, approved.tif, tick)
+    else:
+        field = _field(state, routing, approved, refused, px, tick, now_ns)
+    if not field.venues:
         return False
-    strategy = routing_of(state).get(style.strategy) or BUILT_IN_ROUTING[SWEEP]
+    ask = _request(state, routing, order_id, approved, style, view, tick, field, seen)
+    return _carry_out(routing, strategy, ask, order_id, now_ns, out)
+
+
+def _take_best(
+    seen: Outlook, best: Offer, order_id: str, approved: RiskApproved, now_ns: int, out: Decision
+) -> None:
+    """Send all of an order that the best offer covers there: a sweep of these venues plans nothing else."""
+    scored, expected = seen.sight.scores_at(approved.price), seen.expected
+    out.add(re.RouteScored(order_id, SWEEP, scored, expected.full_ppm, expected.share_ppm, False, now_ns))
+    child = ChildOrder(out.venue_id(), best[4], _LIMIT, _IOC, ZERO + approved.qty, best[2], None)
+    out.add(ev.OrderRouted(order_id, (child,), "sweep 1", now_ns, seen.touch))
+
+
+def _carry_out(
+    routing: RoutingState,
+    strategy: RoutingStrategy,
+    ask: RouteRequest,
+    order_id: str,
+    now_ns: int,
+    out: Decision,
+) -> bool:
+    """Add the events of the strategy's plan, or of a sweep when that may not be sent; False without legs."""
     plan, name = strategy.plan(ask), strategy.name
     if strategy is not BUILT_IN_ROUTING.get(name):
         wrong = wrong_plan(ask, plan)
         if wrong:
-            plan, name = BUILT_IN_ROUTING[SWEEP].plan(ask), SWEEP
-            plan = RoutePlan(plan.legs, f"{style.strategy}: {wrong}; {plan.reason}", ask.bid, ask.ask)
+            plan, name = _SWEEP.plan(ask), SWEEP
+            reason = f"{ask.style.strategy}: {wrong}; {plan.reason}"
+            plan = RoutePlan(plan.legs, reason, ask.bid, ask.ask)
     if not plan.legs:
         return False
     if len(ask.field.venues) > 1:
@@ -115,62 +160,91 @@ def style_of(routing: RoutingState, account: str) -> RouteStyle:
     return styles.get(account, routing.policy.style)
 
 
-def request(
+def _view(
+    state: State, routing: RoutingState, symbol: str, now_ns: int, market: MarketView
+) -> BookView | Fresh | None:
+    """The symbol's quotes that are routed to, and their touch; None without a book."""
+    book = market.book(symbol)
+    if book is None:
+        return None
+    view = view_of(state, book)
+    if not routing.policy.max_quote_age_ns:
+        return view
+    since_ns = now_ns - routing.policy.max_quote_age_ns
+    fresh = routing.memo.fresh.get(symbol)
+    if fresh is None or not fresh.holds(view.quotes, since_ns):
+        fresh = routing.memo.fresh[symbol] = _fresh(view, since_ns)
+    return fresh
+
+
+def _priced(
+    state: State, approved: RiskApproved, view: BookView | Fresh | None
+) -> tuple[Decimal | None, Decimal]:
+    """The price that the order is looked at with, its own or what it meets, and the tick there."""
+    instrument, px = state.instruments[approved.symbol], approved.price
+    if px is None:
+        if view is not None:
+            px = view.ask if approved.side is _BUY else view.bid
+        px = px or state.reference_prices.get(approved.symbol)
+    ticks = instrument.ticks
+    return px, ticks[0].tick if len(ticks) == 1 or px is None else instrument.tick_at(px)
+
+
+def _outlook(
+    state: State, routing: RoutingState, approved: RiskApproved, view: BookView | Fresh, tick: Decimal
+) -> Outlook:
+    """What the order meets where no venue stands back, found once for all that meet the same."""
+    memo, symbol, tif = routing.memo, approved.symbol, approved.tif
+    buying = approved.side is _BUY
+    outlooks, quotes = memo.buys if buying else memo.sells, view.quotes
+    seen = outlooks.get(symbol)
+    if (
+        seen is not None
+        and seen.quotes is quotes
+        and seen.fields is memo.fields
+        and seen.tif is tif
+        and (seen.tick is tick or seen.tick == tick)
+    ):
+        return seen
+    field = _usual_field(state, routing, symbol, tif, tick)
+    by_price = bool(_protected(state, routing, symbol))
+    sight = Sight(field, quotes, buying, state.instruments[symbol].lot_size, by_price)
+    best = sight.offers.best() if field.plain and len(field.showing) > 1 else None
+    expected = _NO_CHANCE if best is None else taking_chance(field.by_mic[best[4]])
+    collar, touch = tick * routing.policy.market_collar_ticks, (view.bid, view.ask)
+    seen = Outlook(memo.fields, tif, tick, quotes, field, sight, collar, touch, best, expected)
+    outlooks[symbol] = seen
+    return seen
+
+
+def _request(
     state: State,
     routing: RoutingState,
     order_id: str,
     approved: RiskApproved,
-    refused: Sequence[str],
     style: RouteStyle,
-    now_ns: int,
-    market: MarketView,
+    view: BookView | Fresh | None,
+    tick: Decimal,
+    field: Field,
+    seen: Outlook | None,
 ) -> RouteRequest:
     """What a strategy is asked: the order, the venues that may take it, and the fresh quotes."""
-    policy, symbol, buying = routing.policy, approved.symbol, approved.side is _BUY
-    instrument = state.instruments[symbol]
-    book = market.book(symbol)
-    quotes, bid, offer = None, None, None
-    if book is not None:
-        view = view_of(state, book)
-        quotes, bid, offer = view.quotes, view.bid, view.ask
-        if policy.max_quote_age_ns:
-            since_ns = now_ns - policy.max_quote_age_ns
-            fresh = routing.memo.fresh.get(symbol)
-            if fresh is None or not fresh.holds(quotes, since_ns):
-                fresh = routing.memo.fresh[symbol] = _fresh(view, since_ns)
-            quotes, bid, offer = fresh.quotes, fresh.bid, fresh.ask
-    px = approved.price
-    if px is None:
-        px = (offer if buying else bid) or state.reference_prices.get(symbol)
-    ticks = instrument.ticks
-    tick = ticks[0].tick if len(ticks) == 1 or px is None else instrument.tick_at(px)
-    protected = _protected(state, routing, symbol) if routing.rules else ()
-    asked = _asked(state, policy, order_id) if style.strategy == DARK_FIRST else ()
-    lot, least = instrument.lot_size, policy.dark_min_qty
-    if quotes is not None and _unhindered(state, routing, approved, refused, px):
-        outlooks = routing.memo.buys if buying else routing.memo.sells
-        seen = outlooks.get(symbol)
-        if (
-            seen is None
-            or seen.quotes is not quotes
-            or seen.fields is not routing.memo.fields
-            or seen.tif is not approved.tif
-            or (seen.tick is not tick and seen.tick != tick)
-        ):
-            field = _usual_field(state, routing, symbol, approved.tif, tick)
-            sight = Sight(field, quotes, buying, lot, bool(protected))
-            collar = tick * policy.market_collar_ticks
-            seen = Outlook(routing.memo.fields, approved.tif, tick, quotes, field, sight, collar)
-            outlooks[symbol] = seen
-        return RouteRequest(
-            approved, seen.field, style, quotes, bid, offer, lot, tick, seen.collar, protected, asked, least,
-            seen.sight,
-        )  # fmt: skip
-    field = _field(state, routing, approved, refused, px, tick, now_ns)
-    collar = tick * policy.market_collar_ticks
+    policy, symbol = routing.policy, approved.symbol
     return RouteRequest(
-        approved, field, style, quotes, bid, offer, lot, tick, collar, protected, asked, least
-    )  # fmt: skip
+        approved,
+        field,
+        style,
+        view.quotes if view is not None else None,
+        view.bid if view is not None else None,
+        view.ask if view is not None else None,
+        state.instruments[symbol].lot_size,
+        tick,
+        seen.collar if seen is not None else tick * policy.market_collar_ticks,
+        _protected(state, routing, symbol) if routing.rules else (),
+        _asked(state, policy, order_id) if style.strategy == DARK_FIRST else (),
+        policy.dark_min_qty,
+        seen.sight if seen is not None else None,
+    )
 
 
 def _fresh(view: BookView, since_ns: int) -> Fresh:
@@ -232,15 +306,12 @@ def _field(
     now_ns: int,
 ) -> Field:
     """The venues that may take the order: open, not refused, not behind an open breaker, with their rooms."""
-    symbol, tif = approved.symbol, approved.tif
-    if _unhindered(state, routing, approved, refused, px):
-        return _usual_field(state, routing, symbol, tif, tick)
-    found, key = [], f"{tick} {tif} {symbol}"
+    symbol, tif, found = approved.symbol, approved.tif, []
     for terms in open_venues(state, symbol):
         breaker = routing.breakers.get(terms.mic)
         if terms.mic in refused or (breaker is not None and breaker.blocks(now_ns)):
             continue
-        venue = _candidate(state, routing, key, terms, tif, tick)
+        venue = _candidate(state, routing, terms, tif, tick)
         room = _room(state, routing, terms.mic, symbol, px) if terms.mic in routing.limits else None
         probe = breaker is not None and breaker.phase is not _CLOSED
         if room is not None or probe:
@@ -252,12 +323,12 @@ def _field(
 
 def _usual_field(state: State, routing: RoutingState, symbol: str, tif: TimeInForce, tick: Decimal) -> Field:
     """All open venues, none of which stands back."""
-    fields, key = routing.memo.fields, f"{tick} {tif} {symbol}"
+    fields, key = routing.memo.fields, (symbol, tif, tick)
     known = fields.get(key)
     if known is None:
         venues = open_venues(state, symbol)
         known = fields[key] = field_of(
-            tuple(_candidate(state, routing, key, terms, tif, tick) for terms in venues)
+            tuple(_candidate(state, routing, terms, tif, tick) for terms in venues)
         )
     return known
 
@@ -296,33 +367,30 @@ def _restricted(venue: Candidate, room: Decimal | None, probe: bool) -> Candidat
 
 
 def _candidate(
-    state: State, routing: RoutingState, key: str, terms: VenueTerms, tif: TimeInForce, tick: Decimal
+    state: State, routing: RoutingState, terms: VenueTerms, tif: TimeInForce, tick: Decimal
 ) -> Candidate:
-    """A venue as its statistics and reference data make it; `key` names tick, time in force and symbol."""
-    candidates = routing.memo.candidates.setdefault(terms.mic, {})
-    known = candidates.get(key)
+    """An open venue as its statistics and reference data make it."""
+    memo, mic = routing.memo, terms.mic
+    known = memo.candidates.setdefault(mic, {}).get((tif, tick))
     if known is not None:
         return known
-    record, venue = routing.venues.get(terms.mic), state.venues[terms.mic]
-    tallies = record.tallies if record is not None else {}
-    delay_ns = percentile_ns(record.delays, 50) if record is not None else None
-    latency_us = (delay_ns or 0) // 1_000
-    take = chance(tallies.get(Activity.TAKE), Activity.TAKE)
-    post = chance(tallies.get(Activity.POST), Activity.POST)
-    made = Candidate(
-        all_in(routing.policy, terms, take, post, latency_us, tick),
+    prospect = memo.prospects.get(mic)
+    if prospect is None:
+        prospect = memo.prospects[mic] = prospect_of(routing.venues.get(mic))
+    take, post, venue = prospect.take, prospect.post, state.venues[mic]
+    made = memo.candidates[mic][tif, tick] = Candidate(
+        all_in(routing.policy, terms, take, post, prospect.latency_us, tick),
         terms,
         take,
         post,
-        chance(tallies.get(Activity.BEHIND), Activity.BEHIND),
-        chance(tallies.get(Activity.DARK), Activity.DARK),
-        latency_us,
-        terms.mic in routing.policy.dark,
+        prospect.behind,
+        prospect.dark,
+        prospect.latency_us,
+        mic in routing.policy.dark,
         "LIMIT" in venue.order_types and _IOC in venue.time_in_force,
         "LIMIT" in venue.order_types and tif in venue.time_in_force,
         "MARKET" in venue.order_types,
     )
-    candidates[key] = made
     return made
 
 
@@ -358,7 +426,10 @@ def routing_aftermath(state: State, events: Sequence[ev.AnyEvent], out: Decision
     routing = state.routing
     if routing is None or routing.policy.breaker is None:
         return
+    telling = _ANSWERS_TOO if routing.breakers else _FAILURES
     for event in events:
+        if type(event) not in telling:
+            continue
         if isinstance(event, ev.ChildRejected):
             out.then(partial(review_failure, venue=event.venue, lost=False, reason=event.reason))
         elif isinstance(event, ev.ChildUnknown):
@@ -367,7 +438,7 @@ def routing_aftermath(state: State, events: Sequence[ev.AnyEvent], out: Decision
         elif isinstance(event, ev.VenueStatusSet):
             if event.status is VenueStatus.DISCONNECTED:
                 out.then(partial(review_failure, venue=event.venue, lost=True, reason=event.reason))
-        elif routing.breakers and isinstance(event, ev.ChildAcked | ev.OrderFilled | ev.ChildEnded):
+        elif isinstance(event, ev.ChildAcked | ev.OrderFilled | ev.ChildEnded):
             breaker = routing.breakers.get(event.venue)
             if breaker is not None and _answers(breaker, event):
                 out.then(partial(close_breaker, venue=event.venue))
