@@ -1,5 +1,5 @@
 """The part of evolve that keeps what routing learns: `engine.evolve` has `ROUTING` in its table, and calls
-`note_routing` after every event while routing is on.
+`note_routing` after every event while routing is on; `engine.usual_reports` calls `note_ack` and `note_fill`.
 
 Every venue order is a trial of its activity from OrderRouted to its end; counts, delays, costs and what
 stands at a venue follow the events that report them.

@@ -2,7 +2,8 @@
 
 They are a child's first acknowledgement, an execution that a plain order and its live child have room for,
 and one right after the other. `decide.venue` decides the same one event for each such report, `evolve_all`
-applies it likewise and `engine.effects` tells the same of it; nothing is to follow.
+applies it likewise, with what routing learns of it, and `engine.effects` tells the same of it; nothing is to
+follow.
 """
 
 from __future__ import annotations
