@@ -2,7 +2,8 @@
 
 They are a child's first acknowledgement, an execution that a plain order and its live child have room for,
 and one right after the other. `decide.venue` decides the same one event for each such report, `evolve_all`
-applies it likewise and `engine.effects` tells the same of it; nothing is to follow.
+applies it likewise, with what routing learns of it, and `engine.effects` tells the same of it; nothing is to
+follow.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ def take_usual(
         Exception: whatever our own code failed with as it decided; all of `events` has been applied.
     """
     acknowledge, fill, routing = at_hand(ChildAcked), at_hand(OrderFilled), state.routing
-    if acknowledge is None or fill is None or (routing is not None and routing.breakers):
-        return  # what a breaker waits for may have to follow
+    if acknowledge is None or fill is None:
+        return
+    failed = routing.breakers if routing is not None else {}
     take_ack = _acknowledgements(state, acknowledge, effects, events)
     execute = _executions(state, now_ns, take_ack, fill, effects, events)
     child_of: Callable[[str], Child | None] = _live_of(state.children)
@@ -74,8 +76,8 @@ def take_usual(
         if number <= seq or report.session != session or child is None or child.venue != mic:
             return
         order = order_of(child.order_id)
-        if order is None or order.special is not None or order.algo is not None:
-            return
+        if order is None or order.special is not None or order.algo is not None or mic in failed:
+            return  # where a venue has failed, its breaker may wait for this very answer
         seq, place = number, place + 1
         kind, status = report.kind, child.status
         if kind is _KIND_FILL and status is _CHILD_LIVE:

@@ -261,3 +261,30 @@ def test_usual_reports_take_the_short_way_under_a_routing_policy() -> None:
     assert len(world.sent()) > 1, "two venues at least"
     assert _taken(world, _both(0) + _both(1)) == ["ChildAcked", "OrderFilled"] * 2
     assert _taken(world, [*_both(0, "0.5"), (0, FILL, "0.5", "50.00", "")])[1:] == ["OrderFilled"] * 2
+
+
+def test_reports_of_a_venue_that_has_failed_lately_are_not_usual_and_those_of_others_are() -> None:
+    world = _routed_world()
+    first, second = (message.venue for message in world.sent()[:2])
+    assert first != second
+    world.take(("reports", [(0, ReportKind.REJECT, "1", None, "")]))
+    assert list(world.routing.breakers) == [first]
+    assert _taken(world, _both(1)) == ["ChildAcked", "OrderFilled"]
+    again = [place for place, message in enumerate(world.sent()) if message.venue == first][-1]
+    assert _taken(world, _both(again)) == []
+    assert _taken(world, _both(1) + _both(again) + _both(1)) == ["ChildAcked", "OrderFilled"]
+
+
+def test_the_answer_of_a_probe_closes_the_breaker_in_the_midst_of_others_reports() -> None:
+    world = World(BreakerTerms(1, cooldown_ns=2_000_000), "1")
+    world.take(_NEW)
+    failed = world.sent()[0].venue
+    world.take(("reports", [(0, ReportKind.REJECT, "1", None, "")]))
+    while not world.routing.breakers[failed].probe:
+        world.take(_NEW)
+    places = [place for place, message in enumerate(world.sent()) if message.venue == failed]
+    other = next(place for place, message in enumerate(world.sent()) if message.venue != failed)
+    events, _ = world.take(("reports", [*_both(other), *_both(places[-1])]))
+    names = [event.partition("(")[0] for event in events if "SessionStarted" not in event]
+    assert names == ["ChildAcked", "OrderFilled", "ChildAcked", "BreakerClosed", "OrderFilled"]
+    assert failed not in world.routing.breakers

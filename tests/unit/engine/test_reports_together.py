@@ -369,7 +369,7 @@ def test_an_execution_of_a_slice_that_an_algo_has_sent_is_not_usual() -> None:
     assert _taken(desk, reports[2:3]) == []
 
 
-def test_while_a_venue_has_failed_lately_no_report_is_usual_under_a_routing_policy() -> None:
+def test_while_a_venue_has_failed_lately_none_of_its_reports_is_usual_under_a_routing_policy() -> None:
     desk = _with_two_orders(checked=False)
     reports = _reports(desk)
     desk.run(cmd.RecordVenueReports(reports[:1]))
