@@ -165,7 +165,7 @@ def _send_legs(
         )
         left = ZERO if qty is left else left - qty or ZERO
     invariant(left is ZERO or left > ZERO, "no more is routed than is left", order_id)
-    return left, tuple([leg.child_id for leg in legs])
+    return left, (child_id,) if len(legs) == 1 else tuple([leg.child_id for leg in legs])
 
 
 def at_hand(kind: type) -> Callable[..., None] | None:

@@ -15,20 +15,23 @@ from qtinfra.core import events as ev
 from qtinfra.core import routing_events as re
 from qtinfra.core.decimals import ZERO, canonical, quotient
 from qtinfra.core.decisions import RouteLeg
-from qtinfra.core.models import Child, ChildStatus, Order, OrderSide
+from qtinfra.core.legs import Leg
+from qtinfra.core.models import Child, ChildStatus, Order, OrderSide, TimeInForce
 from qtinfra.core.routing import PPM, Activity
 from qtinfra.engine.risk_sums import place_in
 from qtinfra.engine.routing_state import Bin, RoutingState, Sent, VenueRecord
 from qtinfra.engine.state import State
 from qtinfra.router.breaker import Breaker, BreakerPhase
 from qtinfra.router.scoring import activity_of
-from qtinfra.router.stats import Tally, bucket_of, chance
+from qtinfra.router.stats import Tally, bucket_of, chance_in_full
 
 Handler = Callable[[State, Any], None]
 _After = Callable[[State, RoutingState, Any], None]
 
-_BUY = OrderSide.BUY
+_BUY, _IOC = OrderSide.BUY, TimeInForce.IOC
 _CHILD_LIVE = ChildStatus.LIVE
+_DARK, _TAKE = Activity.DARK, Activity.TAKE
+_NO_TOUCH = None, None
 
 
 def _opened_routing(state: State) -> RoutingState:
@@ -67,31 +70,42 @@ def _protection_set(state: State, event: re.OrderProtectionSet) -> None:
 
 
 def _routed(state: State, routing: RoutingState, event: ev.OrderRouted) -> None:
-    side = state.orders[event.order_id].side is _BUY
-    bid, ask = event.touch or (None, None)
-    touch = ask if side else bid
+    order = state.orders[event.order_id]
+    buying, (bid, ask) = order.side is _BUY, event.touch or _NO_TOUCH
+    touch, multiplier = ask if buying else bid, state.instruments[order.symbol].multiplier
     for planned in event.children:
         mic, child = planned.venue, state.children[planned.child_id]
-        record = routing.record(mic)
-        activity = Activity.DARK
-        if mic not in routing.policy.dark:
-            least = planned.min_qty or ZERO
-            leg = RouteLeg(mic, planned.order_type, planned.tif, child.qty, child.price, least)
-            activity = activity_of(leg, side, bid, ask)
+        record = routing.venues.get(mic) or routing.record(mic)
+        activity = _tried(routing, planned, child, buying, bid, ask)
         tally = record.tallies.get(activity)
-        expected = chance(tally, activity).full_ppm
+        expected = chance_in_full(tally, activity)
         if tally is None:
             tally = record.tallies[activity] = Tally()
         tally.sent += 1
         px = child.price if child.price is not None else touch
         if px is None:
             px = state.reference_prices.get(child.symbol, ZERO)
-        sent = routing.sent[child.child_id] = Sent(mic, activity, event.ts_ns, expected, px, touch)
-        _hold(state, routing, sent, child)
-        breaker = routing.breakers.get(mic)
+        held = child.leaves * px * multiplier or ZERO
+        if held is not ZERO:
+            record.open_notional += held
+        routing.sent[child.child_id] = Sent(mic, activity, event.ts_ns, expected, px, touch, held)
+        breaker = routing.breakers.get(mic) if routing.breakers else None
         if breaker is not None and breaker.phase is BreakerPhase.HALF_OPEN and not breaker.probe:
             breaker.probe = child.child_id
             record.probes += 1
+
+
+def _tried(
+    routing: RoutingState, planned: Leg, child: Child, buying: bool, bid: Decimal | None, ask: Decimal | None
+) -> Activity:
+    """What a venue order tries, against the touch that it was planned by."""
+    if planned.venue in routing.policy.dark:
+        return _DARK
+    if planned.tif is _IOC:
+        return _TAKE
+    least = planned.min_qty or ZERO
+    leg = RouteLeg(planned.venue, planned.order_type, planned.tif, child.qty, child.price, least)
+    return activity_of(leg, buying, bid, ask)
 
 
 def _hold(state: State, routing: RoutingState, sent: Sent, child: Child) -> None:

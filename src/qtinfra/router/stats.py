@@ -80,6 +80,15 @@ def chance(tally: Tally | None, activity: Activity) -> Chance:
     return Chance((yes + tally.filled) * PPM // trials, (yes * PPM + tally.share_ppm) // trials)
 
 
+def chance_in_full(tally: Tally | None, activity: Activity) -> int:
+    """The `full_ppm` of `chance` alone, for the many that need no more."""
+    yes, no = PRIORS[activity]
+    if tally is None:
+        return yes * PPM // (yes + no)
+    filled = tally.filled
+    return (yes + filled) * PPM // (yes + no + filled + tally.partly + tally.missed)
+
+
 def interval(tally: Tally | None, activity: Activity, level: Decimal = Decimal("0.95")) -> tuple[int, int]:
     """Equal-tailed credible interval of the probability of executing in full, in parts of a million.
 

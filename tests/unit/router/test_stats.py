@@ -17,6 +17,7 @@ from qtinfra.router.stats import (
     bucket_of,
     bucket_top_ns,
     chance,
+    chance_in_full,
     interval,
     percentile_ns,
 )
@@ -35,6 +36,12 @@ def test_the_posterior_mean_counts_the_trials_that_have_ended() -> None:
     found = chance(tally, Activity.TAKE)
     assert found.full_ppm == (9 + 6) * PPM // 40
     assert found.share_ppm == (9 + 7) * PPM // 40
+
+
+@pytest.mark.parametrize("activity", list(Activity))
+@pytest.mark.parametrize("tally", [None, Tally(), Tally(40, 6, 2, 22, 7 * PPM), Tally(9, 0, 1, 3, 5)])
+def test_the_chance_in_full_alone_is_the_same(tally: Tally | None, activity: Activity) -> None:
+    assert chance_in_full(tally, activity) == chance(tally, activity).full_ppm
 
 
 def binomial_tail(x: Fraction, a: int, b: int) -> Fraction:

@@ -34,7 +34,7 @@ class Decision(msgspec.Struct, gc=False):
     passed: PlainPass | None = None
 
     def add(self, event: AnyEvent) -> None:
-        self.events = (*self.events, event)
+        self.events += (event,)
 
     def answer(self, answer: Answer) -> None:
         self.answers = (*self.answers, answer)

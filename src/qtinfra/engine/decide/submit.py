@@ -63,21 +63,21 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
             return
     top, qty, price = verdict[TOP], command.qty, command.price
     offer = top.offer if top is not None and command.tif is not _FOK and state.routing is None else None
-    if top is None or offer is None:
-        _place_plain(state, command, verdict, now_ns, market, out)
-        return
     heads, seq = memo.ids, state.seq + 1
     if heads.first <= seq < heads.end and heads.epoch == state.epoch:
         order_id, child_id = heads.order + HEX_PAIRS[seq & 255], heads.child + PAIRS[seq - heads.begin]
     else:
         order_id, child_id = heads.order_and_child(state.shard, state.epoch, seq)
+    if top is None or offer is None:
+        _place_plain(state, order_id, command, verdict, now_ns, market, out)
+        return
     if qty <= offer[3]:
         at = None if price is top.limit or top.is_at(price) else offer[2]
         routed = OrderRouted(order_id, (TakingOrder(child_id, offer[4], at),), "sweep 1", now_ns)
     else:
         children = sweep(top, command, child_id)
         if not children:
-            _place_plain(state, command, verdict, now_ns, market, out)
+            _place_plain(state, order_id, command, verdict, now_ns, market, out)
             return
         routed = OrderRouted(order_id, children, f"sweep {len(children)}", now_ns)
     out.events = (OrderAccepted(order_id, command, now_ns, None, verdict[REFERENCE]), routed)
@@ -85,20 +85,31 @@ def submit_order(state: State, command: SubmitOrder, now_ns: int, market: Market
 
 
 def _place_plain(
-    state: State, command: SubmitOrder, passed: PlainPass, now_ns: int, market: MarketView, out: Decision
+    state: State,
+    order_id: str,
+    command: SubmitOrder,
+    passed: PlainPass,
+    now_ns: int,
+    market: MarketView,
+    out: Decision,
 ) -> None:
     """Route a plain order that takes the general way to a venue, or scored routing. It passes the short way
     unless a venue is tried again.
     """
-    if _place(state, command, approval(command, passed[REFERENCE]), now_ns, market, out):
+    if _place(state, order_id, command, approval(command, passed[REFERENCE]), now_ns, market, out):
         out.passed = passed if type(out.events[-2]) is not BreakerProbed else None
 
 
 def _place(
-    state: State, command: SubmitOrder, passed: RiskPassed, now_ns: int, market: MarketView, out: Decision
+    state: State,
+    order_id: str,
+    command: SubmitOrder,
+    passed: RiskPassed,
+    now_ns: int,
+    market: MarketView,
+    out: Decision,
 ) -> bool:
     """Accept the order and route it; refuse it when no venue can take it."""
-    order_id = out.order_id()
     out.add(OrderAccepted(order_id, command, now_ns, None, passed.reference))
     if route(state, order_id, passed, (), now_ns, market, out, None, command):
         return True
@@ -168,7 +179,7 @@ def _told(
         return None
     if verdict.overrides:
         use_overrides(verdict, command.account, command.cl_ord_id, out)
-    _place(state, command, verdict, now_ns, market, out)
+    _place(state, out.order_id(), command, verdict, now_ns, market, out)
     return None
 
 
