@@ -175,7 +175,7 @@ class RoutingMemo:
     Attributes:
         stale: venues whose record has changed since their prospect was looked at; the values say nothing.
         prospects: by venue.
-        candidates: by venue, then time in force and tick.
+        candidates: by time in force and tick, then venue.
         fields: by symbol, time in force and tick; another dictionary after each change of a prospect.
         buys, sells: the last outlook by symbol.
         fresh: the quotes that were not too old when a symbol was routed last.
@@ -196,7 +196,7 @@ class RoutingMemo:
     def __init__(self) -> None:
         self.stale: dict[str, None] = {}
         self.prospects: dict[str, Prospect] = {}
-        self.candidates: dict[str, dict[tuple[TimeInForce, Decimal], Candidate]] = {}
+        self.candidates: dict[tuple[TimeInForce, Decimal], dict[str, Candidate]] = {}
         self.fields: dict[FieldKey, Field] = {}
         self.buys: dict[str, Outlook] = {}
         self.sells: dict[str, Outlook] = {}
@@ -214,7 +214,8 @@ class RoutingMemo:
             found = prospect_of(records.get(mic))
             if self.prospects.get(mic) != found:
                 self.prospects[mic] = found
-                self.candidates.pop(mic, None)
+                for alike in self.candidates.values():
+                    alike.pop(mic, None)
                 self.fields = {}
         self.stale.clear()
 

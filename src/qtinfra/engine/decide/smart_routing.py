@@ -307,11 +307,12 @@ def _field(
 ) -> Field:
     """The venues that may take the order: open, not refused, not behind an open breaker, with their rooms."""
     symbol, tif, found = approved.symbol, approved.tif, []
+    known = routing.memo.candidates.setdefault((tif, tick), {})
     for terms in open_venues(state, symbol):
         breaker = routing.breakers.get(terms.mic)
         if terms.mic in refused or (breaker is not None and breaker.blocks(now_ns)):
             continue
-        venue = _candidate(state, routing, terms, tif, tick)
+        venue = known.get(terms.mic) or _candidate(state, routing, terms, tif, tick)
         room = _room(state, routing, terms.mic, symbol, px) if terms.mic in routing.limits else None
         probe = breaker is not None and breaker.phase is not _CLOSED
         if room is not None or probe:
@@ -323,14 +324,16 @@ def _field(
 
 def _usual_field(state: State, routing: RoutingState, symbol: str, tif: TimeInForce, tick: Decimal) -> Field:
     """All open venues, none of which stands back."""
-    fields, key = routing.memo.fields, (symbol, tif, tick)
-    known = fields.get(key)
-    if known is None:
-        venues = open_venues(state, symbol)
-        known = fields[key] = field_of(
-            tuple(_candidate(state, routing, terms, tif, tick) for terms in venues)
-        )
-    return known
+    memo = routing.memo
+    field = memo.fields.get((symbol, tif, tick))
+    if field is None:
+        known = memo.candidates.setdefault((tif, tick), {})
+        venues = [
+            known.get(terms.mic) or _candidate(state, routing, terms, tif, tick)
+            for terms in open_venues(state, symbol)
+        ]
+        field = memo.fields[symbol, tif, tick] = field_of(tuple(venues))
+    return field
 
 
 def _fits_everywhere(state: State, routing: RoutingState, approved: RiskApproved, px: Decimal | None) -> bool:
@@ -369,16 +372,13 @@ def _restricted(venue: Candidate, room: Decimal | None, probe: bool) -> Candidat
 def _candidate(
     state: State, routing: RoutingState, terms: VenueTerms, tif: TimeInForce, tick: Decimal
 ) -> Candidate:
-    """An open venue as its statistics and reference data make it."""
+    """Make a venue's candidate, and remember it, as its statistics and reference data are."""
     memo, mic = routing.memo, terms.mic
-    known = memo.candidates.setdefault(mic, {}).get((tif, tick))
-    if known is not None:
-        return known
     prospect = memo.prospects.get(mic)
     if prospect is None:
         prospect = memo.prospects[mic] = prospect_of(routing.venues.get(mic))
     take, post, venue = prospect.take, prospect.post, state.venues[mic]
-    made = memo.candidates[mic][tif, tick] = Candidate(
+    made = memo.candidates[tif, tick][mic] = Candidate(
         all_in(routing.policy, terms, take, post, prospect.latency_us, tick),
         terms,
         take,
