@@ -38,6 +38,7 @@ from qtinfra.engine.rowshort import (
     ShortOrder,
     ShortRows,
     shorten,
+    shorten_pair,
 )
 
 _ORDER_FILLED = OrderStatus.FILLED
@@ -114,30 +115,31 @@ def write_block(leaving: Leaving) -> bytes:
     others: dict[int, Row] = {}
     child_at = item_at = 0
     for place, order in enumerate(leaving.orders):
-        if not changed[place]:  # it was sent, acknowledged and executed: mostly one child, and at once
+        if not changed[place] and len(order.children) == 1:  # nothing else happened: mostly executed at once
             child, item, qty = sent[child_at], filled[item_at], order.qty
-            venue = item.venue
+            venue, sent_qty, filled_qty = item.venue, child.qty, item.qty
             if (
-                child.qty is qty
-                and item.qty is qty
+                (sent_qty is qty or not qty.compare_total(sent_qty))
+                and (filled_qty is qty or not qty.compare_total(filled_qty))
                 and item.commission is zero
-                and child.venue is venue
+                and (child.venue is venue or child.venue == venue)
                 and order.min_qty is zero
                 and child.min_qty is zero
                 and order.algo is None
                 and not item.late
             ):
-                created_ns = order.created_ns
+                created_ns, updated_ns = order.created_ns, order.updated_ns
                 orders += (
                     order.order_id, order.account, order.cl_ord_id, order.symbol, order.side,
                     order.order_type, order.tif, qty, order.price, order.capacity, order.trader, order.origin,
-                    created_ns, order.updated_ns - created_ns, order.version, order.route_attempts,
+                    created_ns, updated_ns - created_ns, order.version, order.route_attempts,
                 )  # fmt: skip
                 children += (
                     child.child_id, child.order_type, child.tif, child.price, child.venue_order_id,
                 )  # fmt: skip
                 executions += (
-                    item.key, item.exec_id, venue, item.trade_date, 0, item.px, item.liquidity, item.fee,
+                    item.key, item.exec_id, venue, item.trade_date, updated_ns - item.ts_ns, item.px,
+                    item.liquidity, item.fee,
                 )  # fmt: skip
                 child_at += 1
                 item_at += 1
@@ -147,6 +149,8 @@ def write_block(leaving: Leaving) -> bytes:
         item_at += len(order.executions)
         own, parts = sent[first_child:child_at], filled[first_item:item_at]
         number = place - len(others)
+        if len(own) == 2 and not changed[place] and shorten_pair(order, own, parts, number, short):
+            continue
         if place in client_ids or not shorten(order, own, parts, changed[place], number, short):
             others[place] = Row(order, own, parts, client_ids.get(place, [order.cl_ord_id]))
     invariant(child_at == len(sent) and item_at == len(filled), "orders leave with all of their own")

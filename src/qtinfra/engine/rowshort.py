@@ -146,6 +146,45 @@ def shorten(
     return True
 
 
+def shorten_pair(
+    order: Order, sent: list[Child], filled: list[Execution], number: int, short: ShortRows
+) -> bool:
+    """`shorten` of an order with two children that was sent, acknowledged and executed, and nothing else:
+    False if they were not executed one after the other, each at once, as is usual.
+    """
+    if len(filled) != 2 or order.algo is not None or order.min_qty is not ZERO:
+        return False
+    zero, (one, two), (first, last) = ZERO, sent, filled
+    venue, other = first.venue, last.venue
+    if (
+        first.child_id != one.child_id
+        or last.child_id != two.child_id
+        or one.venue != venue
+        or two.venue != other
+        or first.late
+        or last.late
+        or one.min_qty is not zero
+        or two.min_qty is not zero
+        or first.commission is not zero
+        or last.commission is not zero
+    ):
+        return False
+    updated_ns = order.updated_ns
+    short.orders += _short_order(order)
+    short.children += (
+        one.child_id, one.order_type, one.tif, one.price, one.venue_order_id,
+        two.child_id, two.order_type, two.tif, two.price, two.venue_order_id,
+    )  # fmt: skip
+    short.executions += (
+        first.key, first.exec_id, venue, first.trade_date, updated_ns - first.ts_ns, first.px,
+        first.liquidity, first.fee,
+        last.key, last.exec_id, other, last.trade_date, updated_ns - last.ts_ns, last.px,
+        last.liquidity, last.fee,
+    )  # fmt: skip
+    short.several[number] = Several([one.qty, two.qty], [first.qty, last.qty], None)
+    return True
+
+
 def _short_order(order: Order) -> tuple[Any, ...]:
     """The fields of a `ShortOrder`."""
     created_ns = order.created_ns

@@ -133,23 +133,24 @@ def whole(**fields: Any) -> Leaving:
     return Leaving([parts[0]], [parts[1]], [parts[2]], [False], {})
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("algo", AlgoTerms("TWAP", 0, 1)),
-        ("min_qty", Decimal(1)),
-        ("min_qty", Decimal("0.0")),
-        ("account", "a\nb"),
-        ("route_attempts", 7),
-        ("venue_order_id", ""),
-        ("exec_id", "other"),
-        ("late", True),
-        ("commission", Decimal("0.1")),
-        ("commission", Decimal("0.0")),
-        ("fee", Decimal("-0.10")),
-        ("trade_date", "2024-01-09"),
-    ],
-)
+#: What may be so of an order to which nothing else happened.
+USUAL_FIELDS = [
+    ("algo", AlgoTerms("TWAP", 0, 1)),
+    ("min_qty", Decimal(1)),
+    ("min_qty", Decimal("0.0")),
+    ("account", "a\nb"),
+    ("route_attempts", 7),
+    ("venue_order_id", ""),
+    ("exec_id", "other"),
+    ("late", True),
+    ("commission", Decimal("0.1")),
+    ("commission", Decimal("0.0")),
+    ("fee", Decimal("-0.10")),
+    ("trade_date", "2024-01-09"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), USUAL_FIELDS)
 def test_what_may_still_be_so_of_an_order_filled_at_once_is_asked_or_written(name: str, value: Any) -> None:
     found = whole(**{name: value})
     block = write_block(found)
@@ -158,6 +159,104 @@ def test_what_may_still_be_so_of_an_order_filled_at_once_is_asked_or_written(nam
     assert _ENCODE((row.order, row.children, row.executions)) == _ENCODE(
         (found.orders[0], found.children, found.executions)
     )
+
+
+def of_two(**fields: Any) -> Leaving:
+    """An order that two venues filled, as it leaves, with another value in it or the last of its parts."""
+    row = twofold(filled_rows()[0])
+    (one, other), (first, last) = row.children, row.executions
+    one.qty, other.qty, first.qty, last.qty = Decimal(40), Decimal(160), Decimal(40), Decimal(160)
+    one.cum, other.cum, first.reported_qty, last.reported_qty = one.qty, other.qty, first.qty, last.qty
+    first.value, last.value = first.qty * first.px, last.qty * last.px
+    first.ts_ns -= 7
+    for name, value in fields.items():
+        part = next(part for part in (row.order, other, last) if name in part.__struct_fields__)
+        setattr(part, name, value)
+    return Leaving([row.order], row.children, row.executions, [False], {})
+
+
+@pytest.mark.parametrize(("name", "value"), USUAL_FIELDS)
+def test_what_may_still_be_so_of_an_order_that_two_venues_filled_is_asked_or_written(
+    name: str, value: Any
+) -> None:
+    found = of_two(**{name: value})
+    block = write_block(found)
+    assert write_block(found._replace(changed=[True])) == block
+    (row,) = Block(block)
+    assert _ENCODE((row.order, row.children, row.executions)) == _ENCODE(
+        (found.orders[0], found.children, found.executions)
+    )
+
+
+def in_turn_of_the_other() -> Leaving:
+    found = of_two()
+    found.executions.reverse()
+    found.orders[0].executions = found.orders[0].executions[::-1]
+    return found
+
+
+def in_parts() -> Leaving:
+    """The second child was executed in two parts."""
+    found = of_two()
+    order, last = found.orders[0], found.executions[1]
+    third = msgspec.structs.replace(last, key="C")
+    for part in (last, third):
+        part.qty = part.reported_qty = Decimal(80)
+        part.value = part.qty * part.px
+    found.executions.append(third)
+    order.executions += ("C",)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("made", "asked"),
+    [(of_two, 0), (in_turn_of_the_other, 1), (in_parts, 1), (lambda: of_two(venue="EDGX"), 1)],
+)
+def test_two_children_executed_one_after_the_other_take_a_short_way(
+    monkeypatch: pytest.MonkeyPatch, made: Callable[[], Leaving], asked: int
+) -> None:
+    calls: list[str] = []
+    general = rowshort.shorten
+
+    def noted(order: Order, *args: Any) -> bool:
+        calls.append(order.order_id)
+        return general(order, *args)
+
+    found = made()
+    monkeypatch.setattr(rowform, "shorten", noted)
+    block = write_block(found)
+    assert len(calls) == asked
+    assert write_block(found._replace(changed=[True])) == block
+    (row,) = Block(block)
+    assert _ENCODE((row.order, row.children, row.executions)) == _ENCODE(
+        (found.orders[0], found.children, found.executions)
+    )
+
+
+@pytest.mark.parametrize("size", ["100", "100.0", "1E+2"])
+def test_an_order_filled_at_once_takes_the_short_way_if_its_sizes_are_other_objects(
+    monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    found = left_of_desk()
+    child, item = found.children[0], found.executions[0]
+    child.qty, item.qty = Decimal(size), Decimal(size)
+    one = Leaving(found.orders[:1], [child], [item], [False], {})
+    calls: list[int] = []
+    general = rowshort.shorten
+
+    def noted(*args: Any) -> bool:
+        calls.append(1)
+        return general(*args)
+
+    monkeypatch.setattr(rowform, "shorten", noted)
+    block = write_block(one)
+    assert len(calls) == (size != "100"), "2 and 2.0 differ"
+    item.reported_qty = item.qty
+    item.value = item.qty * item.px
+    one.orders[0].notional = item.value
+    assert write_block(one._replace(changed=[True])) == block
+    (row,) = Block(block)
+    assert _ENCODE((row.children[0].qty, row.executions[0].qty)) == _ENCODE((child.qty, item.qty))
 
 
 def test_an_order_does_not_leave_without_some_of_its_own() -> None:
