@@ -267,10 +267,12 @@ def test_reports_of_a_venue_that_has_failed_lately_are_not_usual_and_those_of_ot
     world = _routed_world()
     first, second = (message.venue for message in world.sent()[:2])
     assert first != second
+    world.take(_NEW)
+    again = [place for place, message in enumerate(world.sent()) if message.venue == first][-1]
+    assert _taken(world, _both(again)) == ["ChildAcked", "OrderFilled"]
     world.take(("reports", [(0, ReportKind.REJECT, "1", None, "")]))
     assert list(world.routing.breakers) == [first]
     assert _taken(world, _both(1)) == ["ChildAcked", "OrderFilled"]
-    again = [place for place, message in enumerate(world.sent()) if message.venue == first][-1]
     assert _taken(world, _both(again)) == []
     assert _taken(world, _both(1) + _both(again) + _both(1)) == ["ChildAcked", "OrderFilled"]
 
