@@ -27,9 +27,11 @@ from qtinfra.router.stats import Tally, bucket_of, chance_in_full
 Handler = Callable[[State, Any], None]
 _After = Callable[[State, RoutingState, Any], None]
 
-_BUY, _IOC = OrderSide.BUY, TimeInForce.IOC
+_IOC = TimeInForce.IOC
 _DARK, _TAKE = Activity.DARK, Activity.TAKE
 _NO_TOUCH = None, None
+
+_BUY = OrderSide.BUY
 
 
 def _opened_routing(state: State) -> RoutingState:
