@@ -164,7 +164,8 @@ def _send_legs(
             VenueNewOrder(venue, child_id, symbol, side, order_type, tif, qty, px, min_qty, account)
         )
         left = ZERO if qty is left else left - qty or ZERO
-    invariant(left is ZERO or left > ZERO, "no more is routed than is left", order_id)
+    if left is not ZERO:
+        invariant(left > ZERO, "no more is routed than is left", order_id)
     return left, (child_id,) if len(legs) == 1 else tuple([leg.child_id for leg in legs])
 
 

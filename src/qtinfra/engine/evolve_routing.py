@@ -33,6 +33,8 @@ _CHILD_LIVE = ChildStatus.LIVE
 _DARK, _TAKE = Activity.DARK, Activity.TAKE
 _NO_TOUCH = None, None
 
+_BUY = OrderSide.BUY
+
 
 def _opened_routing(state: State) -> RoutingState:
     if state.routing is None:

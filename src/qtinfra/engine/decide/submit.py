@@ -110,7 +110,7 @@ def _place(
     out: Decision,
 ) -> bool:
     """Accept the order and route it; refuse it when no venue can take it."""
-    out.add(OrderAccepted(order_id, command, now_ns, None, passed.reference))
+    out.events += (OrderAccepted(order_id, command, now_ns, None, passed.reference),)
     if route(state, order_id, passed, (), now_ns, market, out, None, command):
         return True
     out.events = ()
