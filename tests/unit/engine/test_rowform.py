@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -344,6 +345,43 @@ def test_a_child_has_the_price_that_it_was_sent_with(whole: str | None, sent: st
         assert _ENCODE(restored(*rows)) == _ENCODE(rows)
         block = Block(write_block(leaving(*rows)))
         assert _ENCODE([block.row(place) for place in range(len(rows))]) == _ENCODE(rows)
+
+
+@cache
+def of_each_form() -> list[bytes]:
+    """An order filled at once, two in parts, one by two venues, one refused, and one written in full."""
+    stopped = filled_rows()[0]
+    stopped.order.stopped = True
+    rows = [*filled_rows(), twofold(filled_rows()[0]), refused_row(), stopped]
+    return [_ENCODE([row]) for row in rows]
+
+
+_PRICES = st.sampled_from([None, *map(Decimal, ("50.10", "50.1", "1", "1.0", "0", "-2.5"))])
+_TIMES = st.integers(0, 2**62) | st.integers(10**18, 10**18 + 9)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), _PRICES, _PRICES, _TIMES, st.integers(0, 9)), min_size=1, max_size=9
+    )
+)
+def test_orders_of_all_forms_come_back_from_one_block(
+    made: list[tuple[int, Decimal | None, Decimal | None, int, int]],
+) -> None:
+    rows: list[Row] = []
+    for form, price, sent, created_ns, before_ns in made:
+        (row,) = _ROWS(of_each_form()[form])
+        order, later = row.order, created_ns - row.order.created_ns
+        order.created_ns, order.updated_ns = created_ns, order.updated_ns + later + before_ns
+        order.price = order.submitted_price = price
+        for child in row.children:
+            child.price = sent
+        for item in row.executions:
+            item.ts_ns += later
+        rows.append(row)
+    assert _ENCODE(restored(*rows)) == _ENCODE(rows)
+    block = Block(write_block(leaving(*rows)))
+    assert _ENCODE([block.row(place) for place in range(len(rows))]) == _ENCODE(rows)
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=1))
