@@ -3,13 +3,15 @@
 Most orders are plain ones that venues have filled, and nothing else ever happened to them: a `ShortOrder`,
 with a `ShortChild` and a `ShortExecution` for each of its own, says all there is to say of such an order. A
 block has these as columns, first all orders' ids, then all accounts and so on. An order of one child and one
-execution, each of its whole quantity, needs no more; how another is made up is `Several`. Any order of which
-more is to be said stands in the block as it is. Which form a row takes depends on its values alone, to the
-last digit that is written: equal histories give equal bytes.
+execution, each of its whole quantity, needs no more; how another is made up is `Several`. One that was
+refused as it came is an order without children. Any order of which more is to be said stands in the block as
+it is. Which form a row takes depends on its values alone, to the last digit that is written: equal histories
+give equal bytes.
 
 A column that is the same in each line has one entry, and a column of texts is one text with a line for each.
-What ids have in common is written once. The orders that stand as they are repeat themselves most: they are a
-part of their own, which is compressed, if there are enough of them to be worth it; the rest is not.
+What ids have in common is written once, and times of creation count from the first of them. The orders that
+stand as they are repeat themselves most: they are a part of their own, which is compressed, if there are
+enough of them to be worth it; the rest is not.
 """
 
 from __future__ import annotations
@@ -32,16 +34,18 @@ from qtinfra.core.models import (
 )
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.rowshort import (
+    AS_ORDERED,
     Several,
     ShortChild,
     ShortExecution,
     ShortOrder,
     ShortRows,
+    price_is_same,
     shorten,
     shorten_pair,
 )
 
-_ORDER_FILLED = OrderStatus.FILLED
+_ORDER_FILLED, _ORDER_REJECTED = OrderStatus.FILLED, OrderStatus.REJECTED
 _CHILD_FILLED, _EXECUTION_LIVE = ChildStatus.FILLED, ExecutionState.LIVE
 _multiply, _add = EXACT.multiply, EXACT.add
 
@@ -129,13 +133,16 @@ def write_block(leaving: Leaving) -> bytes:
                 and not item.late
             ):
                 created_ns, updated_ns = order.created_ns, order.updated_ns
+                price, sent_px = order.price, child.price
                 orders += (
                     order.order_id, order.account, order.cl_ord_id, order.symbol, order.side,
-                    order.order_type, order.tif, qty, order.price, order.capacity, order.trader, order.origin,
+                    order.order_type, order.tif, qty, price, order.capacity, order.trader, order.origin,
                     created_ns, updated_ns - created_ns, order.version, order.route_attempts,
                 )  # fmt: skip
                 children += (
-                    child.child_id, child.order_type, child.tif, child.price, child.venue_order_id,
+                    child.child_id, child.order_type, child.tif,
+                    AS_ORDERED if sent_px is price or price_is_same(sent_px, price) else sent_px,
+                    child.venue_order_id,
                 )  # fmt: skip
                 executions += (
                     item.key, item.exec_id, venue, item.trade_date, updated_ns - item.ts_ns, item.px,
@@ -203,6 +210,23 @@ def _alike_text(column: Sequence[str]) -> Written:
     return column[:1] if column.count(column[0]) == len(column) else _text(column)
 
 
+def _as_ordered(column: Sequence[Any]) -> Written:
+    """One entry, if all prices are their orders'. Others are not compared: 2 and 2.0 are equal and differ."""
+    return column[:1] if column.count(AS_ORDERED) == len(column) else column
+
+
+def _from_first(column: Sequence[int]) -> Written:
+    """The first number, and by how much the others are larger."""
+    first = column[0]
+    return first, [number - first for number in column]
+
+
+def _whole(column: Any) -> list[int]:
+    """Inverse of `_from_first`; a column of whole numbers, as it was once written, stays."""
+    first, larger = (0, column) if len(column) != 2 or isinstance(column[1], int) else column
+    return [first + number for number in larger]
+
+
 def _lines(column: str | list[Any], size: int) -> list[Any]:
     """A column that was written, an entry for each line."""
     if isinstance(column, str):
@@ -217,7 +241,7 @@ def _entry(column: str | list[Any], line: int) -> Any:
     return column[line] if len(column) > 1 else column[0]
 
 
-def _writer(field: msgspec.structs.FieldInfo) -> Callable[[Sequence[Any]], Written]:
+def _writer(form: type, field: msgspec.structs.FieldInfo) -> Callable[[Sequence[Any]], Written]:
     """How the column of a field is written."""
     name, kind = field.name, field.type
     if isinstance(kind, EnumType) or name in ("venue", "trade_date"):
@@ -226,17 +250,23 @@ def _writer(field: msgspec.structs.FieldInfo) -> Callable[[Sequence[Any]], Writt
         return _alike
     if name == "child_id":
         return _own_text
+    if name == "price" and form is ShortChild:
+        return _as_ordered
+    if name == "created_ns":
+        return _from_first
     return _text if kind is str else _as_it_is
 
 
 _ORDER, _CHILD, _EXECUTION = (
-    [_writer(field) for field in msgspec.structs.fields(form)]
+    [_writer(form, field) for field in msgspec.structs.fields(form)]
     for form in (ShortOrder, ShortChild, ShortExecution)
 )
 #: Where an execution's venue stands.
 _VENUE = ShortExecution.__struct_fields__.index("venue")
 #: Where an order's account and client id stand, in both of its forms.
 _ACCOUNT, _CL_ORD_ID = 1, 2
+#: Where the column of the times at which orders were created stands.
+_CREATED = ShortOrder.__struct_fields__.index("created_ns") - 1
 #: Where a child's requests stand in the full form.
 _REQUESTS = Child.__struct_fields__.index("requests")
 #: What order ids of so many sequences have in common is all but so many characters.
@@ -245,19 +275,16 @@ _TAIL = 4
 
 def _tables(short: ShortRows) -> tuple[Written, ...]:
     """The columns of what is short, as `_TABLES` reads them."""
-    orders, executions, width = short.orders, short.executions, len(_EXECUTION)
+    orders, children, executions = short.orders, short.children, short.executions
     if not orders:
         return ("", ()), (), (), (), (), {}, {}
-    keys, exec_ids, venues = executions[::width], executions[1::width], executions[_VENUE::width]
-    written = _columns(executions, _EXECUTION, 1)
-    of_ids, of_venues = written[0], written[_VENUE - 1]
-    plain = isinstance(of_ids, str) and (isinstance(of_venues, str) or "\n" not in venues[0])
+    written = _columns(executions, _EXECUTION, 1) if executions else []
     return (
         _cut(orders[:: len(_ORDER)]),
         _columns(orders, _ORDER, 1),
-        _columns(short.children, _CHILD, 0),
+        _columns(children, _CHILD, 0) if children else [],
         written,
-        (plain and _middle(keys, exec_ids, venues)) or keys,
+        _keys(executions, written) if executions else [],
         short.several,
         short.commissions,
     )
@@ -267,6 +294,14 @@ def _columns(flat: list[Any], writers: list[Callable[[Sequence[Any]], Written]],
     """The columns from the one at `first` on of a table whose lines stand one after another."""
     width = len(writers)
     return [writers[at](flat[at::width]) for at in range(first, width)]
+
+
+def _keys(executions: list[Any], written: list[Written]) -> Written:
+    """The keys of executions: what stands between venue and own id in all of them, or else the keys."""
+    width, of_ids, of_venues = len(_EXECUTION), written[0], written[_VENUE - 1]
+    keys, exec_ids, venues = executions[::width], executions[1::width], executions[_VENUE::width]
+    plain = isinstance(of_ids, str) and (isinstance(of_venues, str) or "\n" not in venues[0])
+    return (plain and _middle(keys, exec_ids, venues)) or keys
 
 
 def _cut(ids: list[str]) -> tuple[str, Written]:
@@ -319,6 +354,8 @@ class Block:
         self._others: dict[int, Any] = _OTHERS.decode(parts.others) if parts.others else {}
         ids, *self._tables, self._keys, self._several, self._commissions = _TABLES.decode(parts.tables)
         self._ids = _uncut(*ids)
+        if self._ids:
+            self._tables[0][_CREATED] = _whole(self._tables[0][_CREATED])
         made = self._several.items()
         self._sizes = (
             {number: len(one.children) for number, one in made},
@@ -452,6 +489,8 @@ def _restored(
     """The row, executed as evolve counted it (`settle.count_in_order`)."""
     qty, price, created_ns = short.qty, short.price, short.created_ns
     made = Several([qty], [qty], None) if several is None else several
+    if not made.children:
+        return _refused(short)
     children = [_child(short, child, size) for child, size in zip(sent, made.children, strict=True)]
     places = range(len(sent)) if made.places is None else made.places
     executions, cum, notional = [], ZERO, ZERO
@@ -475,11 +514,25 @@ def _restored(
     return Row(order, children, executions, [order.cl_ord_id])
 
 
+def _refused(short: ShortOrder) -> Row:
+    """The row of an order that was refused as it came."""
+    qty, price, created_ns = short.qty, short.price, short.created_ns
+    order = Order(
+        short.order_id, short.account, short.cl_ord_id, short.symbol, short.side,
+        short.order_type, short.tif, qty, price, ZERO, short.capacity, short.trader,
+        short.origin, created_ns, created_ns + short.lasted_ns, ZERO, qty, price,
+        version=short.version, status=_ORDER_REJECTED, route_attempts=short.route_attempts,
+        closed=_ORDER_REJECTED,
+    )  # fmt: skip
+    return Row(order, [], [], [order.cl_ord_id])
+
+
 def _child(of: ShortOrder, short: ShortChild, qty: Decimal) -> Child:
     """The child before its executions, which name its venue."""
+    price = of.price if isinstance(short.price, tuple) else short.price
     return Child(
-        short.child_id, of.order_id, "", of.symbol, of.side, short.order_type, short.tif, qty, short.price,
-        ZERO, short.child_id, ZERO, ZERO, _CHILD_FILLED, short.venue_order_id,
+        short.child_id, of.order_id, "", of.symbol, of.side, short.order_type, short.tif, qty, price, ZERO,
+        short.child_id, ZERO, ZERO, _CHILD_FILLED, short.venue_order_id,
     )  # fmt: skip
 
 

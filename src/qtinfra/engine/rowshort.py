@@ -27,13 +27,17 @@ from qtinfra.core.models import (
     TimeInForce,
 )
 
-_ORDER_FILLED = OrderStatus.FILLED
+_ORDER_FILLED, _ORDER_REJECTED = OrderStatus.FILLED, OrderStatus.REJECTED
 _CHILD_FILLED, _EXECUTION_LIVE = ChildStatus.FILLED, ExecutionState.LIVE
 
 
+#: What a price is written as that is the order's.
+AS_ORDERED: tuple[()] = ()
+
+
 class ShortOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A plain order that is filled; `lasted_ns` is from its creation to its last change. What was executed,
-    and for how much, follows from the executions.
+    """A plain order that is filled, or that was refused; `lasted_ns` is from its creation to its last change.
+    What was executed, and for how much, follows from the executions.
     """
 
     order_id: str
@@ -55,12 +59,14 @@ class ShortOrder(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class ShortChild(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A child that its venue has filled as it was sent: venue and what was executed are its executions'."""
+    """A child that its venue has filled as it was sent: venue and what was executed are its executions'. The
+    price is `AS_ORDERED` where it is the order's.
+    """
 
     child_id: str
     order_type: OrderType
     tif: TimeInForce
-    price: Decimal | None
+    price: Decimal | tuple[()] | None
     venue_order_id: str
 
 
@@ -83,7 +89,7 @@ class Several(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How a short order is made up that has not just one child and one execution of its whole quantity.
 
     Attributes:
-        children: the quantity of each.
+        children: the quantity of each; an order without children was refused.
         executions: the quantity of each.
         places: of each execution the place of its child, from 0; None if there is one of each child, in their
             order.
@@ -109,6 +115,8 @@ class ShortRows:
         self.commissions: dict[int, Decimal] = {}
 
 
+#: How an order is made up that was refused.
+_NOTHING_SENT = Several([], [], None)
 #: Fields of an execution's short form.
 _WIDTH = len(ShortExecution.__struct_fields__)
 
@@ -121,6 +129,12 @@ def shorten(
     Args:
         changed: whether more may have happened to it than that it was sent, acknowledged and executed.
     """
+    if not sent:
+        if not plain_refused(order):
+            return False
+        short.orders += _short_order(order)
+        short.several[number] = _NOTHING_SENT
+        return True
     if not (plain_filled if changed else _nothing_special)(order, sent, filled):
         return False
     updated_ns, names, width = order.updated_ns, order.children, _WIDTH
@@ -135,9 +149,8 @@ def shorten(
             item.liquidity, item.fee,
         )  # fmt: skip
     for child in sent:
-        short.children += (
-            child.child_id, child.order_type, child.tif, child.price, child.venue_order_id,
-        )  # fmt: skip
+        price = _child_price(child, order)
+        short.children += (child.child_id, child.order_type, child.tif, price, child.venue_order_id)
     short.orders += _short_order(order)
     qty, sizes, executed = order.qty, [child.qty for child in sent], [item.qty for item in filled]
     in_turn = places == [*range(len(sent))]
@@ -172,8 +185,8 @@ def shorten_pair(
     updated_ns = order.updated_ns
     short.orders += _short_order(order)
     short.children += (
-        one.child_id, one.order_type, one.tif, one.price, one.venue_order_id,
-        two.child_id, two.order_type, two.tif, two.price, two.venue_order_id,
+        one.child_id, one.order_type, one.tif, _child_price(one, order), one.venue_order_id,
+        two.child_id, two.order_type, two.tif, _child_price(two, order), two.venue_order_id,
     )  # fmt: skip
     short.executions += (
         first.key, first.exec_id, venue, first.trade_date, updated_ns - first.ts_ns, first.px,
@@ -193,6 +206,17 @@ def _short_order(order: Order) -> tuple[Any, ...]:
         order.tif, order.qty, order.price, order.capacity, order.trader, order.origin, created_ns,
         order.updated_ns - created_ns, order.version, order.route_attempts,
     )  # fmt: skip
+
+
+def _child_price(child: Child, order: Order) -> Decimal | tuple[()] | None:
+    """The price of a short child."""
+    price, whole = child.price, order.price
+    return AS_ORDERED if price is whole or price_is_same(price, whole) else price
+
+
+def price_is_same(one: Decimal | None, other: Decimal | None) -> bool:
+    """Whether two prices, which are other objects, are written alike."""
+    return one is not None and other is not None and not one.compare_total(other)
 
 
 def _same(one: Decimal, other: Decimal) -> bool:
@@ -241,13 +265,27 @@ def plain_filled(order: Order, sent: list[Child], filled: list[Execution]) -> bo
     return cums == [child.cum for child in sent]
 
 
+def plain_refused(order: Order) -> bool:
+    """Whether nothing else has happened to the order than that it was refused as it came."""
+    return (
+        order.status is _ORDER_REJECTED
+        and order.closed is _ORDER_REJECTED
+        and not (order.acked or order.children or order.executions)
+        and _is_zero(order.cum_qty)
+        and _is_zero(order.notional)
+        and _as_submitted(order)
+    )
+
+
 def _plain(order: Order) -> bool:
+    return order.status is _ORDER_FILLED and order.acked and order.closed is None and _as_submitted(order)
+
+
+def _as_submitted(order: Order) -> bool:
+    """Whether the order has the plain terms that it came with, and risk counts nothing of it as open."""
     qty, price, first, zero = order.qty, order.price, order.submitted_price, ZERO
     return (
-        order.status is _ORDER_FILLED
-        and order.acked
-        and order.closed is None
-        and order.special is None
+        order.special is None
         and order.algo is None
         and not (order.amends or order.queued or order.refused_venues)
         and not (order.done_for_day or order.suspended or order.stopped)

@@ -191,7 +191,7 @@ _DEFAULT_POLICIES = Policies()
 
 #: What a snapshot's bytes mean besides the names and types of its fields. Add one when evolve comes to read
 #: the same fields in another way.
-_RULES = 4
+_RULES = 5
 
 
 class _Image(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -259,6 +260,149 @@ def test_an_order_filled_at_once_takes_the_short_way_if_its_sizes_are_other_obje
     assert _ENCODE((row.children[0].qty, row.executions[0].qty)) == _ENCODE((child.qty, item.qty))
 
 
+#: What else may be so of an order, beside numbers, texts and flags.
+_SET_BY_NAME: list[tuple[str, Any]] = [
+    ("amends", [Amend("C", "X", cancel=True)]),
+    ("refused_venues", ["XNYS"]),
+    ("closed", OrderStatus.FILLED),
+    ("open_px", Decimal("50.10")),
+    ("special", SpecialTerms()),
+    ("algo", AlgoTerms("TWAP", 0, 1)),
+    ("queued", [QueuedReplace("R", "X", Decimal(50), None, Origin.CLIENT)]),
+]
+
+
+def refused_row() -> Row:
+    """An order that was refused as it came."""
+    desk = Desk(checked=False)
+    desk.kernel = Kernel(State(packing=Packing(keep=0, block=1)))
+    for entry in desk.entries:
+        replay(desk.state, entry)
+    desk.new("R", 0)
+    (row,) = desk.state.tables.archive.all_rows()
+    assert row.order.status is OrderStatus.REJECTED
+    return row
+
+
+def test_a_refused_order_takes_the_short_form_alone_and_among_others() -> None:
+    row = refused_row()
+    assert is_short(row)
+    assert len(write_block(leaving(*[row] * 20))) < 0.5 * len(_ENCODE([row] * 20))
+    row.order.order_id = f"{row.order.order_id[:-1]}b"  # another one's than those of the other desk
+    first, second, third = filled_rows()
+    for rows in ([row], [row, row], [second, row, twofold(first), row, third], [row, first], [third, row]):
+        assert _ENCODE(restored(*rows)) == _ENCODE(rows)
+        block = Block(write_block(leaving(*rows)))
+        assert [block.row(place) for place in range(len(rows))] == rows
+        for place, one in enumerate(rows):
+            found = [block.of_venue_id(child.child_id) for child in one.children[:1]]
+            found += [block.of_execution(item.key) for item in one.executions]
+            assert found == [place] * len(found)
+            assert block.of_order(one.order.order_id) == rows.index(one)
+            assert block.of_client_id(one.order.account, one.order.cl_ord_id) == rows.index(one)
+        assert block.of_venue_id("nobody") is None
+        assert block.of_execution("nobody") is None
+
+
+def test_whatever_else_is_true_of_a_refused_order_is_kept() -> None:
+    row = refused_row()
+    order, plain = row.order, _ENCODE(row)
+    short = {"order_id", "account", "cl_ord_id", "symbol", "trader", "created_ns", "updated_ns", "version",
+             "route_attempts", "side", "order_type", "tif", "capacity", "origin"}  # fmt: skip
+    for name in order.__struct_fields__:
+        value = getattr(order, name)
+        for other in others(value) or [("A",)] * isinstance(value, tuple):
+            if name in ("queued", "amends", "children", "executions", "unknown_children"):
+                continue
+            setattr(order, name, other)
+            row.client_ids[:] = [order.cl_ord_id]
+            assert _ENCODE(restored(row)) == _ENCODE([row]), (name, other)
+            same = _ENCODE(other) == _ENCODE(value)
+            assert is_short(row) == (same or name in short), (name, other)
+        setattr(order, name, value)
+        row.client_ids[:] = [order.cl_ord_id]
+    assert _ENCODE(row) == plain
+    for name, set_to in _SET_BY_NAME:
+        setattr(order, name, set_to)
+        assert not is_short(row), name
+        assert _ENCODE(restored(row)) == _ENCODE([row]), name
+        setattr(order, name, getattr(refused_row().order, name))
+    order.price = order.submitted_price = None
+    assert is_short(row)
+    assert _ENCODE(restored(row)) == _ENCODE([row])
+
+
+@pytest.mark.parametrize("whole", ["50.10", None])
+@pytest.mark.parametrize("sent", ["50.10", "50.1", "1", None])
+def test_a_child_has_the_price_that_it_was_sent_with(whole: str | None, sent: str | None) -> None:
+    first, second, third = filled_rows()
+    first.order.price = first.order.submitted_price = None if whole is None else Decimal(whole)
+    pair = twofold(filled_rows()[0])
+    for child in (first.children[0], pair.children[1]):
+        child.price = None if sent is None else Decimal(sent)
+    for rows in ([first], [first, second], [first, pair], [pair], [third, first, pair]):
+        assert all(map(is_short, rows))
+        assert _ENCODE(restored(*rows)) == _ENCODE(rows)
+        block = Block(write_block(leaving(*rows)))
+        assert _ENCODE([block.row(place) for place in range(len(rows))]) == _ENCODE(rows)
+
+
+@cache
+def of_each_form() -> list[bytes]:
+    """An order filled at once, two in parts, one by two venues, one refused, and one written in full."""
+    stopped = filled_rows()[0]
+    stopped.order.stopped = True
+    rows = [*filled_rows(), twofold(filled_rows()[0]), refused_row(), stopped]
+    return [_ENCODE([row]) for row in rows]
+
+
+_PRICES = st.sampled_from([None, *map(Decimal, ("50.10", "50.1", "1", "1.0", "0", "-2.5"))])
+_TIMES = st.integers(0, 2**62) | st.integers(10**18, 10**18 + 9)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), _PRICES, _PRICES, _TIMES, st.integers(0, 9)), min_size=1, max_size=9
+    )
+)
+def test_orders_of_all_forms_come_back_from_one_block(
+    made: list[tuple[int, Decimal | None, Decimal | None, int, int]],
+) -> None:
+    rows: list[Row] = []
+    for form, price, sent, created_ns, before_ns in made:
+        (row,) = _ROWS(of_each_form()[form])
+        order, later = row.order, created_ns - row.order.created_ns
+        order.created_ns, order.updated_ns = created_ns, order.updated_ns + later + before_ns
+        order.price = order.submitted_price = price
+        for child in row.children:
+            child.price = sent
+        for item in row.executions:
+            item.ts_ns += later
+        rows.append(row)
+    assert _ENCODE(restored(*rows)) == _ENCODE(rows)
+    block = Block(write_block(leaving(*rows)))
+    assert _ENCODE([block.row(place) for place in range(len(rows))]) == _ENCODE(rows)
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=1))
+def test_numbers_come_back_from_the_first_one_and_the_others_by_how_much_they_are_larger(
+    numbers: list[int],
+) -> None:
+    assert rowform._whole(list(rowform._from_first(numbers))) == numbers
+    assert rowform._whole(numbers) == numbers, "as they were once written"
+
+
+def test_blocks_of_before_with_prices_and_times_in_full_are_read() -> None:
+    rows = filled_rows()
+    others_written, tables = msgspec.msgpack.decode(write_block(leaving(*rows)))
+    columns = msgspec.msgpack.decode(tables, strict=False)
+    columns[1][rowform._CREATED] = [row.order.created_ns for row in rows]
+    at = rowshort.ShortChild.__struct_fields__.index("price")
+    columns[2][at] = [child.price for row in rows for child in row.children]
+    old = _ENCODE((others_written, _ENCODE(columns)))
+    assert _ENCODE(list(Block(old))) == _ENCODE(rows)
+
+
 def test_an_order_does_not_leave_without_some_of_its_own() -> None:
     found = left_of_desk()
     for parts in (
@@ -396,20 +540,7 @@ def test_whatever_else_is_true_of_an_order_is_kept_to_the_last_digit() -> None:
     assert tried > 300
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("amends", [Amend("C", "X", cancel=True)]),
-        ("refused_venues", ["XNYS"]),
-        ("price", None),
-        ("submitted_price", None),
-        ("closed", OrderStatus.FILLED),
-        ("open_px", Decimal("50.10")),
-        ("special", SpecialTerms()),
-        ("algo", AlgoTerms("TWAP", 0, 1)),
-        ("queued", [QueuedReplace("R", "X", Decimal(50), None, Origin.CLIENT)]),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), [*_SET_BY_NAME, ("price", None), ("submitted_price", None)])
 def test_an_order_with_a_history_is_written_in_full(name: str, value: object) -> None:
     row = filled_rows()[0]
     setattr(row.order, name, value)
