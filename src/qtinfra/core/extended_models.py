@@ -10,6 +10,8 @@ import msgspec
 from qtinfra.core.decimals import ONE, ZERO, is_multiple
 from qtinfra.core.models import AssetClass, Currency
 
+_UNBOUNDED = Decimal("Infinity")
+
 
 class TickBand(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """From price `floor` (inclusive) upwards, prices are multiples of `tick`."""
@@ -108,6 +110,16 @@ class Instrument(msgspec.Struct, frozen=True, gc=False):
                 break
             tick = band.tick
         return tick
+
+    def tick_bounds(self, price: Decimal) -> tuple[Decimal, Decimal]:
+        """The prices around this one where the same tick applies: from the first on, below the second."""
+        low, high = -_UNBOUNDED, _UNBOUNDED
+        for band in self.ticks[1:]:
+            if band.floor > price:
+                high = band.floor
+                break
+            low = band.floor
+        return low, high
 
     def on_tick(self, price: Decimal) -> bool:
         return is_multiple(price, self.tick_at(price))

@@ -144,6 +144,7 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         fields: the memo's fields that `field` is one of; other ones when a prospect has changed since.
+        low, high: `tick` applies from the one on and below the other.
         quotes: those that `sight` is over; `touch` is their best bid and offer.
         collar: price units that a market order may go beyond the touch.
         best: the offer that a sweep takes first; None where each plan has to look for itself: when not every
@@ -154,6 +155,8 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
     fields: dict[FieldKey, Field]
     tif: TimeInForce
     tick: Decimal
+    low: Decimal
+    high: Decimal
     quotes: dict[str, VenueQuote]
     field: Field
     sight: Sight

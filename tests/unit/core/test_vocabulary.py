@@ -192,6 +192,18 @@ def test_behaviour_21_a_band_counts_from_its_floor_on() -> None:
     ]
 
 
+@given(st.integers(0, 1_000).map(lambda tenths: Decimal(tenths) / 10), st.integers(0, 2))
+def test_the_same_tick_applies_from_the_first_bound_on_and_below_the_second(
+    price: Decimal, further: int
+) -> None:
+    bands = (TickBand(ZERO, dec("0.1")), TickBand(dec(10), dec("0.5")), TickBand(dec(50), dec(1)))
+    banded = instrument(ticks=bands[: 1 + further])
+    low, high = banded.tick_bounds(price)
+    assert low <= price < high
+    for floor in (band.floor for band in banded.ticks):
+        assert (banded.tick_at(floor) == banded.tick_at(price)) is (low <= floor < high)
+
+
 @given(st.decimals(min_value=Decimal("0.00001"), max_value=10**6, places=5))
 def test_behaviour_21_the_nearest_prices_enclose_and_lie_on_the_tick(price: Decimal) -> None:
     share = instrument()

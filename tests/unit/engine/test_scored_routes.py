@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from qtinfra.core import routing_events as re
-from qtinfra.core.commands import Inbound, SetReference, SetVenueStatus, StartEpoch
+from qtinfra.core.commands import AnyCommand, Inbound, SetReference, SetVenueStatus, StartEpoch
 from qtinfra.core.decimals import exact
 from qtinfra.core.decisions import RiskApproved
 from qtinfra.core.events import AnyEvent, OrderRouted
@@ -58,11 +58,9 @@ class Desk:
             places[1] = replace(places[1], order_types=("LIMIT",))
             places[2] = replace(places[2], time_in_force=(DAY,))
         listed = tuple(instrument(symbol, MICS, chance.choice((1, 1, 10))) for symbol in SYMBOLS)
-        for command in (
-            StartEpoch(1),
-            SetReference(listed, (), tuple(places)),
-            *(SetVenueStatus(mic, VenueStatus.CONNECTED) for mic in MICS),
-        ):
+        commands: list[AnyCommand] = [StartEpoch(1), SetReference(listed, (), tuple(places))]
+        commands += [SetVenueStatus(mic, VenueStatus.CONNECTED) for mic in MICS]
+        for command in commands:
             kernel.execute(Inbound(command), 1, NO_MARKET)
         self.routing = self.state.routing = RoutingState()
         self.policy()

@@ -48,8 +48,8 @@ _IOC = TimeInForce.IOC
 _CLOSED = BreakerPhase.CLOSED
 _NOTHING = VenueRecord()
 #: Events that may be a venue's failure, and those that may also be its answer to a probe.
-_FAILURES = (ev.ChildRejected, ev.ChildUnknown, ev.VenueStatusSet)
-_ANSWERS_TOO = (*_FAILURES, ev.ChildAcked, ev.OrderFilled, ev.ChildEnded)
+_FAILURES = frozenset((ev.ChildRejected, ev.ChildUnknown, ev.VenueStatusSet))
+_ANSWERS_TOO = _FAILURES | {ev.ChildAcked, ev.OrderFilled, ev.ChildEnded}
 _NO_CHANCE = Chance(0, 0)
 _SWEEP = BUILT_IN_ROUTING[SWEEP]
 
@@ -73,13 +73,15 @@ def smart_route(
     if routing.memo.stale:
         routing.memo.refresh(routing.venues)
     view = _view(state, routing, approved.symbol, now_ns, market)
-    px, tick = _priced(state, approved, view)
+    px = _priced(state, approved, view)
     free = _unhindered(state, routing, approved, refused, px)
-    seen = _outlook(state, routing, approved, view, tick) if free and view is not None else None
+    seen = _outlook(state, routing, approved, view, px) if free and view is not None else None
+    best = seen.best if seen is not None and strategy is _SWEEP else None
+    if seen is not None and best is not None and covers(best, approved):
+        _take_best(seen, best, order_id, approved, now_ns, out)
+        return True
+    tick = seen.tick if seen is not None else state.instruments[approved.symbol].tick_at(px)
     if seen is not None:
-        if strategy is _SWEEP and seen.best is not None and covers(seen.best, approved):
-            _take_best(seen, seen.best, order_id, approved, now_ns, out)
-            return True
         field = seen.field
     elif free:
         field = _usual_field(state, routing, approved.symbol, approved.tif, tick)
@@ -177,21 +179,18 @@ def _view(
     return fresh
 
 
-def _priced(
-    state: State, approved: RiskApproved, view: BookView | Fresh | None
-) -> tuple[Decimal | None, Decimal]:
-    """The price that the order is looked at with, its own or what it meets, and the tick there."""
-    instrument, px = state.instruments[approved.symbol], approved.price
-    if px is None:
-        if view is not None:
-            px = view.ask if approved.side is _BUY else view.bid
-        px = px or state.reference_prices.get(approved.symbol)
-    ticks = instrument.ticks
-    return px, ticks[0].tick if len(ticks) == 1 or px is None else instrument.tick_at(px)
+def _priced(state: State, approved: RiskApproved, view: BookView | Fresh | None) -> Decimal:
+    """The order's limit, or the price that it meets; 0 when there is neither."""
+    if approved.price is not None:
+        return approved.price
+    met = None
+    if view is not None:
+        met = view.ask if approved.side is _BUY else view.bid
+    return met or state.reference_prices.get(approved.symbol) or ZERO
 
 
 def _outlook(
-    state: State, routing: RoutingState, approved: RiskApproved, view: BookView | Fresh, tick: Decimal
+    state: State, routing: RoutingState, approved: RiskApproved, view: BookView | Fresh, px: Decimal
 ) -> Outlook:
     """What the order meets where no venue stands back, found once for all that meet the same."""
     memo, symbol, tif = routing.memo, approved.symbol, approved.tif
@@ -203,16 +202,18 @@ def _outlook(
         and seen.quotes is quotes
         and seen.fields is memo.fields
         and seen.tif is tif
-        and (seen.tick is tick or seen.tick == tick)
+        and seen.low <= px < seen.high
     ):
         return seen
+    instrument = state.instruments[symbol]
+    tick, (low, high) = instrument.tick_at(px), instrument.tick_bounds(px)
     field = _usual_field(state, routing, symbol, tif, tick)
     by_price = bool(_protected(state, routing, symbol))
-    sight = Sight(field, quotes, buying, state.instruments[symbol].lot_size, by_price)
+    sight = Sight(field, quotes, buying, instrument.lot_size, by_price)
     best = sight.offers.best() if field.plain and len(field.showing) > 1 else None
     expected = _NO_CHANCE if best is None else taking_chance(field.by_mic[best[4]])
     collar, touch = tick * routing.policy.market_collar_ticks, (view.bid, view.ask)
-    seen = Outlook(memo.fields, tif, tick, quotes, field, sight, collar, touch, best, expected)
+    seen = Outlook(memo.fields, tif, tick, low, high, quotes, field, sight, collar, touch, best, expected)
     outlooks[symbol] = seen
     return seen
 
@@ -286,7 +287,7 @@ def _asked(state: State, policy: RoutingPolicy, order_id: str) -> tuple[str, ...
 
 
 def _unhindered(
-    state: State, routing: RoutingState, approved: RiskApproved, refused: Sequence[str], px: Decimal | None
+    state: State, routing: RoutingState, approved: RiskApproved, refused: Sequence[str], px: Decimal
 ) -> bool:
     """Whether no open venue stands back: none has refused the order, failed, or is near its limits."""
     if refused:
@@ -301,7 +302,7 @@ def _field(
     routing: RoutingState,
     approved: RiskApproved,
     refused: Sequence[str],
-    px: Decimal | None,
+    px: Decimal,
     tick: Decimal,
     now_ns: int,
 ) -> Field:
@@ -336,9 +337,9 @@ def _usual_field(state: State, routing: RoutingState, symbol: str, tif: TimeInFo
     return field
 
 
-def _fits_everywhere(state: State, routing: RoutingState, approved: RiskApproved, px: Decimal | None) -> bool:
+def _fits_everywhere(state: State, routing: RoutingState, approved: RiskApproved, px: Decimal) -> bool:
     """Whether no venue's limit would hold back any of the order, wherever it goes."""
-    value = (px or ZERO) * state.instruments[approved.symbol].multiplier * approved.qty
+    value = px * state.instruments[approved.symbol].multiplier * approved.qty
     if value <= ZERO:
         return False
     for mic, limit in routing.limits.items():
@@ -394,10 +395,10 @@ def _candidate(
     return made
 
 
-def _room(state: State, routing: RoutingState, mic: str, symbol: str, px: Decimal | None) -> Decimal:
+def _room(state: State, routing: RoutingState, mic: str, symbol: str, px: Decimal) -> Decimal:
     """Units that the venue's limits leave; none when nothing prices the order."""
     limit, record = routing.limits[mic], routing.venues.get(mic, _NOTHING)
-    unit = (px or ZERO) * state.instruments[symbol].multiplier
+    unit = px * state.instruments[symbol].multiplier
     if unit <= ZERO:
         return ZERO
     left = []
