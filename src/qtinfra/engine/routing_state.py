@@ -150,6 +150,8 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
         best: the offer that a sweep takes first; None where each plan has to look for itself: when not every
             venue takes everything, there is one only, or nothing whole is displayed.
         expected: what to expect of taking it.
+        post: the venue where it is cheapest to rest; None when not every venue takes everything, or there is
+            one only.
     """
 
     fields: dict[FieldKey, Field]
@@ -164,6 +166,7 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
     touch: tuple[Decimal | None, Decimal | None]
     best: Offer | None
     expected: Chance
+    post: Candidate | None
 
 
 class RoutingMemo:

@@ -201,6 +201,14 @@ def taking_chance(venue: Candidate) -> Chance:
     return venue.dark if venue.hidden else venue.take
 
 
+def posting_chance(venue: Candidate, price: Decimal, buying: bool, own: Decimal | None) -> Chance:
+    """What to expect of an order that rests there; `own` is the best price displayed on its side."""
+    if venue.hidden:
+        return venue.dark
+    behind = own is not None and (price < own if buying else price > own)
+    return venue.behind if behind else venue.post
+
+
 def chance_of(venue: Candidate, leg: RouteLeg, ask: RouteRequest) -> Chance:
     """What to expect of a leg."""
     if venue.hidden or leg.tif is _IOC:

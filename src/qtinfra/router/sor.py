@@ -242,6 +242,13 @@ def covers(offer: Offer, order: RiskApproved) -> bool:
     return order.qty <= offer[3] and order.tif is not _FOK and not order.min_qty
 
 
+def posts(order: RiskApproved, bid: Decimal | None, ask: Decimal | None) -> bool:
+    """Whether an order may rest and nothing can be displayed within its limit: then all of it is posted."""
+    if order.min_qty or order.order_type is not _LIMIT or order.tif not in RESTING:
+        return False
+    return not in_reach(order, bid, ask)
+
+
 def best_offer(
     buying: bool,
     quotes: dict[str, VenueQuote],

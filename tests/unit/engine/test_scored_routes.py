@@ -182,7 +182,7 @@ def test_a_scored_decision_is_that_of_a_copy_that_remembers_nothing_and_that_of_
             alone, planned = clone_state(desk.state), clone_state(desk.state)
             found = desk.decide(desk.state, order, refused)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(smart_routing, "covers", lambda *_: False)
+                patch.setattr(smart_routing, "_goes_whole", lambda *_: False)
                 by_plan = desk.decide(planned, order, refused)
             assert found == desk.decide(alone, order, refused) == by_plan
             assert _EVENTS.encode(found) == _EVENTS.encode(by_plan), "to the last digit"
@@ -202,6 +202,32 @@ def test_an_order_that_the_best_offer_covers_is_scored_and_taken_there() -> None
         assert within == ["XNAS", "XNYS"] and scored.confidence_ppm == 900_000
         assert [(leg.venue, leg.price, leg.tif) for leg in routed.children] == [("XNYS", dec("50.00"), IOC)]
         assert routed.touch == (None, dec("50.00")) and routed.reason == "sweep 1"
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("49.95", Activity.POST), ("49.90", Activity.POST), ("49.80", Activity.BEHIND)]
+)
+def test_an_order_that_nothing_displayed_can_meet_rests_where_that_is_cheapest(
+    limit: str, expected: Activity
+) -> None:
+    with exact():
+        desk = Desk(random.Random(3))
+        desk.routing.policy, desk.routing.rules, desk.routing.venues = RoutingPolicy(), [], {}
+        forget(desk.state)
+        sides = [([("49.90", 100)], [("50.00", 100)]), ([("49.85", 100)], [("50.01", 50)]), ([], [])]
+        quotes = tuple(quote(mic, *both) for mic, both in zip(MICS, sides, strict=False))
+        desk.books["ACME"] = ConsolidatedBook("ACME", quotes)
+        asked = replace(approved(500, limit), symbol="ACME")
+        scored, routed = desk.decide(desk.state, asked, [])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(smart_routing, "_goes_whole", lambda *_: False)
+            assert (scored, routed) == desk.decide(clone_state(desk.state), asked, [])
+        assert isinstance(scored, re.RouteScored) and isinstance(routed, OrderRouted)
+        cheapest = min(desk.state.venues.values(), key=lambda venue: venue.make_fee).mic
+        assert [(leg.venue, leg.price, leg.qty) for leg in routed.children] == [(cheapest, dec(limit), dec(500))]
+        assert routed.reason == f"post at {cheapest}"
+        assert scored.confidence_ppm == chance(None, expected).full_ppm
+        assert [score.venue for score in scored.venues if score.all_in is not None] == []
 
 
 def test_what_is_built_on_a_prospect_stays_until_that_is_another_one() -> None:

@@ -34,11 +34,12 @@ from qtinfra.router.scoring import (
     Sight,
     expectation,
     field_of,
+    posting_chance,
     scores,
     taking_chance,
     wrong_plan,
 )
-from qtinfra.router.sor import Offer, VenueTerms, covers
+from qtinfra.router.sor import VenueTerms, cheapest_to_post, covers, posts
 from qtinfra.router.stats import Chance
 from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST, RoutingStrategy
 
@@ -76,9 +77,7 @@ def smart_route(
     px = _priced(state, approved, view)
     free = _unhindered(state, routing, approved, refused, px)
     seen = _outlook(state, routing, approved, view, px) if free and view is not None else None
-    best = seen.best if seen is not None and strategy is _SWEEP else None
-    if seen is not None and best is not None and covers(best, approved):
-        _take_best(seen, best, order_id, approved, now_ns, out)
+    if seen is not None and strategy is _SWEEP and _goes_whole(seen, order_id, approved, now_ns, out):
         return True
     tick = seen.tick if seen is not None else state.instruments[approved.symbol].tick_at(px)
     if seen is not None:
@@ -93,14 +92,28 @@ def smart_route(
     return _carry_out(routing, strategy, ask, order_id, now_ns, out)
 
 
-def _take_best(
-    seen: Outlook, best: Offer, order_id: str, approved: RiskApproved, now_ns: int, out: Decision
-) -> None:
-    """Send all of an order that the best offer covers there: a sweep of these venues plans nothing else."""
-    scored, expected = seen.sight.scores_at(approved.price), seen.expected
+def _goes_whole(seen: Outlook, order_id: str, approved: RiskApproved, now_ns: int, out: Decision) -> bool:
+    """Send all of an order to one venue if that is all that a sweep of these venues would plan: the best
+    offer covers it, or it rests and nothing is displayed within its limit.
+    """
+    best, post, price = seen.best, seen.post, approved.price
+    if best is not None and covers(best, approved):
+        mic, expected, reason = best[4], seen.expected, "sweep 1"
+        tif, qty, at = _IOC, ZERO + approved.qty, best[2]
+    elif post is not None and price is not None and posts(approved, *seen.touch):
+        mic, buying = post.fees.mic, approved.side is _BUY
+        expected, reason = (
+            posting_chance(post, price, buying, seen.touch[0 if buying else 1]),
+            f"post at {mic}",
+        )
+        tif, qty, at = approved.tif, approved.qty, price
+    else:
+        return False
+    scored = seen.sight.scores_at(price)
     out.add(re.RouteScored(order_id, SWEEP, scored, expected.full_ppm, expected.share_ppm, False, now_ns))
-    child = ChildOrder(out.venue_id(), best[4], _LIMIT, _IOC, ZERO + approved.qty, best[2], None)
-    out.add(ev.OrderRouted(order_id, (child,), "sweep 1", now_ns, seen.touch))
+    child = ChildOrder(out.venue_id(), mic, _LIMIT, tif, qty, at, None)
+    out.add(ev.OrderRouted(order_id, (child,), reason, now_ns, seen.touch))
+    return True
 
 
 def _carry_out(
@@ -210,11 +223,14 @@ def _outlook(
     field = _usual_field(state, routing, symbol, tif, tick)
     by_price = bool(_protected(state, routing, symbol))
     sight = Sight(field, quotes, buying, instrument.lot_size, by_price)
-    best = sight.offers.best() if field.plain and len(field.showing) > 1 else None
+    usual = field.plain and len(field.showing) > 1
+    best = sight.offers.best() if usual else None
+    post = field.by_mic[cheapest_to_post(field.showing).mic] if usual else None
     expected = _NO_CHANCE if best is None else taking_chance(field.by_mic[best[4]])
     collar, touch = tick * routing.policy.market_collar_ticks, (view.bid, view.ask)
-    seen = Outlook(memo.fields, tif, tick, low, high, quotes, field, sight, collar, touch, best, expected)
-    outlooks[symbol] = seen
+    seen = outlooks[symbol] = Outlook(
+        memo.fields, tif, tick, low, high, quotes, field, sight, collar, touch, best, expected, post
+    )
     return seen
 
 
