@@ -224,7 +224,9 @@ def test_an_order_that_nothing_displayed_can_meet_rests_where_that_is_cheapest(
             assert (scored, routed) == desk.decide(clone_state(desk.state), asked, [])
         assert isinstance(scored, re.RouteScored) and isinstance(routed, OrderRouted)
         cheapest = min(desk.state.venues.values(), key=lambda venue: venue.make_fee).mic
-        assert [(leg.venue, leg.price, leg.qty) for leg in routed.children] == [(cheapest, dec(limit), dec(500))]
+        assert [(leg.venue, leg.price, leg.qty) for leg in routed.children] == [
+            (cheapest, dec(limit), dec(500))
+        ]
         assert routed.reason == f"post at {cheapest}"
         assert scored.confidence_ppm == chance(None, expected).full_ppm
         assert [score.venue for score in scored.venues if score.all_in is not None] == []
