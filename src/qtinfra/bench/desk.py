@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
-from itertools import chain
 
 import msgspec
 
 from qtinfra.bench.mix import Mix, StandingMarket, resting_orders, setup_commands, standing_market
 from qtinfra.bench.street import ScriptedStreet, Street
 from qtinfra.core.commands import MAX_REPORTS, AnyCommand, Inbound, RecordVenueReports, SubmitOrder
-from qtinfra.core.events import OrderAccepted, OrderFilled, OrderRejected
-from qtinfra.core.ports import Clock, Head, Journal
+from qtinfra.core.events import Entry, OrderAccepted, OrderFilled, OrderRejected
+from qtinfra.core.ports import Clock, Happened, Head, Journal
 from qtinfra.core.reports import ExecutionReport, OrderCancelReject, ToVenue, VenueNewOrder, VenueReport
 from qtinfra.core.validation.wire import parse_new_order
 from qtinfra.engine.kernel import Kernel
@@ -42,16 +41,19 @@ class Tally(msgspec.Struct):
     replies: int = 0
     reply_bytes: int = 0
 
-    def take(self, frame: Frame[None], replies: list[bytes]) -> None:
-        """Count a frame, and the replies that have left since the one before it; the replies are dropped."""
-        kinds = Counter(chain.from_iterable(map(type, entry.events) for entry in frame.entries))
+    def send(self, replies: list[bytes]) -> None:
+        """Count the replies that have left, and let them go."""
+        self.replies += len(replies)
+        self.reply_bytes += sum(map(len, replies))
+        replies.clear()
+
+    def read(self, records: Iterable[Happened | Entry]) -> None:
+        """Count what records say has happened."""
+        kinds = Counter(type(event) for record in records for event in record.events)
         self.events += kinds.total()
         self.fills += kinds[OrderFilled]
         self.refused += kinds[OrderRejected]
         self.orders += kinds[OrderAccepted] + kinds[OrderRejected]
-        self.replies += len(replies)
-        self.reply_bytes += sum(map(len, replies))
-        replies.clear()
 
 
 class Desk:

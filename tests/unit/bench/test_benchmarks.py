@@ -183,12 +183,15 @@ def test_the_router_sees_three_levels_of_six_venues(mix: Mix) -> None:
 
 def test_an_order_is_filled_booked_and_answered_within_two_turns(mix: Mix, desk: Desk) -> None:
     orders = list(taking_orders(mix, 200))
-    counted, replied = Tally(), []
+    counted, replied, begun = Tally(), [], desk.state.seq
     for messages in ([wire_bytes(order) for order in orders], []):
-        frame = desk.turn(messages)
+        before = desk.state.seq
+        desk.turn(messages)
+        counted.read(desk.loop.journal.read(before))
         replied += [json.loads(reply) for reply in desk.replies]
-        counted.take(frame, desk.replies)
+        counted.send(desk.replies)
     assert counted.replies == len(replied)
+    assert counted.events == desk.state.seq - begun
     assert desk.replies == []
     assert counted.orders == 200
     done = Counter(desk.state.orders[order_id].status for order_id in desk.state.orders)
