@@ -51,6 +51,8 @@ def _audit_cells(state: State) -> list[str]:
             expected = (units, held, buy, sell, max(abs(held + buy), abs(sell - held)))
             if (cell.position, cell.held, cell.buy_value, cell.sell_value, cell.gross) != expected:
                 found.append(f"exposure of {account} in {symbol} is not the sum over orders and position")
+            if cell.holding is not None and cell.holding is not state.positions.get(account, symbol):
+                found.append(f"executions of {account} in {symbol} go to another position than the state's")
     left = [key for key, sides in sums.items() if any(sides)]
     return found + [f"open orders of {account} in {symbol} are not counted" for account, symbol in left]
 

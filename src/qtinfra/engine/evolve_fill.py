@@ -15,8 +15,7 @@ from qtinfra.core.models import Child, ChildStatus, Order, OrderSide, OrderStatu
 from qtinfra.core.reports import VenueReport
 from qtinfra.engine.evolve_books import charge_fill, post_change
 from qtinfra.engine.evolve_pnl import follow
-from qtinfra.engine.risk_state import AccountPlace
-from qtinfra.engine.risk_sums import count_bought, count_sold, places
+from qtinfra.engine.risk_sums import cell_of, count_bought, count_sold, places
 from qtinfra.engine.settle import settle, settle_part
 from qtinfra.engine.state import State
 from qtinfra.positions.booking import book_trade
@@ -79,9 +78,13 @@ def apply_fill(
     if trade_date < state.trade_date:
         _count_before(state, order, qty)
         traded = ZERO
-    position = of.positions.get(symbol)
+    cells = of.cells
+    cell = cells.get(symbol) if cells is not None else None
+    if cell is None:
+        cell = cell_of(state, account, symbol, of, to)
+    position: Position | None = cell.holding
     if position is None:
-        position = _position(state, account, symbol, of)
+        position = cell.holding = _position(state, account, symbol)
     sells = order.side is not _BUY
     units = book_trade(position, key, sells, qty, px, fee, worth, to.instrument.multiplier, trade_date)
     if state.cash is not None:
@@ -92,7 +95,7 @@ def apply_fill(
         settle(state, order, ts_ns)
         left = order.reserved
     count = count_sold if sells else count_bought
-    count(state, order, of, to, qty, px, traded, units, left)
+    count(state, order, of, to, cell, qty, px, traded, units, left)
 
 
 def _count_before(state: State, order: Order, qty: Decimal) -> None:
@@ -103,9 +106,9 @@ def _count_before(state: State, order: Order, qty: Decimal) -> None:
             waiting[order.order_id] = True
 
 
-def _position(state: State, account: str, symbol: str, of: AccountPlace) -> Position:
-    """The account's position in the symbol, found or begun; where the account's positions are is noted."""
-    held = of.positions = state.positions.accounts.setdefault(account, {})
+def _position(state: State, account: str, symbol: str) -> Position:
+    """The account's position in the symbol, found or begun."""
+    held = state.positions.accounts.setdefault(account, {})
     position = held.get(symbol)
     if position is None:
         position = held[symbol] = Position()

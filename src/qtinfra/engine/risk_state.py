@@ -13,7 +13,6 @@ from qtinfra.core.extended_models import Instrument, RiskPolicy
 from qtinfra.core.ids import Heads
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.writes import quick_writes
-from qtinfra.positions.position import Position
 from qtinfra.risk.facts import AccountProfile, Control, Rate, RiskProfile, SymbolProfile
 from qtinfra.risk.ledger import (
     AlgoRun,
@@ -67,7 +66,6 @@ class AccountPlace:
 
     `standing` has its sums in the base currency, with those that follow them. `cells` are by symbol,
     `messages` the times of its messages, `names` its client ids; each None until there is a first one.
-    `positions` are by symbol too; while there are none it may be another dictionary than the state's.
     `awaiting` has the profiles of symbols in which there is no cell yet.
     `acks`: New is said at acceptance, as it always is for an order taken by phone. `self_match`: venues are
     told which orders of its firm must not meet. `salt` is what the index of packed orders hashes its client
@@ -88,7 +86,6 @@ class AccountPlace:
         "messages",
         "names",
         "plans",
-        "positions",
         "salt",
         "scopes",
         "self_match",
@@ -103,7 +100,6 @@ class AccountPlace:
         self.cells: dict[str, Cell] | None = None
         self.messages: list[int] | None = None
         self.names: dict[str, str] | None = None
-        self.positions: dict[str, Position] = {}
         self.awaiting: dict[str, RiskProfile] | None = None
         self.plans: dict[str, Plan] | None = None
         self.at_home = False

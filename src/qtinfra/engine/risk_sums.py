@@ -108,6 +108,15 @@ def _cell(state: State, account: str, symbol: str, of: AccountPlace, standing: S
     return cell
 
 
+def cell_of(state: State, account: str, symbol: str, of: AccountPlace, to: SymbolPlace) -> Cell:
+    """The account's cell in the symbol, found or made.
+
+    Args:
+        of, to: where the figures of the account and of the symbol are.
+    """
+    return _cell(state, account, symbol, of, _standing_in(state, account, of, to))
+
+
 def _standing_in(state: State, account: str, of: AccountPlace, to: SymbolPlace) -> Standing:
     """The account's figures in the currency that the symbol trades in."""
     return of.standing if to.home else _standing(state, account, to.instrument.currency.value)
@@ -254,10 +263,13 @@ def borrow(state: State, order: Order) -> None:
 
 
 def count_position(state: State, account: str, symbol: str, px: Decimal | None = None) -> None:
-    """Value the position: at the journaled reference price, else at the account's last execution."""
+    """Value the position, which may be another object than before: at the journaled reference price, else at
+    the account's last execution.
+    """
     of, to = places(state, account, symbol)
     standing = _standing_in(state, account, of, to)
     cell = _cell(state, account, symbol, of, standing)
+    cell.holding = state.positions.get(account, symbol)
     units = state.net_position(account, symbol)
     mark = state.risk.marks.get(symbol)
     if mark is None:
@@ -294,6 +306,7 @@ def count_bought(
     order: Order,
     of: AccountPlace,
     to: SymbolPlace,
+    cell: Cell,
     qty: Decimal,
     px: Decimal,
     traded: Decimal,
@@ -304,17 +317,14 @@ def count_bought(
     left open, at the price at which it is counted.
 
     Args:
-        of, to: where the figures of the account and of the symbol are.
+        of, to, cell: where the figures of the account and of the symbol are, and those of both.
         qty, px: of the execution.
         traded: its value as one of today's; zero for one of another day.
         units: what the position holds now, bought positive.
         left: units of the order that are left open.
     """
-    symbol, cells, factor = order.symbol, of.cells, to.factor
+    factor = to.factor
     standing = of.standing if to.home else _standing_in(state, order.account, of, to)
-    cell = cells.get(symbol) if cells is not None else None
-    if cell is None:
-        cell = _cell(state, order.account, symbol, of, standing)
     mark = px if to.mark is None else to.mark
     moved = qty * mark if mark is cell.mark else _revalue(cell, qty, units, mark)
     if factor is not None:
@@ -349,6 +359,7 @@ def count_sold(
     order: Order,
     of: AccountPlace,
     to: SymbolPlace,
+    cell: Cell,
     qty: Decimal,
     px: Decimal,
     traded: Decimal,
@@ -356,11 +367,8 @@ def count_sold(
     left: Decimal,
 ) -> None:
     """Count an execution of a sale: the mirror image of `count_bought`, with its arguments."""
-    symbol, cells, factor = order.symbol, of.cells, to.factor
+    factor = to.factor
     standing = of.standing if to.home else _standing_in(state, order.account, of, to)
-    cell = cells.get(symbol) if cells is not None else None
-    if cell is None:
-        cell = _cell(state, order.account, symbol, of, standing)
     mark = px if to.mark is None else to.mark
     moved = qty * mark if mark is cell.mark else -_revalue(cell, -qty, units, mark)
     if factor is not None:

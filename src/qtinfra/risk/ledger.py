@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -31,8 +32,18 @@ Stamps = int | list[int]
 _UNLIMITED = Decimal("Infinity")
 
 
+class _Kept:
+    """What a cell keeps beside its fields, not encoded: `holding` is the account's position in the symbol, so
+    that an execution finds both by one look-up; None while there is none, or nobody has looked.
+    """
+
+    __slots__ = ("holding",)
+
+    holding: Any
+
+
 @quick_writes
-class Cell(msgspec.Struct, gc=False):
+class Cell(msgspec.Struct, _Kept, gc=False):
     """An account in one symbol: all that an order of its own is measured with, in one place.
 
     Values are in the instrument's currency. Most cells have nothing open most of the time: then three numbers
@@ -54,6 +65,9 @@ class Cell(msgspec.Struct, gc=False):
     buy_value: Decimal = ZERO
     sell_value: Decimal = ZERO
     gross: Decimal = ZERO
+
+    def __post_init__(self) -> None:
+        self.holding = None
 
     @property
     def long(self) -> Decimal:

@@ -23,7 +23,8 @@ from qtinfra.engine.risk_sums import (
     totals_of,
 )
 from qtinfra.engine.settle import count_in_order, settle
-from qtinfra.engine.state import State
+from qtinfra.engine.state import State, clone_state, decode_state, encode_state
+from qtinfra.risk.ledger import Cell
 from tests.support.builders import ALPHA, BUY, DAYS, SELL, SYMBOL, Desk, dec, instrument, quote, venue
 
 pytestmark = pytest.mark.unit
@@ -97,6 +98,7 @@ def _position_and_trade(
     order: Order,
     of: AccountPlace,
     to: SymbolPlace,
+    cell: Cell,
     qty: Decimal,
     px: Decimal,
     traded: Decimal,
@@ -105,6 +107,7 @@ def _position_and_trade(
 ) -> None:
     assert left == order.reserved
     assert units == state.net_position(order.account, order.symbol)
+    assert cell is state.risk.cell(order.account, order.symbol)
     count_position(state, order.account, order.symbol, px)
     assert traded in {ZERO, qty * px * to.instrument.multiplier}
     if traded:
@@ -276,3 +279,53 @@ def test_an_execution_of_all_of_an_order_leaves_open_what_other_venues_hold_besi
         assert desk.order().reserved == dec(60)
         states.append(desk.state)
     assert states[0] == states[1]
+
+
+def _loaded(desk: Desk, qty: int) -> None:
+    desk.run(cmd.LoadPosition(ALPHA, SYMBOL, dec(qty), dec(40), DAYS[0]))
+
+
+def test_executions_go_to_the_position_that_stands_whatever_became_of_the_one_before() -> None:
+    desk = Desk(checked=False)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    _loaded(desk, 500)
+    before = desk.state.positions.get(ALPHA, SYMBOL)
+    _loaded(desk, 300)
+    assert desk.state.positions.get(ALPHA, SYMBOL) is not before
+    desk.fill(desk.child(), 40, exec_id="E1")
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(340)
+    desk.correct(desk.child(), "E1", 30, 50)
+    desk.run(cmd.SetReference(instruments=(instrument(venues=desk.venues),)))  # all cells are made anew
+    desk.fill(desk.child(), 10, exec_id="E2")
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(340)
+    assert audit(desk.state) == []
+
+
+def test_a_position_that_is_taken_back_is_not_what_later_executions_find() -> None:
+    desk = Desk(checked=False)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    _loaded(desk, 500)
+    _loaded(desk, 0)
+    assert desk.state.positions.get(ALPHA, SYMBOL) is None
+    desk.fill(desk.child(), 40, exec_id="E1")
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(40)
+    assert audit(desk.state) == []
+
+
+def test_a_copied_state_books_to_its_own_positions() -> None:
+    desk = Desk(checked=False)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    desk.fill(desk.child(), 40)
+    state = desk.state
+    for copy in (clone_state(state), decode_state(encode_state(state))):
+        cell = copy.risk.cell(ALPHA, SYMBOL)
+        assert cell is not None
+        assert cell.holding is None
+    cell = state.risk.cell(ALPHA, SYMBOL)
+    assert cell is not None
+    assert cell.holding is state.positions.get(ALPHA, SYMBOL)
+    cell.holding = clone_state(state).positions.get(ALPHA, SYMBOL)
+    assert "another position" in audit(state)[0]
