@@ -30,6 +30,9 @@ FlowKey = tuple[str, str, str, Decimal, Decimal | None]
 Stamps = int | list[int]
 
 _UNLIMITED = Decimal("Infinity")
+#: What accounts' parts of the bounds are, powers of two: the same few objects for all of them, which are at
+#: hand where an account's own would be found cold.
+_PARTS = tuple([Decimal(1 << exponent) for exponent in range(65)])
 
 
 class _Kept:
@@ -269,15 +272,15 @@ class Standing:
         self.widen()
 
     def widen(self) -> None:
-        """Its figures have grown beyond its parts of the bounds: these become twice the figures, so that it
-        happens ever less often. The caller enters `core.decimals.exact()`.
+        """Its figures have grown beyond its parts of the bounds: these become the next power of two, so
+        that it happens ever less often. The caller enters `core.decimals.exact()`.
         """
         own, more, more_traded = self.own, ZERO, ZERO
         if own.gross > self.gross:
-            part = own.gross + own.gross
+            part = _part(own.gross)
             more, self.gross = part - self.gross, part
         if own.traded > self.traded:
-            part = own.traded + own.traded
+            part = _part(own.traded)
             more_traded, self.traded = part - self.traded, part
         if self.clear and (self.gross > self.clear_gross or self.traded > self.clear_traded):
             self.clear = False
@@ -312,6 +315,12 @@ class Standing:
                 kept.short += short
             if traded is not ZERO:
                 kept.traded += traded
+
+
+def _part(figure: Decimal) -> Decimal:
+    """An account's part of the bounds: more than its figure, which is positive, and not far from it."""
+    bits = int(figure).bit_length()
+    return _PARTS[bits] if bits < len(_PARTS) else figure + figure
 
 
 @quick_writes
