@@ -15,7 +15,7 @@ from qtinfra.core.models import Child, ChildStatus, Order, OrderSide, OrderStatu
 from qtinfra.core.reports import VenueReport
 from qtinfra.engine.evolve_books import charge_fill, post_change
 from qtinfra.engine.evolve_pnl import follow
-from qtinfra.engine.risk_sums import cell_of, count_bought, count_sold, places
+from qtinfra.engine.risk_sums import count_bought, count_sold, figures_of
 from qtinfra.engine.settle import settle, settle_part
 from qtinfra.engine.state import State
 from qtinfra.positions.booking import book_trade
@@ -71,17 +71,16 @@ def apply_fill(
     if state.fees is not None:
         fee = charge_fill(state, event)
     try:
-        of, to = memo.of_accounts[account], memo.of_symbols[symbol]
-    except KeyError:
-        of, to = places(state, account, symbol)
+        cell, standing, to = order.cell, order.standing, memo.of_symbols[symbol]
+        at_hand = not standing.forgotten
+    except (AttributeError, KeyError):
+        at_hand = False
+    if not at_hand:
+        cell, standing, to = figures_of(state, order)
     worth = traded = value if to.factor is None else value * to.factor
     if trade_date < state.trade_date:
         _count_before(state, order, qty)
         traded = ZERO
-    cells = of.cells
-    cell = cells.get(symbol) if cells is not None else None
-    if cell is None:
-        cell = cell_of(state, account, symbol, of, to)
     position: Position | None = cell.holding
     if position is None:
         position = cell.holding = _position(state, account, symbol)
@@ -95,7 +94,7 @@ def apply_fill(
         settle(state, order, ts_ns)
         left = order.reserved
     count = count_sold if sells else count_bought
-    count(state, order, of, to, cell, qty, px, traded, units, left)
+    count(order, cell, standing, to, qty, px, traded, units, left)
 
 
 def _count_before(state: State, order: Order, qty: Decimal) -> None:

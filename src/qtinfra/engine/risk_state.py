@@ -322,5 +322,7 @@ class RiskState(msgspec.Struct, _Kept):
     def forget_sums(self) -> None:
         """What the sums are made of is other than before: gather them anew when they are needed."""
         self.memo.clear()
+        for standing in self.standings.values():
+            standing.forgotten = True
         self.standings.clear()
         self.totals.clear()

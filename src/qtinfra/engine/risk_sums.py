@@ -108,13 +108,15 @@ def _cell(state: State, account: str, symbol: str, of: AccountPlace, standing: S
     return cell
 
 
-def cell_of(state: State, account: str, symbol: str, of: AccountPlace, to: SymbolPlace) -> Cell:
-    """The account's cell in the symbol, found or made.
-
-    Args:
-        of, to: where the figures of the account and of the symbol are.
+def figures_of(state: State, order: Order) -> tuple[Cell, Standing, SymbolPlace]:
+    """The figures that an order is counted in, noted in it: its account's in its symbol and in its currency;
+    and where those of the symbol are.
     """
-    return _cell(state, account, symbol, of, _standing_in(state, account, of, to))
+    account, symbol = order.account, order.symbol
+    of, to = places(state, account, symbol)
+    standing = order.standing = _standing_in(state, account, of, to)
+    cell = order.cell = _cell(state, account, symbol, of, standing)
+    return cell, standing, to
 
 
 def _standing_in(state: State, account: str, of: AccountPlace, to: SymbolPlace) -> Standing:
@@ -167,13 +169,16 @@ def count_new(
     of: AccountPlace,
     to: SymbolPlace,
     known: Cell | None = None,
-) -> None:
+) -> tuple[Cell, Standing]:
     """Count all of a new order as open: it has the figures of its own already.
 
     Args:
         value: of the whole order, the multiplier in it.
         of, to: where the figures of the account and of the symbol are; `known` the account's cell in the
             symbol, where that is at hand.
+
+    Returns:
+        The account's figures in the symbol and in its currency, which the order may keep.
     """
     standing = of.standing if to.home else _standing_in(state, account, of, to)
     cell = known if known is not None else _cell(state, account, symbol, of, standing)
@@ -204,6 +209,7 @@ def count_new(
             standing.widen()
     if standing.followed:
         standing.follow(change, value if buying else ZERO, ZERO if buying else value, ZERO)
+    return cell, standing
 
 
 def open_price(order: Order) -> Decimal | None:
@@ -302,11 +308,10 @@ def _count_traded(standing: Standing, amount: Decimal) -> None:
 
 
 def count_bought(
-    state: State,
     order: Order,
-    of: AccountPlace,
-    to: SymbolPlace,
     cell: Cell,
+    standing: Standing,
+    to: SymbolPlace,
     qty: Decimal,
     px: Decimal,
     traded: Decimal,
@@ -317,14 +322,13 @@ def count_bought(
     left open, at the price at which it is counted.
 
     Args:
-        of, to, cell: where the figures of the account and of the symbol are, and those of both.
+        cell, standing, to: as `figures_of` the order.
         qty, px: of the execution.
         traded: its value as one of today's; zero for one of another day.
         units: what the position holds now, bought positive.
         left: units of the order that are left open.
     """
     factor = to.factor
-    standing = of.standing if to.home else _standing_in(state, order.account, of, to)
     mark = px if to.mark is None else to.mark
     moved = qty * mark if mark is cell.mark else _revalue(cell, qty, units, mark)
     if factor is not None:
@@ -355,11 +359,10 @@ def count_bought(
 
 
 def count_sold(
-    state: State,
     order: Order,
-    of: AccountPlace,
-    to: SymbolPlace,
     cell: Cell,
+    standing: Standing,
+    to: SymbolPlace,
     qty: Decimal,
     px: Decimal,
     traded: Decimal,
@@ -368,7 +371,6 @@ def count_sold(
 ) -> None:
     """Count an execution of a sale: the mirror image of `count_bought`, with its arguments."""
     factor = to.factor
-    standing = of.standing if to.home else _standing_in(state, order.account, of, to)
     mark = px if to.mark is None else to.mark
     moved = qty * mark if mark is cell.mark else -_revalue(cell, -qty, units, mark)
     if factor is not None:

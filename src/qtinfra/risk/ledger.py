@@ -244,6 +244,7 @@ class Standing:
         clear: no single order of the account can reach a limit on its figures or the sums above, as long as
             its parts are no more than `clear_gross` and `clear_traded`, and those sums tell of nothing else.
             None: this has to be asked (again).
+        forgotten: its cells may be others by now, and another one is counted in its place.
     """
 
     __slots__ = (
@@ -253,6 +254,7 @@ class Standing:
         "clear_gross",
         "clear_traded",
         "followed",
+        "forgotten",
         "gross",
         "own",
         "traded",
@@ -265,6 +267,7 @@ class Standing:
         self.followed: tuple[Amounts, ...] = ()
         self.gross = self.traded = ZERO
         self.clear: bool | None = None
+        self.forgotten = False
         self.clear_gross = self.clear_traded = _UNLIMITED
         for sums in (sums_of_own, *above):
             sums.members.append(self)
