@@ -100,7 +100,7 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
         return None
     event, routed = events[0], events[-1]
     order_id, asked, legs = event.order_id, event.command, routed.children
-    account, symbol, origin = asked.account, asked.symbol, asked.origin
+    account, symbol, origin = of.account, asked.symbol, asked.origin
     name, side, price = asked.cl_ord_id, asked.side, asked.price
     qty, leg, acked = asked.qty, legs[0], of.acks or origin is _STAFF
     child_ids: tuple[str, ...]

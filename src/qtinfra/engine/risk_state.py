@@ -64,6 +64,7 @@ MAX_PROFILES = 200_000
 class AccountPlace:
     """Where the figures of one account are, and what its plain orders are decided by.
 
+    `account` is the account's id, one object for all that is kept of its orders: each comes with its own copy.
     `standing` has its sums in the base currency, with those that follow them. `cells` are by symbol,
     `messages` the times of its messages, `names` its client ids; each None until there is a first one.
     `awaiting` has the profiles of symbols in which there is no cell yet.
@@ -78,6 +79,7 @@ class AccountPlace:
     """
 
     __slots__ = (
+        "account",
         "acks",
         "at_home",
         "awaiting",
@@ -92,7 +94,8 @@ class AccountPlace:
         "standing",
     )
 
-    def __init__(self, acks: bool, self_match: bool, standing: Standing, salt: int) -> None:
+    def __init__(self, account: str, acks: bool, self_match: bool, standing: Standing, salt: int) -> None:
+        self.account = account
         self.acks = acks
         self.self_match = self_match
         self.standing = standing

@@ -40,7 +40,7 @@ def place_of(state: State, account: str) -> AccountPlace:
     policies, standing = state.policies(account), _standing(state, account, risk.policy.base_currency.value)
     acks = policies.ack is _ACK_ON_ACCEPT
     found = risk.memo.of_accounts[account] = AccountPlace(
-        acks, bool(policies.self_match), standing, salt_of(account)
+        state.accounts[account].account, acks, bool(policies.self_match), standing, salt_of(account)
     )
     return found
 
