@@ -64,7 +64,7 @@ MAX_PROFILES = 200_000
 class AccountPlace:
     """Where the figures of one account are, and what its plain orders are decided by.
 
-    `account` is the account's id, one object for all that is kept of its orders: each comes with its own copy.
+    `account` is its id, one object for all that is kept of its orders: each of them comes with a copy.
     `standing` has its sums in the base currency, with those that follow them. `cells` are by symbol,
     `messages` the times of its messages, `names` its client ids; each None until there is a first one.
     `awaiting` has the profiles of symbols in which there is no cell yet.
