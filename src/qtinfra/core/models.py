@@ -305,7 +305,8 @@ class Amend(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 class _Kept:
     """What an order keeps beside its fields, not encoded: the figures that it is counted in, its account's in
-    its symbol and in its currency. Unset until the engine has noted them (`engine.risk_sums`).
+    its symbol and in its currency. Unset until the engine has noted them (`engine.risk_sums`), None once it
+    was executed at once.
     """
 
     __slots__ = ("cell", "standing")

@@ -46,6 +46,13 @@ def apply_fill(
     """
     mic, seq, ts_ns = report.venue, report.seq, event.ts_ns
     value, whole, memo = qty * px, order.qty, state.risk.memo
+    try:
+        cell, standing, to = order.cell, order.standing, memo.of_symbols[symbol]
+        at_hand = not standing.forgotten
+    except (AttributeError, KeyError):
+        at_hand = False
+    if not at_hand:
+        cell, standing, to = figures_of(state, order)
     if seq:
         state.inbound[mic] = seq
     state.executions[key] = Execution(
@@ -65,18 +72,12 @@ def apply_fill(
         order.notional = value
         child.leaves = order.unallocated = ZERO
         order.acked = True
+        order.cell = order.standing = None  # by the time it is packed they would be cold
         state.closing[order_id] = state.open_orders.pop(order_id)
     else:
         left = settle_part(state, order, child, qty, value, ts_ns)
     if state.fees is not None:
         fee = charge_fill(state, event)
-    try:
-        cell, standing, to = order.cell, order.standing, memo.of_symbols[symbol]
-        at_hand = not standing.forgotten
-    except (AttributeError, KeyError):
-        at_hand = False
-    if not at_hand:
-        cell, standing, to = figures_of(state, order)
     worth = traded = value if to.factor is None else value * to.factor
     if trade_date < state.trade_date:
         _count_before(state, order, qty)

@@ -368,3 +368,17 @@ def test_an_order_that_was_read_from_bytes_finds_its_figures_with_its_next_execu
     desk.fill(desk.child(), 90)
     assert desk.state.net_position(ALPHA, SYMBOL) == dec(100)
     assert audit(desk.state) == []
+
+
+def test_an_order_that_was_executed_at_once_finds_its_figures_again_for_what_comes_late() -> None:
+    desk = Desk(checked=False)
+    desk.new("W", 100)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    desk.fill(desk.child(), 100, exec_id="E1")
+    assert desk.order().cell is desk.order().standing is None
+    desk.bust(desk.child(), "E1")
+    desk.fill(desk.child(), 5, exec_id="E2")
+    assert desk.order().cell is desk.state.risk.cell(ALPHA, SYMBOL)
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(5)
+    assert audit(desk.state) == []
