@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -302,8 +303,20 @@ class Amend(msgspec.Struct, frozen=True, array_like=True, gc=False):
     text: str = ""
 
 
+class _Kept:
+    """What an order keeps beside its fields, not encoded: the figures that it is counted in, its account's in
+    its symbol and in its currency. Unset until the engine has noted them (`engine.risk_sums`), None once it
+    was executed at once.
+    """
+
+    __slots__ = ("cell", "standing")
+
+    cell: Any
+    standing: Any
+
+
 @quick_writes
-class Order(msgspec.Struct, array_like=True, gc=False):
+class Order(msgspec.Struct, _Kept, array_like=True, gc=False):
     """A client's order. Mutated by `engine.evolve` only; every figure is exact.
 
     `cum_qty` is the sum of unbusted executions, `notional` the sum of their price times quantity,

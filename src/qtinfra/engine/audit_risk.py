@@ -14,7 +14,7 @@ from qtinfra.risk.ledger import Sums
 
 def audit_risk(state: State) -> list[str]:
     """Every broken invariant as a sentence; the caller enters `core.decimals.exact()`."""
-    found = _audit_open(state) + _audit_cells(state)
+    found = _audit_open(state) + _audit_cells(state) + _audit_noted(state)
     for account in state.risk.members:
         client, firm = state.risk.members[account]
         if (account, client, firm) != scope_keys(state, account):
@@ -51,8 +51,23 @@ def _audit_cells(state: State) -> list[str]:
             expected = (units, held, buy, sell, max(abs(held + buy), abs(sell - held)))
             if (cell.position, cell.held, cell.buy_value, cell.sell_value, cell.gross) != expected:
                 found.append(f"exposure of {account} in {symbol} is not the sum over orders and position")
+            if cell.holding is not None and cell.holding is not state.positions.get(account, symbol):
+                found.append(f"executions of {account} in {symbol} go to another position than the state's")
     left = [key for key, sides in sums.items() if any(sides)]
     return found + [f"open orders of {account} in {symbol} are not counted" for account, symbol in left]
+
+
+def _audit_noted(state: State) -> list[str]:
+    """What an order has noted of where it is counted is where it is counted, or known to be forgotten."""
+    risk, found = state.risk, []
+    for order in state.tables.orders.live().values():
+        standing = getattr(order, "standing", None)
+        if standing is None or standing.forgotten:
+            continue
+        place = (order.account, state.instruments[order.symbol].currency.value)
+        if order.cell is not risk.cell(order.account, order.symbol) or standing is not risk.standings[place]:
+            found.append(f"order {order.order_id} has noted other figures than it is counted in")
+    return found
 
 
 def _audit_totals(state: State) -> list[str]:

@@ -100,7 +100,7 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
         return None
     event, routed = events[0], events[-1]
     order_id, asked, legs = event.order_id, event.command, routed.children
-    account, symbol, origin = asked.account, asked.symbol, asked.origin
+    account, symbol, origin = of.account, asked.symbol, asked.origin
     name, side, price = asked.cl_ord_id, asked.side, asked.price
     qty, leg, acked = asked.qty, legs[0], of.acks or origin is _STAFF
     child_ids: tuple[str, ...]
@@ -119,7 +119,7 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
     else:
         effects = [report]
         left, child_ids = _send_legs(state, order_id, asked, legs, effects)
-    state.orders[order_id] = Order(
+    order = state.orders[order_id] = Order(
         order_id, account, name, symbol, side, asked.order_type, asked.tif, qty, price, ZERO, asked.capacity,
         asked.trader, origin, event.ts_ns, routed.ts_ns, left, qty, price, qty, worth, value, acked, 2,
         _ROUTED, child_ids, 1,
@@ -130,7 +130,7 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
             names = of.names = _names(state, account)
         names[name] = order_id  # deciding has found that it names no order
     state.open_orders[order_id] = False
-    count_new(state, account, symbol, side is _BUY, qty, value, of, to, cell)
+    order.cell, order.standing = count_new(state, account, symbol, side is _BUY, qty, value, of, to, cell)
     count_flow(state, event, of, to, flow, stamps)
     if state.routing is not None:
         note_routing(state, state.routing, routed)
@@ -211,7 +211,9 @@ def _order_accepted(state: State, event: ev.OrderAccepted) -> None:
     )  # fmt: skip
     _register(state, order, order.cl_ord_id)
     state.open_orders[order_id] = False
-    count_new(state, asked.account, asked.symbol, asked.side is _BUY, qty, value, of, to)
+    order.cell, order.standing = count_new(
+        state, asked.account, asked.symbol, asked.side is _BUY, qty, value, of, to
+    )
     count_flow(state, event, of, to)
     order.algo = event.algo
     if special is not None:

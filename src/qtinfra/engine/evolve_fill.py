@@ -15,8 +15,7 @@ from qtinfra.core.models import Child, ChildStatus, Order, OrderSide, OrderStatu
 from qtinfra.core.reports import VenueReport
 from qtinfra.engine.evolve_books import charge_fill, post_change
 from qtinfra.engine.evolve_pnl import follow
-from qtinfra.engine.risk_state import AccountPlace
-from qtinfra.engine.risk_sums import count_bought, count_sold, places
+from qtinfra.engine.risk_sums import count_bought, count_sold, figures_of
 from qtinfra.engine.settle import settle, settle_part
 from qtinfra.engine.state import State
 from qtinfra.positions.booking import book_trade
@@ -47,6 +46,13 @@ def apply_fill(
     """
     mic, seq, ts_ns = report.venue, report.seq, event.ts_ns
     value, whole, memo = qty * px, order.qty, state.risk.memo
+    try:
+        cell, standing, to = order.cell, order.standing, memo.of_symbols[symbol]
+        at_hand = not standing.forgotten
+    except (AttributeError, KeyError):
+        at_hand = False
+    if not at_hand:
+        cell, standing, to = figures_of(state, order)
     if seq:
         state.inbound[mic] = seq
     state.executions[key] = Execution(
@@ -66,22 +72,19 @@ def apply_fill(
         order.notional = value
         child.leaves = order.unallocated = ZERO
         order.acked = True
+        order.cell = order.standing = None  # by the time it is packed they would be cold
         state.closing[order_id] = state.open_orders.pop(order_id)
     else:
         left = settle_part(state, order, child, qty, value, ts_ns)
     if state.fees is not None:
         fee = charge_fill(state, event)
-    try:
-        of, to = memo.of_accounts[account], memo.of_symbols[symbol]
-    except KeyError:
-        of, to = places(state, account, symbol)
     worth = traded = value if to.factor is None else value * to.factor
     if trade_date < state.trade_date:
         _count_before(state, order, qty)
         traded = ZERO
-    position = of.positions.get(symbol)
+    position: Position | None = cell.holding
     if position is None:
-        position = _position(state, account, symbol, of)
+        position = cell.holding = _position(state, account, symbol)
     sells = order.side is not _BUY
     units = book_trade(position, key, sells, qty, px, fee, worth, to.instrument.multiplier, trade_date)
     if state.cash is not None:
@@ -92,7 +95,7 @@ def apply_fill(
         settle(state, order, ts_ns)
         left = order.reserved
     count = count_sold if sells else count_bought
-    count(state, order, of, to, qty, px, traded, units, left)
+    count(order, cell, standing, to, qty, px, traded, units, left)
 
 
 def _count_before(state: State, order: Order, qty: Decimal) -> None:
@@ -103,9 +106,9 @@ def _count_before(state: State, order: Order, qty: Decimal) -> None:
             waiting[order.order_id] = True
 
 
-def _position(state: State, account: str, symbol: str, of: AccountPlace) -> Position:
-    """The account's position in the symbol, found or begun; where the account's positions are is noted."""
-    held = of.positions = state.positions.accounts.setdefault(account, {})
+def _position(state: State, account: str, symbol: str) -> Position:
+    """The account's position in the symbol, found or begun."""
+    held = state.positions.accounts.setdefault(account, {})
     position = held.get(symbol)
     if position is None:
         position = held[symbol] = Position()

@@ -13,7 +13,6 @@ from qtinfra.core.extended_models import Instrument, RiskPolicy
 from qtinfra.core.ids import Heads
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.writes import quick_writes
-from qtinfra.positions.position import Position
 from qtinfra.risk.facts import AccountProfile, Control, Rate, RiskProfile, SymbolProfile
 from qtinfra.risk.ledger import (
     AlgoRun,
@@ -65,9 +64,9 @@ MAX_PROFILES = 200_000
 class AccountPlace:
     """Where the figures of one account are, and what its plain orders are decided by.
 
+    `account` is its id, one object for all that is kept of its orders: each of them comes with a copy.
     `standing` has its sums in the base currency, with those that follow them. `cells` are by symbol,
     `messages` the times of its messages, `names` its client ids; each None until there is a first one.
-    `positions` are by symbol too; while there are none it may be another dictionary than the state's.
     `awaiting` has the profiles of symbols in which there is no cell yet.
     `acks`: New is said at acceptance, as it always is for an order taken by phone. `self_match`: venues are
     told which orders of its firm must not meet. `salt` is what the index of packed orders hashes its client
@@ -80,6 +79,7 @@ class AccountPlace:
     """
 
     __slots__ = (
+        "account",
         "acks",
         "at_home",
         "awaiting",
@@ -88,14 +88,14 @@ class AccountPlace:
         "messages",
         "names",
         "plans",
-        "positions",
         "salt",
         "scopes",
         "self_match",
         "standing",
     )
 
-    def __init__(self, acks: bool, self_match: bool, standing: Standing, salt: int) -> None:
+    def __init__(self, account: str, acks: bool, self_match: bool, standing: Standing, salt: int) -> None:
+        self.account = account
         self.acks = acks
         self.self_match = self_match
         self.standing = standing
@@ -103,7 +103,6 @@ class AccountPlace:
         self.cells: dict[str, Cell] | None = None
         self.messages: list[int] | None = None
         self.names: dict[str, str] | None = None
-        self.positions: dict[str, Position] = {}
         self.awaiting: dict[str, RiskProfile] | None = None
         self.plans: dict[str, Plan] | None = None
         self.at_home = False
@@ -326,5 +325,7 @@ class RiskState(msgspec.Struct, _Kept):
     def forget_sums(self) -> None:
         """What the sums are made of is other than before: gather them anew when they are needed."""
         self.memo.clear()
+        for standing in self.standings.values():
+            standing.forgotten = True
         self.standings.clear()
         self.totals.clear()

@@ -40,7 +40,7 @@ def place_of(state: State, account: str) -> AccountPlace:
     policies, standing = state.policies(account), _standing(state, account, risk.policy.base_currency.value)
     acks = policies.ack is _ACK_ON_ACCEPT
     found = risk.memo.of_accounts[account] = AccountPlace(
-        acks, bool(policies.self_match), standing, salt_of(account)
+        state.accounts[account].account, acks, bool(policies.self_match), standing, salt_of(account)
     )
     return found
 
@@ -108,6 +108,17 @@ def _cell(state: State, account: str, symbol: str, of: AccountPlace, standing: S
     return cell
 
 
+def figures_of(state: State, order: Order) -> tuple[Cell, Standing, SymbolPlace]:
+    """The figures that an order is counted in, noted in it: its account's in its symbol and in its currency;
+    and where those of the symbol are.
+    """
+    account, symbol = order.account, order.symbol
+    of, to = places(state, account, symbol)
+    standing = order.standing = _standing_in(state, account, of, to)
+    cell = order.cell = _cell(state, account, symbol, of, standing)
+    return cell, standing, to
+
+
 def _standing_in(state: State, account: str, of: AccountPlace, to: SymbolPlace) -> Standing:
     """The account's figures in the currency that the symbol trades in."""
     return of.standing if to.home else _standing(state, account, to.instrument.currency.value)
@@ -158,13 +169,16 @@ def count_new(
     of: AccountPlace,
     to: SymbolPlace,
     known: Cell | None = None,
-) -> None:
+) -> tuple[Cell, Standing]:
     """Count all of a new order as open: it has the figures of its own already.
 
     Args:
         value: of the whole order, the multiplier in it.
         of, to: where the figures of the account and of the symbol are; `known` the account's cell in the
             symbol, where that is at hand.
+
+    Returns:
+        The account's figures in the symbol and in its currency, which the order may keep.
     """
     standing = of.standing if to.home else _standing_in(state, account, of, to)
     cell = known if known is not None else _cell(state, account, symbol, of, standing)
@@ -195,6 +209,7 @@ def count_new(
             standing.widen()
     if standing.followed:
         standing.follow(change, value if buying else ZERO, ZERO if buying else value, ZERO)
+    return cell, standing
 
 
 def open_price(order: Order) -> Decimal | None:
@@ -254,10 +269,13 @@ def borrow(state: State, order: Order) -> None:
 
 
 def count_position(state: State, account: str, symbol: str, px: Decimal | None = None) -> None:
-    """Value the position: at the journaled reference price, else at the account's last execution."""
+    """Value the position, which may be another object than before: at the journaled reference price, else at
+    the account's last execution.
+    """
     of, to = places(state, account, symbol)
     standing = _standing_in(state, account, of, to)
     cell = _cell(state, account, symbol, of, standing)
+    cell.holding = state.positions.get(account, symbol)
     units = state.net_position(account, symbol)
     mark = state.risk.marks.get(symbol)
     if mark is None:
@@ -290,9 +308,9 @@ def _count_traded(standing: Standing, amount: Decimal) -> None:
 
 
 def count_bought(
-    state: State,
     order: Order,
-    of: AccountPlace,
+    cell: Cell,
+    standing: Standing,
     to: SymbolPlace,
     qty: Decimal,
     px: Decimal,
@@ -304,17 +322,13 @@ def count_bought(
     left open, at the price at which it is counted.
 
     Args:
-        of, to: where the figures of the account and of the symbol are.
+        cell, standing, to: as `figures_of` the order.
         qty, px: of the execution.
         traded: its value as one of today's; zero for one of another day.
         units: what the position holds now, bought positive.
         left: units of the order that are left open.
     """
-    symbol, cells, factor = order.symbol, of.cells, to.factor
-    standing = of.standing if to.home else _standing_in(state, order.account, of, to)
-    cell = cells.get(symbol) if cells is not None else None
-    if cell is None:
-        cell = _cell(state, order.account, symbol, of, standing)
+    factor = to.factor
     mark = px if to.mark is None else to.mark
     moved = qty * mark if mark is cell.mark else _revalue(cell, qty, units, mark)
     if factor is not None:
@@ -345,9 +359,9 @@ def count_bought(
 
 
 def count_sold(
-    state: State,
     order: Order,
-    of: AccountPlace,
+    cell: Cell,
+    standing: Standing,
     to: SymbolPlace,
     qty: Decimal,
     px: Decimal,
@@ -356,11 +370,7 @@ def count_sold(
     left: Decimal,
 ) -> None:
     """Count an execution of a sale: the mirror image of `count_bought`, with its arguments."""
-    symbol, cells, factor = order.symbol, of.cells, to.factor
-    standing = of.standing if to.home else _standing_in(state, order.account, of, to)
-    cell = cells.get(symbol) if cells is not None else None
-    if cell is None:
-        cell = _cell(state, order.account, symbol, of, standing)
+    factor = to.factor
     mark = px if to.mark is None else to.mark
     moved = qty * mark if mark is cell.mark else -_revalue(cell, -qty, units, mark)
     if factor is not None:

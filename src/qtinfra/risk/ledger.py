@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -29,10 +30,23 @@ FlowKey = tuple[str, str, str, Decimal, Decimal | None]
 Stamps = int | list[int]
 
 _UNLIMITED = Decimal("Infinity")
+#: What accounts' parts of the bounds are, powers of two: the same few objects for all of them, which are at
+#: hand where an account's own would be found cold.
+_PARTS = tuple([Decimal(1 << exponent) for exponent in range(65)])
+
+
+class _Kept:
+    """What a cell keeps beside its fields, not encoded: `holding` is the account's position in the symbol, so
+    that an execution finds both by one look-up; None while there is none, or nobody has looked.
+    """
+
+    __slots__ = ("holding",)
+
+    holding: Any
 
 
 @quick_writes
-class Cell(msgspec.Struct, gc=False):
+class Cell(msgspec.Struct, _Kept, gc=False):
     """An account in one symbol: all that an order of its own is measured with, in one place.
 
     Values are in the instrument's currency. Most cells have nothing open most of the time: then three numbers
@@ -54,6 +68,9 @@ class Cell(msgspec.Struct, gc=False):
     buy_value: Decimal = ZERO
     sell_value: Decimal = ZERO
     gross: Decimal = ZERO
+
+    def __post_init__(self) -> None:
+        self.holding = None
 
     @property
     def long(self) -> Decimal:
@@ -227,6 +244,7 @@ class Standing:
         clear: no single order of the account can reach a limit on its figures or the sums above, as long as
             its parts are no more than `clear_gross` and `clear_traded`, and those sums tell of nothing else.
             None: this has to be asked (again).
+        forgotten: its cells may be others by now, and another one is counted in its place.
     """
 
     __slots__ = (
@@ -236,6 +254,7 @@ class Standing:
         "clear_gross",
         "clear_traded",
         "followed",
+        "forgotten",
         "gross",
         "own",
         "traded",
@@ -248,6 +267,7 @@ class Standing:
         self.followed: tuple[Amounts, ...] = ()
         self.gross = self.traded = ZERO
         self.clear: bool | None = None
+        self.forgotten = False
         self.clear_gross = self.clear_traded = _UNLIMITED
         for sums in (sums_of_own, *above):
             sums.members.append(self)
@@ -255,15 +275,15 @@ class Standing:
         self.widen()
 
     def widen(self) -> None:
-        """Its figures have grown beyond its parts of the bounds: these become twice the figures, so that it
-        happens ever less often. The caller enters `core.decimals.exact()`.
+        """Its figures have grown beyond its parts of the bounds: these become the next power of two, so
+        that it happens ever less often. The caller enters `core.decimals.exact()`.
         """
         own, more, more_traded = self.own, ZERO, ZERO
         if own.gross > self.gross:
-            part = own.gross + own.gross
+            part = _part(own.gross)
             more, self.gross = part - self.gross, part
         if own.traded > self.traded:
-            part = own.traded + own.traded
+            part = _part(own.traded)
             more_traded, self.traded = part - self.traded, part
         if self.clear and (self.gross > self.clear_gross or self.traded > self.clear_traded):
             self.clear = False
@@ -298,6 +318,12 @@ class Standing:
                 kept.short += short
             if traded is not ZERO:
                 kept.traded += traded
+
+
+def _part(figure: Decimal) -> Decimal:
+    """An account's part of the bounds: more than its figure, which is positive, and not far from it."""
+    bits = int(figure).bit_length()
+    return _PARTS[bits] if bits < len(_PARTS) else figure + figure
 
 
 @quick_writes

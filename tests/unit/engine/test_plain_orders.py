@@ -327,3 +327,11 @@ def test_a_decision_says_that_it_passed_the_short_way_only_when_its_two_events_a
         assert decide(desk.state, submit("plain", 100, 51), _NOW, desk.market).passed is not None
         assert decide(desk.state, submit("first", 100, 51), _NOW, desk.market).passed is None
         assert decide(desk.state, stop, _NOW, desk.market).passed is None
+
+
+def test_orders_of_an_account_keep_its_id_as_one_object() -> None:
+    desk = Desk()
+    desk.new("first", 100, 50)
+    for cl_ord_id in ("A", "B"):
+        desk.new(cl_ord_id, 100, 50, name="".join(list(ALPHA)))
+    assert desk.order("A").account is desk.order("B").account is desk.state.accounts[ALPHA].account

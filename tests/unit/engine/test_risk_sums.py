@@ -1,6 +1,7 @@
 """What accounts hold and have open: the short way of a fill agrees with the long one, whatever is done."""
 
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ from hypothesis import strategies as st
 
 from qtinfra.core import commands as cmd
 from qtinfra.core.decimals import ONE, ZERO, exact
+from qtinfra.core.extended_models import LimitRule
 from qtinfra.core.models import Child, ChildStatus, Currency, Order
 from qtinfra.engine import evolve_fill
 from qtinfra.engine.audit import audit
-from qtinfra.engine.risk_state import AccountPlace, SymbolPlace
+from qtinfra.engine.risk_state import SymbolPlace
 from qtinfra.engine.risk_sums import (
     count_new,
     count_position,
@@ -23,7 +25,8 @@ from qtinfra.engine.risk_sums import (
     totals_of,
 )
 from qtinfra.engine.settle import count_in_order, settle
-from qtinfra.engine.state import State
+from qtinfra.engine.state import State, clone_state, decode_state, encode_state
+from qtinfra.risk.ledger import Cell, Standing
 from tests.support.builders import ALPHA, BUY, DAYS, SELL, SYMBOL, Desk, dec, instrument, quote, venue
 
 pytestmark = pytest.mark.unit
@@ -95,7 +98,8 @@ def _only_counted(state: State, order: Order, child: Child, qty: Decimal, value:
 def _position_and_trade(
     state: State,
     order: Order,
-    of: AccountPlace,
+    cell: Cell,
+    standing: Standing,
     to: SymbolPlace,
     qty: Decimal,
     px: Decimal,
@@ -105,19 +109,21 @@ def _position_and_trade(
 ) -> None:
     assert left == order.reserved
     assert units == state.net_position(order.account, order.symbol)
+    assert cell is state.risk.cell(order.account, order.symbol)
+    assert standing is state.risk.standings[order.account, to.instrument.currency.value]
     count_position(state, order.account, order.symbol, px)
     assert traded in {ZERO, qty * px * to.instrument.multiplier}
     if traded:
         count_trade(state, order.account, order.symbol, qty * px)
-    del of
 
 
-def _one_after_the_other(patch: pytest.MonkeyPatch) -> None:
+def _one_after_the_other(patch: pytest.MonkeyPatch, state: State) -> None:
     """Let an execution be counted in its order, the order be settled, and then position and trade counted."""
+    count = partial(_position_and_trade, state)
     patch.setattr(evolve_fill, "_ROUTED", None)
     patch.setattr(evolve_fill, "settle_part", _only_counted)
-    patch.setattr(evolve_fill, "count_bought", _position_and_trade)
-    patch.setattr(evolve_fill, "count_sold", _position_and_trade)
+    patch.setattr(evolve_fill, "count_bought", count)
+    patch.setattr(evolve_fill, "count_sold", count)
 
 
 @given(
@@ -133,7 +139,7 @@ def test_a_fill_counted_in_one_pass_leaves_what_settling_and_counting_leave(
     for number, step in enumerate(steps):
         short.take(number, step)
         with pytest.MonkeyPatch.context() as patch:
-            _one_after_the_other(patch)
+            _one_after_the_other(patch, long.desk.state)
             long.take(number, step)
         assert audit(short.desk.state) == []
         assert _alike(short.desk.state, long.desk.state)
@@ -195,7 +201,7 @@ def test_an_execution_of_all_of_an_order_is_settled_by_what_its_child_still_has(
             settle(desk.state, desk.order("X"), 1)
         with pytest.MonkeyPatch.context() as patch:
             if patched:
-                _one_after_the_other(patch)
+                _one_after_the_other(patch, desk.state)
             desk.fill(child, "100", "50")
         states.append(desk.state)
     assert _alike(*states)
@@ -243,7 +249,7 @@ def test_executions_of_several_children_take_from_what_is_reserved_what_settling
     for number, step in enumerate(said):
         _report(short, number, *step)
         with pytest.MonkeyPatch.context() as patch:
-            _one_after_the_other(patch)
+            _one_after_the_other(patch, long.state)
             _report(long, number, *step)
         assert audit(short.state) == []
         assert _alike(short.state, long.state)
@@ -271,8 +277,108 @@ def test_an_execution_of_all_of_an_order_leaves_open_what_other_venues_hold_besi
             settle(desk.state, desk.order(), 1)
         with pytest.MonkeyPatch.context() as patch:
             if patched:
-                _one_after_the_other(patch)
+                _one_after_the_other(patch, desk.state)
             desk.fill(child, "90", "50")
         assert desk.order().reserved == dec(60)
         states.append(desk.state)
     assert states[0] == states[1]
+
+
+def _loaded(desk: Desk, qty: int) -> None:
+    desk.run(cmd.LoadPosition(ALPHA, SYMBOL, dec(qty), dec(40), DAYS[0]))
+
+
+def test_executions_go_to_the_position_that_stands_whatever_became_of_the_one_before() -> None:
+    desk = Desk(checked=False)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    _loaded(desk, 500)
+    before = desk.state.positions.get(ALPHA, SYMBOL)
+    _loaded(desk, 300)
+    assert desk.state.positions.get(ALPHA, SYMBOL) is not before
+    desk.fill(desk.child(), 40, exec_id="E1")
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(340)
+    desk.correct(desk.child(), "E1", 30, 50)
+    desk.run(cmd.SetReference(instruments=(instrument(venues=desk.venues),)))  # all cells are made anew
+    desk.fill(desk.child(), 10, exec_id="E2")
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(340)
+    assert audit(desk.state) == []
+
+
+def test_a_position_that_is_taken_back_is_not_what_later_executions_find() -> None:
+    desk = Desk(checked=False)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    _loaded(desk, 500)
+    _loaded(desk, 0)
+    assert desk.state.positions.get(ALPHA, SYMBOL) is None
+    desk.fill(desk.child(), 40, exec_id="E1")
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(40)
+    assert audit(desk.state) == []
+
+
+def test_a_copied_state_books_to_its_own_positions() -> None:
+    desk = Desk(checked=False)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    desk.fill(desk.child(), 40)
+    state = desk.state
+    for copy in (clone_state(state), decode_state(encode_state(state))):
+        cell = copy.risk.cell(ALPHA, SYMBOL)
+        assert cell is not None
+        assert cell.holding is None
+    cell = state.risk.cell(ALPHA, SYMBOL)
+    assert cell is not None
+    assert cell.holding is state.positions.get(ALPHA, SYMBOL)
+    cell.holding = clone_state(state).positions.get(ALPHA, SYMBOL)
+    assert "another position" in audit(state)[0]
+
+
+def test_an_order_is_counted_in_the_figures_that_stand_whatever_it_has_noted() -> None:
+    desk = Desk(checked=False)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    order = desk.order()
+    first, of_first = order.cell, order.standing
+    desk.fill(desk.child(), 10)
+    assert (order.cell, order.standing) == (first, of_first)
+    desk.run(cmd.SetReference(instruments=(instrument(venues=desk.venues),)))  # all cells are made anew
+    assert of_first.forgotten
+    assert audit(desk.state) == []
+    desk.fill(desk.child(), 20)
+    assert order.cell is not first
+    assert order.cell is desk.state.risk.cell(ALPHA, SYMBOL)
+    desk.next_day()
+    desk.limit(LimitRule.MAX_ORDER_QTY, 500)
+    desk.fill(desk.child(), 30)
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(60)
+    assert audit(desk.state) == []
+    order.cell = first
+    assert "other figures" in audit(desk.state)[0]
+
+
+def test_an_order_that_was_read_from_bytes_finds_its_figures_with_its_next_execution() -> None:
+    desk = Desk(checked=False)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    desk.restart()
+    assert not hasattr(desk.order(), "cell")
+    desk.fill(desk.child(), 10)
+    assert desk.order().cell is desk.state.risk.cell(ALPHA, SYMBOL)
+    desk.fill(desk.child(), 90)
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(100)
+    assert audit(desk.state) == []
+
+
+def test_an_order_that_was_executed_at_once_finds_its_figures_again_for_what_comes_late() -> None:
+    desk = Desk(checked=False)
+    desk.new("W", 100)
+    desk.new("X", 100)
+    desk.ack(desk.child())
+    desk.fill(desk.child(), 100, exec_id="E1")
+    assert desk.order().cell is desk.order().standing is None
+    desk.bust(desk.child(), "E1")
+    desk.fill(desk.child(), 5, exec_id="E2")
+    assert desk.order().cell is desk.state.risk.cell(ALPHA, SYMBOL)
+    assert desk.state.net_position(ALPHA, SYMBOL) == dec(5)
+    assert audit(desk.state) == []

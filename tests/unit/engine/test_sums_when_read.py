@@ -157,7 +157,7 @@ def test_what_is_traded_has_no_less_a_part_of_the_bounds_when_trades_of_before_w
     assert of_firm.bounds.traded == 0
     own.traded += 350
     standing.widen()
-    assert standing.traded == of_firm.bounds.traded == 100
+    assert standing.traded == of_firm.bounds.traded == 64
     assert of_firm.traded == 50
 
 
@@ -170,22 +170,22 @@ def test_an_account_is_clear_of_its_limits_until_a_bound_outgrows_one_or_a_sum_i
     sums_of_own = Sums(own)
     standing, beside = Standing(own, sums_of_own, (firm,)), Standing(other, Sums(other), (firm,))
     assert _clear(standing) == [None]
-    assert not standing.note_clear([(sums_of_own, dec(199), dec(0))]), "figures may become 200 unnoticed"
-    assert standing.note_clear([(sums_of_own, dec(200), dec(0)), (firm, dec(230), dec(0))])
+    assert not standing.note_clear([(sums_of_own, dec(127), dec(0))]), "figures may become 128 unnoticed"
+    assert standing.note_clear([(sums_of_own, dec(128), dec(0)), (firm, dec(230), dec(0))])
     assert beside.note_clear([(firm, dec(300), dec(0))])
-    other.gross = dec(21)
+    other.gross = dec(65)
     beside.widen()
-    assert _clear(standing, beside) == [None, None], "the firm's bound is 242"
+    assert _clear(standing, beside) == [None, None], "the firm's bound is 256"
     assert not standing.note_clear([(firm, dec(230), dec(0))])
     assert standing.note_clear([(sums_of_own, dec(450), dec(0)), (firm, dec(1000), dec(2))])
     assert beside.note_clear([(firm, dec(1000), dec(2))])
     own.gross = dec(210)
     standing.widen()
-    assert _clear(standing, beside) == [True, True], "the bounds are 420 and 462"
+    assert _clear(standing, beside) == [True, True], "the bounds are 256 and 384"
     own.gross = dec(430)
     standing.widen()
-    assert _clear(standing, beside) == [False, True], "860 is more than 450"
-    assert standing.note_clear([(sums_of_own, dec(860), dec(0)), (firm, dec(1000), dec(2))])
+    assert _clear(standing, beside) == [False, True], "512 is more than 450"
+    assert standing.note_clear([(sums_of_own, dec(512), dec(0)), (firm, dec(1000), dec(2))])
     own.traded = dec(1)
     standing.widen()
     assert _clear(standing, beside) == [False, True], "nothing may be traded"
@@ -193,7 +193,7 @@ def test_an_account_is_clear_of_its_limits_until_a_bound_outgrows_one_or_a_sum_i
     beside.widen()
     assert _clear(standing, beside) == [None, None], "4 is more than 2"
     assert beside.note_clear([(firm, dec(1000), dec(4))])
-    assert firm.gross == 451
+    assert firm.gross == 495
     assert _clear(beside) == [None], "exact sums change with every order"
     assert not beside.note_clear([(firm, dec(1000), dec(4))])
     assert standing.note_clear([])
@@ -228,8 +228,27 @@ def test_a_day_begins_with_bounds_of_what_is_there_and_credit_anew() -> None:
     desk.working("S", 290, 50, side=SELL)
     desk.fill(desk.child("S"), 290)
     before = _home(desk, _FIRM).bounds
-    assert (before.gross, before.traded) == (dec(30_000), dec(30_000))
+    assert (before.gross, before.traded) == (dec(16_384), dec(32_768))
     desk.close_day()
     desk.next_day()
     bounds = _home(desk, _FIRM).bounds
-    assert (bounds.gross, bounds.traded) == (dec(1_000), dec(0))
+    assert (bounds.gross, bounds.traded) == (dec(512), dec(0))
+
+
+@given(st.decimals("0.001", "1e40", places=3), st.decimals("0.001", "1e25", places=3))
+def test_the_parts_of_accounts_in_the_bounds_are_no_less_than_figures_and_at_most_twice_as_much(
+    gross: Decimal, traded: Decimal
+) -> None:
+    with exact():
+        own = Figures(gross, traded)
+        standing = Standing(own, Sums(own), ())
+        for figure, part in ((gross, standing.gross), (traded, standing.traded)):
+            assert figure < part <= max(figure + figure, dec(1))
+
+
+def test_accounts_share_the_objects_that_bound_them() -> None:
+    standings = [
+        Standing(own, Sums(own), ()) for own in (Figures(dec(130), dec(9)), Figures(dec(255), dec(15)))
+    ]
+    assert standings[0].gross is standings[1].gross
+    assert standings[0].traded is standings[1].traded

@@ -113,7 +113,7 @@ def gate_plain(
     if not (near or of.standing.clear):
         near = _is_near(of)
     if sheet.duplicates is not None:
-        flow = (command.account, symbol, "BUY" if buying else command.side._value_, qty, price)
+        flow = (of.account, symbol, "BUY" if buying else command.side._value_, qty, price)
         stamps, old = seen.current.get(flow), seen.previous.get(flow) if seen.previous else None
     own = of.messages or risk.messages.get(command.account) or _NO_STAMPS
     on_book = to.messages or risk.book_messages.get(symbol) or _NO_STAMPS
