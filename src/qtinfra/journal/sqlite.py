@@ -17,7 +17,7 @@ from typing import Self
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.ports import Head
 from qtinfra.journal.base import Follower, FrameJournal, StoredFrame, Verify, holder_note
-from qtinfra.journal.codec import GENESIS, FrameHeader, SealedFrame, corrupt
+from qtinfra.journal.codec import GENESIS, Blob, FrameHeader, SealedFrame, corrupt
 from qtinfra.journal.disk import RealDisk, drop_cached, sync_folder
 from qtinfra.journal.reserve import Reserve, reserve_path
 from qtinfra.journal.versions import UPCASTERS, Upcasters
@@ -231,7 +231,7 @@ class SqliteJournal(FrameJournal):
             if self._unchecked_pages >= _CHECKPOINT_PAGES:
                 self._checkpoint()
 
-    def _note_written(self, blob: bytes) -> None:
+    def _note_written(self, blob: Blob) -> None:
         self._unchecked_pages += len(blob) // _PAGE_BYTES + _PAGES_PER_COMMIT
 
     def _checkpoint(self) -> None:
