@@ -18,7 +18,7 @@ from qtinfra.core.events import Entry
 from qtinfra.core.ports import Head
 from qtinfra.core.runs import each as by_order
 from qtinfra.infra.clock import SystemClock
-from qtinfra.journal.codec import Chain, WrittenBooks, encode_frame
+from qtinfra.journal.codec import Blob, Chain, WrittenBooks, encode_frame
 from qtinfra.journal.disk import MemoryDisk
 from qtinfra.journal.memory import MemoryJournal
 from qtinfra.journal.sqlite import SqliteJournal
@@ -36,7 +36,7 @@ class RawFile:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: Blob) -> None:
         """Durable when the call returns."""
         os.write(self._file, data)
         os.fdatasync(self._file)
@@ -86,7 +86,7 @@ def frames_of(entries: Sequence[Entry], events: int) -> Iterator[list[Entry]]:
         yield frame
 
 
-def written_bytes(frames: Sequence[Sequence[Entry]]) -> list[bytes]:
+def written_bytes(frames: Sequence[Sequence[Entry]]) -> list[Blob]:
     """The frames as a journal of shard 0 in epoch 1 writes them."""
     chain, books = Chain(0, epoch=1), WrittenBooks()
     return [encode_frame(chain.seal(frame, books)) for frame in frames]
@@ -139,7 +139,7 @@ def _met(by_frame: float, alone: float, raw: float) -> bool:
     return by_frame >= 250_000 and by_frame >= 20 * alone and by_frame >= 0.4 * raw
 
 
-def _by_frame(folder: Path, frames: list[list[Entry]], blobs: list[bytes]) -> tuple[Laps, Laps]:
+def _by_frame(folder: Path, frames: list[list[Entry]], blobs: list[Blob]) -> tuple[Laps, Laps]:
     """Rounds in turns: a share of the frames to the journal, the same share of the bytes to the file.
 
     Raises:

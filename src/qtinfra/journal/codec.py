@@ -32,12 +32,16 @@ from qtinfra.core.reports import VenueReport
 
 FRAME_MAGIC = b"QTJ1"
 SNAPSHOT_MAGIC = b"QTS1"
+_MAGIC_BYTES = 4
 HASH_BYTES = 32
 #: The hash before the first record.
 GENESIS = bytes(HASH_BYTES)
 
 #: Entry bytes and the chain's hash after them.
 Record = tuple[bytes, bytes]
+
+#: A frame in its written form, as it was read or in the buffer that it was written into; nobody changes it.
+Blob = bytes | bytearray
 
 _MALFORMED = "not a frame in its written form"
 
@@ -69,7 +73,7 @@ class SealedFrame(msgspec.Struct, frozen=True, gc=False):
 
     header: FrameHeader
     last_hash: bytes
-    blob: bytes
+    blob: Blob
 
 
 class StoredRecord(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +128,9 @@ _OUTLINES = msgspec.msgpack.Decoder(Outline)
 _SNAPSHOTS = msgspec.msgpack.Decoder(tuple[int, int, bytes, bytes])
 
 _encode_into = _ENCODER.encode_into
+
+#: More than a record takes beside its entry's bytes, or a frame beside its records: hash, numbers, heads.
+_BESIDE = 128
 
 
 #: In place of a symbol's book that was never written.
@@ -259,24 +266,32 @@ def outline(entry_bytes: bytes) -> Outline:
     return _OUTLINES.decode(entry_bytes)
 
 
-def encode_frame(frame: Frame) -> bytes:
-    """The frame's written form."""
-    return FRAME_MAGIC + _ENCODER.encode(frame)
+def encode_frame(frame: Frame, size: int = 0) -> bytearray:
+    """The frame's written form.
+
+    Args:
+        size: how long it will be, where that is known. The buffer has room from the start for what it will
+            hold at most: one that grows is copied as it does.
+    """
+    blob = bytearray(size or sum([len(body) + _BESIDE for body, _ in frame.records], _BESIDE))
+    blob[:_MAGIC_BYTES] = FRAME_MAGIC
+    _encode_into(frame, blob, _MAGIC_BYTES)
+    return blob
 
 
-def decode_frame(blob: bytes) -> Frame:
+def decode_frame(blob: Blob) -> Frame:
     """Read a frame. Says nothing of its hashes: `Chain.check_frame` does.
 
     Raises:
         FrameError: another magic, damaged, or written in another form than `encode_frame` writes.
     """
-    if blob[: len(FRAME_MAGIC)] != FRAME_MAGIC:
+    if blob[:_MAGIC_BYTES] != FRAME_MAGIC:
         raise FrameError(_MALFORMED)
     try:
-        frame = _FRAMES.decode(memoryview(blob)[len(FRAME_MAGIC) :])
+        frame = _FRAMES.decode(memoryview(blob)[_MAGIC_BYTES:])
     except msgspec.DecodeError as error:
         raise FrameError(_MALFORMED) from error
-    if encode_frame(frame) != blob:
+    if encode_frame(frame, len(blob)) != blob:
         raise FrameError(_MALFORMED)
     return frame
 

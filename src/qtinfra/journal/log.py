@@ -20,7 +20,7 @@ from zlib import crc32
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.ports import Head
 from qtinfra.journal.base import FrameJournal, StoredFrame, Verify, holder_note
-from qtinfra.journal.codec import FRAME_MAGIC, Chain, FrameError, SealedFrame, corrupt, decode_frame
+from qtinfra.journal.codec import FRAME_MAGIC, Blob, Chain, FrameError, SealedFrame, corrupt, decode_frame
 from qtinfra.journal.disk import AppendFile, Disk, RealDisk
 from qtinfra.journal.reserve import Reserve, no_space, reserve_path
 from qtinfra.journal.versions import UPCASTERS, Upcasters
@@ -30,7 +30,7 @@ _CHUNK_BYTES = 1 << 20
 _SNAPSHOT_DIGITS = 20
 
 
-def wrap(blob: bytes) -> bytes:
+def wrap(blob: Blob) -> bytes:
     """A frame's blob as it stands in the file."""
     return _HEADER.pack(len(blob), crc32(blob)) + blob
 
@@ -223,7 +223,7 @@ class LogJournal(FrameJournal):
             self._mark(offset, blob)
             offset += _HEADER.size + len(blob)
 
-    def _mark(self, offset: int, blob: bytes) -> None:
+    def _mark(self, offset: int, blob: Blob) -> None:
         """Remember, about once per megabyte, at which sequence the file is there (the frame is verified)."""
         if offset - self._marks[-1][0] >= _CHUNK_BYTES:
             self._marks.append((offset, decode_frame(blob).header.first_seq))

@@ -17,7 +17,7 @@ from typing import Self
 from qtinfra.core.exceptions import JournalCorruptError, JournalError
 from qtinfra.core.ports import Head
 from qtinfra.journal.base import Follower, FrameJournal, StoredFrame, Verify, holder_note
-from qtinfra.journal.codec import GENESIS, FrameHeader, SealedFrame, corrupt
+from qtinfra.journal.codec import GENESIS, Blob, FrameHeader, SealedFrame, corrupt
 from qtinfra.journal.disk import RealDisk, drop_cached, sync_folder
 from qtinfra.journal.reserve import Reserve, reserve_path
 from qtinfra.journal.versions import UPCASTERS, Upcasters
@@ -59,12 +59,13 @@ _PAGES_PER_COMMIT = 3
 _END = "SELECT last_seq, hash FROM frame WHERE shard = ? ORDER BY first_seq DESC LIMIT 1"
 _EPOCH = "SELECT epoch FROM owner WHERE shard = ?"
 #: One statement, so that it is a transaction by itself: the owner's epoch and the end are looked at under the
-#: write lock, and the thread gives the interpreter away once instead of at each of five statements.
+#: write lock, and the thread gives the interpreter away once instead of at each of five statements. The epoch
+#: that is written is the owner's, if that is ours and the journal ends where we left it; else there is none,
+#: and a row needs one. With these conditions in a WHERE, SQLite writes the row into a temporary table first.
 _INSERT = (
-    "INSERT INTO frame (shard, first_seq, last_seq, epoch, prev_hash, hash, blob) "
-    "SELECT ?, ?, ?, ?, ?, ?, ? "
-    "WHERE (SELECT epoch FROM owner WHERE shard = ?) = ? AND coalesce("
-    "(SELECT last_seq = ? AND hash = ? FROM frame WHERE shard = ? ORDER BY first_seq DESC LIMIT 1), ? = 0)"
+    "INSERT INTO frame (shard, first_seq, last_seq, prev_hash, hash, blob, epoch) VALUES (?, ?, ?, ?, ?, ?, "
+    "(SELECT epoch FROM owner WHERE shard = ? AND epoch = ? AND coalesce("
+    "(SELECT last_seq = ? AND hash = ? FROM frame WHERE shard = ? ORDER BY first_seq DESC LIMIT 1), ? = 0)))"
 )
 _PAGE = (
     "SELECT shard, epoch, first_seq, last_seq, prev_hash, hash, blob FROM frame "
@@ -215,7 +216,6 @@ class SqliteJournal(FrameJournal):
             header.shard,
             header.first_seq,
             header.last_seq,
-            header.epoch,
             header.prev_hash,
             frame.last_hash,
             frame.blob,
@@ -231,7 +231,7 @@ class SqliteJournal(FrameJournal):
             if self._unchecked_pages >= _CHECKPOINT_PAGES:
                 self._checkpoint()
 
-    def _note_written(self, blob: bytes) -> None:
+    def _note_written(self, blob: Blob) -> None:
         self._unchecked_pages += len(blob) // _PAGE_BYTES + _PAGES_PER_COMMIT
 
     def _checkpoint(self) -> None:
@@ -252,9 +252,13 @@ class SqliteJournal(FrameJournal):
         """One transaction: the frame, if the shard is ours and ends where we left it."""
         shard, head = self._shard, self._head
         expected = (shard, self._epoch, head.seq, head.hash, shard, head.seq)
-        if self._db.execute(_INSERT, row + expected).rowcount != 1:
+        try:
+            self._db.execute(_INSERT, row + expected)
+        except sqlite3.IntegrityError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_NOTNULL:
+                raise
             epoch, seq, _ = self._stored_end()
-            raise self._fenced(epoch=epoch, seq=seq)
+            raise self._fenced(epoch=epoch, seq=seq) from error
 
     def _give_up_reserve(self) -> bool:
         try:

@@ -143,6 +143,20 @@ def test_every_flipped_bit_of_a_frame_is_found() -> None:
             check(decode_frame(bytes(flipped)))
 
 
+@pytest.mark.parametrize("size", [0, 1, 300, 1 << 20])
+@pytest.mark.parametrize(
+    "lengths", [[], [0], [255, 256], [65_535, 65_536, 1], [7] * 15, [7] * 16, [1] * 70_000]
+)
+def test_a_frame_is_its_magic_and_its_messagepack_whatever_room_it_was_given(
+    lengths: list[int], size: int
+) -> None:
+    header = msgspec.structs.replace(sample_frame(1).header, epoch=1 << 62, last_seq=1 << 62)
+    frame = Frame(header, [(bytes(length), GENESIS) for length in lengths])
+    blob = encode_frame(frame, size)
+    assert blob == b"QTJ1" + msgspec.msgpack.encode(frame)
+    assert blob == encode_frame(frame, len(blob))
+
+
 @pytest.mark.parametrize("extra", [b"\0", b"QTJ1"])
 def test_bytes_after_a_frame_are_refused(extra: bytes) -> None:
     with pytest.raises(FrameError):

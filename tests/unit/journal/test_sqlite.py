@@ -12,7 +12,7 @@ import pytest
 from qtinfra.core.exceptions import FencedError, JournalCorruptError, JournalError
 from qtinfra.core.ports import Snapshot
 from qtinfra.journal.codec import Chain, encode_frame, encode_snapshot
-from qtinfra.journal.sqlite import SqliteJournal
+from qtinfra.journal.sqlite import _INSERT, SqliteJournal
 from qtinfra.testing.journal_contract import fill, follow, sample_entries
 
 pytestmark = pytest.mark.integration
@@ -126,6 +126,25 @@ def test_any_other_end_or_owner_than_the_one_left_behind_is_fenced_and_nothing_i
     journal.close()
     with edit(path) as db:
         assert db.execute("SELECT count(*) FROM frame").fetchone() == before
+
+
+def test_a_row_refused_for_another_reason_than_its_epoch_is_not_called_fenced(path: Path) -> None:
+    journal = SqliteJournal.open(path)
+    fill(journal, frames=2)
+    with edit(path) as db:
+        db.execute("UPDATE frame SET first_seq = last_seq + 1 WHERE first_seq > 1")
+    with pytest.raises(JournalError, match="UNIQUE constraint failed") as error:
+        journal.append(follow(journal, 1))
+    assert not isinstance(error.value, FencedError)
+    journal.close()
+
+
+def test_an_append_goes_into_the_table_without_a_temporary_one(path: Path) -> None:
+    written(path, frames=1)
+    with edit(path) as db:
+        steps = {row[1] for row in db.execute(f"EXPLAIN {_INSERT}", (0,) * _INSERT.count("?"))}
+    assert "Insert" in steps
+    assert "OpenEphemeral" not in steps
 
 
 def test_after_a_failed_append_the_journal_refuses_until_reopened(path: Path) -> None:
