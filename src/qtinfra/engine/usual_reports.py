@@ -152,8 +152,8 @@ def _executions(
             or (ahead is not None and not in_range(ahead))
         ):  # fmt: skip
             return False
-        at_once = (left is whole or left == whole) and not executed and not qty.compare_total(whole)
-        if at_once:
+        at_once = (left is whole or left == whole) and not executed
+        if at_once := at_once and (qty is whole or not qty.compare_total(whole)):
             qty = whole  # all of the order, and in one object from now on
         elif not _has_room(qty, left, executed, whole):
             return False

@@ -287,6 +287,15 @@ def test_what_follows_an_acknowledged_child_finds_it_as_it_stands_then(said: lis
     _end_alike(short, general, (begun, *reports))
 
 
+def test_an_execution_in_the_very_object_of_the_orders_quantity_ends_as_one_in_an_equal_one() -> None:
+    short, general = _with_two_orders(checked=False), _with_two_orders(checked=False)
+    (whole,) = (order.qty for order in short.state.orders.values() if order.cl_ord_id == "X")
+    acked, filled = _said([_ACK_X, _executed("100")], short)
+    _end_alike(short, general, (acked, msgspec.structs.replace(filled, qty=whole)))
+    (done,) = short.state.executions.values()
+    assert done.qty is whole
+
+
 def _end_alike(short: Desk, general: Desk, reports: tuple[VenueReport, ...]) -> None:
     outcome = short.run(cmd.RecordVenueReports(reports))
     with pytest.MonkeyPatch.context() as patched:

@@ -40,7 +40,8 @@ class Grid:
         lot: smallest quantity step, in units of the instrument.
 
     Attributes:
-        sizes: a quantity in lots, and canonical; None as for `units`. TypeError for a signaling NaN.
+        sizes: a quantity in lots, and canonical, in the object that was asked about first if it is; None as
+            for `units`. TypeError for a signaling NaN.
         prices, quantities: as `price` and `quantity`.
     """
 
@@ -73,7 +74,10 @@ class Grid:
 
     def _size(self, quantity: Decimal) -> tuple[int, Decimal] | None:
         units = _multiples(quantity, self.lot)
-        return None if units is None else (units, self.quantities[units])
+        if units is None:
+            return None
+        exact = self.quantities[units]
+        return units, exact if quantity.compare_total(exact) else quantity
 
     def price(self, ticks: int) -> Decimal:
         """The canonical decimal price."""
