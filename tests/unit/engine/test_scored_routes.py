@@ -25,13 +25,26 @@ from qtinfra.engine.decide import smart_routing
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.routing import route
 from qtinfra.engine.kernel import Kernel
-from qtinfra.engine.lookup import forget
+from qtinfra.engine.lookup import forget, use_routing
 from qtinfra.engine.routing_state import RoutingMemo, RoutingState, VenueRecord, prospect_of
 from qtinfra.engine.state import State, clone_state
 from qtinfra.router.breaker import Breaker, BreakerPhase
 from qtinfra.router.stats import Tally, chance, percentile_ns
-from qtinfra.router.strategies import DARK_FIRST
-from tests.support.builders import BUY, DAY, FOK, IOC, SELL, START_NS, approved, dec, instrument, quote, venue
+from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST
+from tests.support.builders import (
+    BUY,
+    DAY,
+    FOK,
+    IOC,
+    SELL,
+    START_NS,
+    approved,
+    dec,
+    instrument,
+    quote,
+    submit,
+    venue,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -162,6 +175,18 @@ class Desk:
         route(state, "order", order, refused, self.now_ns, market, out)
         return out.events
 
+    def alike(self, order: RiskApproved, found: Sequence[AnyEvent]) -> bytes | None:
+        """What the short way says of the order, as journaled; None where it leaves it to the general one."""
+        asked = submit("O", 10, None, name=order.account)
+        told = ("symbol", "side", "order_type", "tif", "qty", "price")
+        asked = replace(asked, **{name: getattr(order, name) for name in told})
+        routed, market = found[-1] if found else None, RecordedMarket((self.books[order.symbol],))
+        child_id = routed.children[0].child_id if isinstance(routed, OrderRouted) else ""
+        events = smart_routing.route_alike(
+            self.state, self.routing, "order", child_id, asked, self.now_ns, market
+        )
+        return None if events is None else _EVENTS.encode(events)
+
 
 @settings(max_examples=150, deadline=None, derandomize=True, phases=(Phase.generate,))
 @given(seed=st.integers(0, 1 << 32))
@@ -186,6 +211,8 @@ def test_a_scored_decision_is_that_of_a_copy_that_remembers_nothing_and_that_of_
                 by_plan = desk.decide(planned, order, refused)
             assert found == desk.decide(alone, order, refused) == by_plan
             assert _EVENTS.encode(found) == _EVENTS.encode(by_plan), "to the last digit"
+            if not refused and not order.min_qty and str(order.qty).isdigit():
+                assert desk.alike(order, found) in (None, _EVENTS.encode(found))
 
 
 def test_an_order_that_the_best_offer_covers_is_scored_and_taken_there() -> None:
@@ -202,6 +229,45 @@ def test_an_order_that_the_best_offer_covers_is_scored_and_taken_there() -> None
         assert within == ["XNAS", "XNYS"] and scored.confidence_ppm == 900_000
         assert [(leg.venue, leg.price, leg.tif) for leg in routed.children] == [("XNYS", dec("50.00"), IOC)]
         assert routed.touch == (None, dec("50.00")) and routed.reason == "sweep 1"
+
+
+def test_an_order_that_meets_what_the_one_before_met_is_routed_by_that_until_something_changes() -> None:
+    with exact():
+        desk = Desk(random.Random(3))
+        desk.routing.policy, desk.routing.rules = RoutingPolicy(), []
+        forget(desk.state)
+        quotes = tuple(quote(mic, [("49.90", 100)], [("50.00", 100)]) for mic in MICS)
+        desk.books["ACME"] = ConsolidatedBook("ACME", quotes)
+
+        def alike(qty: int, limit: str | None) -> bytes | None:
+            return desk.alike(replace(approved(qty, limit), symbol="ACME"), found)
+
+        found: tuple[AnyEvent, ...] = ()
+        assert alike(50, "50.00") is None, "nothing has been met yet"
+        found = desk.decide(desk.state, replace(approved(50, "50.00"), symbol="ACME"), [])
+        for _ in range(2):
+            assert alike(50, "50.00") == _EVENTS.encode(found)
+            asked = replace(approved(500, "49.95"), symbol="ACME")
+            resting = desk.decide(desk.state, asked, [])
+            assert desk.alike(asked, resting) == _EVENTS.encode(resting)
+        assert alike(101, "50.00") is None, "more than the best offer"
+        assert alike(50, None) is None, "at the market"
+        assert alike(50, "0.50") is None, "another tick"
+        desk.routing.breakers["XNAS"] = Breaker()
+        assert alike(50, "50.00") is None, "a venue has failed"
+        desk.routing.breakers.clear()
+        desk.routing.limits["XNAS"] = VenueLimit(dec(1), None)
+        assert alike(50, "50.00") is None, "a venue has a limit"
+        desk.routing.limits.clear()
+        assert alike(50, "50.00") is not None
+        use_routing(desk.state, {SWEEP: BUILT_IN_ROUTING[DARK_FIRST]})
+        desk.decide(desk.state, replace(approved(50, "50.00"), symbol="ACME"), [])
+        assert alike(50, "50.00") is None, "another strategy has that name"
+        use_routing(desk.state, BUILT_IN_ROUTING)
+        desk.decide(desk.state, replace(approved(50, "50.00"), symbol="ACME"), [])
+        assert alike(50, "50.00") is not None
+        desk.books["ACME"] = ConsolidatedBook("ACME", quotes[:2])
+        assert alike(50, "50.00") is None, "another book"
 
 
 @pytest.mark.parametrize(

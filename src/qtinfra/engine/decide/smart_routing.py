@@ -11,6 +11,7 @@ from functools import partial
 
 from qtinfra.core import events as ev
 from qtinfra.core import routing_events as re
+from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import RiskApproved, RoutePlan
 from qtinfra.core.extended_models import VenueStatus
@@ -39,13 +40,13 @@ from qtinfra.router.scoring import (
     taking_chance,
     wrong_plan,
 )
-from qtinfra.router.sor import VenueTerms, cheapest_to_post, covers, posts
+from qtinfra.router.sor import RESTING, VenueTerms, cheapest_to_post, covers, posts
 from qtinfra.router.stats import Chance
 from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST, RoutingStrategy
 
 _BUY = OrderSide.BUY
 _LIMIT = OrderType.LIMIT
-_IOC = TimeInForce.IOC
+_IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 _CLOSED = BreakerPhase.CLOSED
 _NOTHING = VenueRecord()
 #: Events that may be a venue's failure, and those that may also be its answer to a probe.
@@ -70,7 +71,7 @@ def smart_route(
     take it.
     """
     style = style or _asked_style(state, order_id) or style_of(routing, approved.account)
-    strategy = routing_of(state).get(style.strategy) or _SWEEP
+    strategy = _strategy(state, style)
     if routing.memo.stale:
         routing.memo.refresh(routing.venues)
     view = _view(state, routing, approved.symbol, now_ns, market)
@@ -90,6 +91,46 @@ def smart_route(
         return False
     ask = _request(state, routing, order_id, approved, style, view, tick, field, seen)
     return _carry_out(routing, strategy, ask, order_id, now_ns, out)
+
+
+def route_alike(
+    state: State, routing: RoutingState, order_id: str, child_id: str, command: SubmitOrder, now_ns: int,
+    market: MarketView,
+) -> tuple[re.RouteScored, ev.OrderRouted] | None:  # fmt: skip
+    """What `smart_route` adds for a plain new order that passes all controls, meets what the order before it
+    on its side of the symbol met, and goes to one venue as `_goes_whole` says; None for any other.
+
+    Args:
+        child_id: the venue id of what the second of the two events sends.
+        command: its quantity is written in units.
+    """
+    memo, symbol, price, tif = routing.memo, command.symbol, command.price, command.tif
+    buying = command.side is _BUY
+    if memo.stale:
+        memo.refresh(routing.venues)
+    if memo.swept is None:
+        memo.swept = not routing.policy.accounts and _strategy(state, routing.policy.style) is _SWEEP
+    seen = (memo.buys if buying else memo.sells).get(symbol)
+    if (
+        (price is None or seen is None or seen.book is None or seen.fields is not memo.fields)
+        or (seen.tif is not tif or not memo.swept or routing.breakers or routing.limits)
+        or not (price is seen.limit or seen.holds_at(price))
+        or market.book(symbol) is not seen.book
+    ):
+        return None
+    best, post, qty, touch = seen.best, seen.post, command.qty, seen.touch
+    if best is not None and seen.taken and qty <= best[3] and tif is not _FOK:
+        expected, mic, tif, at, reason = seen.expected, best[4], _IOC, best[2], "sweep 1"
+    elif post is not None and seen.rests and tif in RESTING:
+        expected, mic = posting_chance(post, price, buying, touch[0 if buying else 1]), post.fees.mic
+        at, reason = price, f"post at {mic}"
+    else:
+        return None
+    child = ChildOrder(child_id, mic, _LIMIT, tif, qty, at, None)
+    return (
+        re.RouteScored(order_id, SWEEP, seen.scores, expected.full_ppm, expected.share_ppm, False, now_ns),
+        ev.OrderRouted(order_id, (child,), reason, now_ns, touch),
+    )
 
 
 def _goes_whole(seen: Outlook, order_id: str, approved: RiskApproved, now_ns: int, out: Decision) -> bool:
@@ -167,6 +208,11 @@ def _asked_style(state: State, order_id: str) -> RouteStyle | None:
     return special.routing if special is not None else None
 
 
+def _strategy(state: State, style: RouteStyle) -> RoutingStrategy:
+    """The strategy of a style; a sweep where there is none of that name."""
+    return routing_of(state).get(style.strategy) or _SWEEP
+
+
 def style_of(routing: RoutingState, account: str) -> RouteStyle:
     """How orders of an account are routed that ask for nothing else."""
     styles = routing.memo.styles
@@ -228,9 +274,11 @@ def _outlook(
     post = field.by_mic[cheapest_to_post(field.showing).mic] if usual else None
     expected = _NO_CHANCE if best is None else taking_chance(field.by_mic[best[4]])
     collar, touch = tick * routing.policy.market_collar_ticks, (view.bid, view.ask)
+    book = view.book if isinstance(view, BookView) else None
     seen = outlooks[symbol] = Outlook(
-        memo.fields, tif, tick, low, high, quotes, field, sight, collar, touch, best, expected, post
-    )
+        memo.fields, tif, tick, low, high, quotes, field, sight, collar, touch, best, expected, post, book,
+        buying,
+    )  # fmt: skip
     return seen
 
 
