@@ -161,8 +161,8 @@ class Outlook(msgspec.Struct, gc=False):
         post: the venue where it is cheapest to rest; None when not every venue takes everything, or there is
             one only.
         book: the one that has the quotes; None where old ones of it are left out.
-        limit: the last that `holds_at` held at; `taken` says whether it reaches `best`, `rests` whether nothing
-            displayed is within it, and `scores` are those of orders that have it.
+        limit: the last that `holds_at` held at; `taken` says whether it reaches `best`, `rests` whether
+            nothing displayed is within it, and `scores` are those of orders that have it.
     """
 
     fields: dict[FieldKey, Field]
