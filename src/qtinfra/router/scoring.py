@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -223,16 +223,20 @@ def expectation(ask: RouteRequest, plan: RoutePlan) -> tuple[int, int]:
     """Probability that every leg executes in full, and the expected part of the quantity that executes, in
     parts of a million. Legs are taken as independent.
     """
-    found, legs = ask.field.by_mic, plan.legs
+    found = ask.field.by_mic
+    return together([(chance_of(found[leg.venue], leg, ask), leg.qty) for leg in plan.legs])
+
+
+def together(legs: Sequence[tuple[Chance, Decimal]]) -> tuple[int, int]:
+    """`expectation` of what is to be expected of each leg, and its quantity."""
     if len(legs) == 1:
-        only = chance_of(found[legs[0].venue], legs[0], ask)
+        only = legs[0][0]
         return only.full_ppm, only.share_ppm
     confidence, filled, total = PPM, ZERO, ZERO
-    for leg in legs:
-        chance = chance_of(found[leg.venue], leg, ask)
+    for chance, qty in legs:
         confidence = confidence * chance.full_ppm // PPM
-        filled += leg.qty * chance.share_ppm
-        total += leg.qty
+        filled += qty * chance.share_ppm
+        total += qty
     return confidence, int(quotient(filled, total))
 
 

@@ -250,7 +250,9 @@ def test_an_order_that_meets_what_the_one_before_met_is_routed_by_that_until_som
             asked = replace(approved(500, "49.95"), symbol="ACME")
             resting = desk.decide(desk.state, asked, [])
             assert desk.alike(asked, resting) == _EVENTS.encode(resting)
-        assert alike(101, "50.00") is None, "more than the best offer"
+            swept = desk.decide(desk.state, replace(approved(250, "50.00"), symbol="ACME"), [])
+            assert desk.alike(replace(approved(250, "50.00"), symbol="ACME"), swept) == _EVENTS.encode(swept)
+        assert alike(401, "50.00") is None, "more than is displayed"
         assert alike(50, None) is None, "at the market"
         assert alike(50, "0.50") is None, "another tick"
         desk.routing.breakers["XNAS"] = Breaker()

@@ -38,9 +38,10 @@ from qtinfra.router.scoring import (
     posting_chance,
     scores,
     taking_chance,
+    together,
     wrong_plan,
 )
-from qtinfra.router.sor import RESTING, VenueTerms, cheapest_to_post, covers, posts
+from qtinfra.router.sor import RESTING, VenueTerms, cheapest_to_post, covers, fill_from, posts
 from qtinfra.router.stats import Chance
 from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST, RoutingStrategy
 
@@ -98,10 +99,10 @@ def route_alike(
     market: MarketView,
 ) -> tuple[re.RouteScored, ev.OrderRouted] | None:  # fmt: skip
     """What `smart_route` adds for a plain new order that passes all controls, meets what the order before it
-    on its side of the symbol met, and goes to one venue as `_goes_whole` says; None for any other.
+    on its side of the symbol met, and takes what is displayed or rests as a whole; None for any other.
 
     Args:
-        child_id: the venue id of what the second of the two events sends.
+        child_id: the venue id of what the second of the two events sends first.
         command: its quantity is written in units.
     """
     memo, symbol, price, tif = routing.memo, command.symbol, command.price, command.tif
@@ -119,7 +120,10 @@ def route_alike(
     ):
         return None
     best, post, qty, touch = seen.best, seen.post, command.qty, seen.touch
-    if best is not None and seen.taken and qty <= best[3] and tif is not _FOK:
+    if best is not None and seen.taken and tif is not _FOK:
+        if qty > best[3]:
+            by_price = bool(_protected(state, routing, symbol))
+            return _sweep_alike(seen, by_price, order_id, child_id, command, now_ns)
         expected, mic, tif, at, reason = seen.expected, best[4], _IOC, best[2], "sweep 1"
     elif post is not None and seen.rests and tif in RESTING:
         expected, mic = posting_chance(post, price, buying, touch[0 if buying else 1]), post.fees.mic
@@ -130,6 +134,27 @@ def route_alike(
     return (
         re.RouteScored(order_id, SWEEP, seen.scores, expected.full_ppm, expected.share_ppm, False, now_ns),
         ev.OrderRouted(order_id, (child,), reason, now_ns, touch),
+    )
+
+
+def _sweep_alike(
+    seen: Outlook, by_price: bool, order_id: str, child_id: str, command: SubmitOrder, now_ns: int
+) -> tuple[re.RouteScored, ev.OrderRouted] | None:
+    """`route_alike` of an order that takes from several offers; None if it wants more than is displayed."""
+    take, worst, left = fill_from(seen.sight.offers.ranking(), command.price, seen.buying, command.qty)
+    if left:
+        return None
+    legs: list[ChildOrder] = []
+    chances: list[tuple[Chance, Decimal]] = []
+    for mic, qty in take.items():
+        leg_id = of_leg(child_id, len(legs)) if legs else child_id
+        legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, qty, worst[mic], None))
+        chances.append((taking_chance(seen.field.by_mic[mic]), qty))
+    confidence, expected = together(chances)
+    iso = by_price and len(legs) > 1
+    return (
+        re.RouteScored(order_id, SWEEP, seen.scores, confidence, expected, iso, now_ns),
+        ev.OrderRouted(order_id, tuple(legs), f"sweep {len(worst)}", now_ns, seen.touch),
     )
 
 
