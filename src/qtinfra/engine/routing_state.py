@@ -142,8 +142,8 @@ class Fresh(msgspec.Struct, frozen=True, gc=False):
         return self.kept_ns is None or self.kept_ns >= since_ns
 
 
-#: Symbol, time in force and tick.
-FieldKey = tuple[str, TimeInForce, Decimal]
+#: The venues that list a symbol, time in force and tick.
+FieldKey = tuple[tuple[str, ...], TimeInForce, Decimal]
 
 
 @quick_writes
@@ -213,7 +213,7 @@ class RoutingMemo:
         stale: venues whose record has changed since their prospect was looked at; the values say nothing.
         prospects: by venue.
         candidates: by time in force and tick, then venue.
-        fields: by symbol, time in force and tick; another dictionary after each change of a prospect.
+        fields: by listings, time in force and tick; another dictionary after each change of a prospect.
         buys, sells: the last outlook by symbol.
         fresh: the quotes that were not too old when a symbol was routed last.
         swept: the orders of all accounts that ask for nothing else are planned by the built-in sweep; None

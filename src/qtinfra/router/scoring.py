@@ -13,7 +13,7 @@ from qtinfra.core.decisions import RiskApproved, RouteLeg, RoutePlan
 from qtinfra.core.market import VenueQuote
 from qtinfra.core.models import OrderSide, TimeInForce
 from qtinfra.core.routing import PPM, Activity, RouteStyle, VenueScore
-from qtinfra.router.sor import Offers, VenueTerms
+from qtinfra.router.sor import Offers, VenueTerms, cheapest_to_post
 from qtinfra.router.stats import Chance
 
 _BUY = OrderSide.BUY
@@ -68,6 +68,7 @@ class Field(msgspec.Struct, frozen=True, gc=False):
         showing: the same, or of all when none displays.
         plain: whether all of them take everything in any quantity.
         rows: MIC, all-in fee of taking, chance to execute in full and delay: what a score is made of.
+        cheapest: the MIC of those showing where it is cheapest to post; empty without venues.
     """
 
     venues: tuple[Candidate, ...]
@@ -76,6 +77,7 @@ class Field(msgspec.Struct, frozen=True, gc=False):
     plain: bool
     by_mic: dict[str, Candidate]
     rows: tuple[tuple[str, Decimal, int, int], ...]
+    cheapest: str
 
 
 def field_of(venues: tuple[Candidate, ...]) -> Field:
@@ -91,7 +93,8 @@ def field_of(venues: tuple[Candidate, ...]) -> Field:
         rows.append((mic, fees.take_fee, taking_chance(venue).full_ppm, venue.latency_us))
         plain = plain and venue.plain
     showing = lit or [venue.fees for venue in venues]
-    return Field(venues, tuple(lit), tuple(showing), plain, by_mic, tuple(rows))
+    cheapest = cheapest_to_post(tuple(showing)).mic if showing else ""
+    return Field(venues, tuple(lit), tuple(showing), plain, by_mic, tuple(rows), cheapest)
 
 
 class Sight:

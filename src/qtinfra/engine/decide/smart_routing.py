@@ -41,7 +41,7 @@ from qtinfra.router.scoring import (
     together,
     wrong_plan,
 )
-from qtinfra.router.sor import RESTING, VenueTerms, cheapest_to_post, covers, fill_from, posts
+from qtinfra.router.sor import RESTING, VenueTerms, covers, fill_from, posts
 from qtinfra.router.stats import Chance
 from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST, RoutingStrategy
 
@@ -78,7 +78,10 @@ def smart_route(
     view = _view(state, routing, approved.symbol, now_ns, market)
     px = _priced(state, approved, view)
     free = _unhindered(state, routing, approved, refused, px)
-    seen = _outlook(state, routing, approved, view, px) if free and view is not None else None
+    seen = None
+    if free and view is not None:
+        buying = approved.side is _BUY
+        seen = _outlook(state, routing, approved.symbol, approved.tif, buying, view, px)
     if seen is not None and strategy is _SWEEP and _goes_whole(seen, order_id, approved, now_ns, out):
         return True
     tick = seen.tick if seen is not None else state.instruments[approved.symbol].tick_at(px)
@@ -94,12 +97,12 @@ def smart_route(
     return _carry_out(routing, strategy, ask, order_id, now_ns, out)
 
 
-def route_alike(
+def route_plain(
     state: State, routing: RoutingState, order_id: str, child_id: str, command: SubmitOrder, now_ns: int,
     market: MarketView,
 ) -> tuple[re.RouteScored, ev.OrderRouted] | None:  # fmt: skip
-    """What `smart_route` adds for a plain new order that passes all controls, meets what the order before it
-    on its side of the symbol met, and takes what is displayed or rests as a whole; None for any other.
+    """What `smart_route` adds for a plain new order that passes all controls, where no venue stands back and
+    the built-in sweep takes all of it or lets it rest as a whole; None for any other.
 
     Args:
         child_id: the venue id of what the second of the two events sends first.
@@ -111,14 +114,19 @@ def route_alike(
         memo.refresh(routing.venues)
     if memo.swept is None:
         memo.swept = not routing.policy.accounts and _strategy(state, routing.policy.style) is _SWEEP
+    if price is None or not memo.swept or routing.breakers or routing.limits:
+        return None
     seen = (memo.buys if buying else memo.sells).get(symbol)
     if (
-        (price is None or seen is None or seen.book is None or seen.fields is not memo.fields)
-        or (seen.tif is not tif or not memo.swept or routing.breakers or routing.limits)
+        (seen is None or seen.fields is not memo.fields or seen.tif is not tif or seen.book is None)
         or not (price is seen.limit or seen.holds_at(price))
         or market.book(symbol) is not seen.book
     ):
-        return None
+        view = _view(state, routing, symbol, now_ns, market)
+        if view is None:
+            return None
+        seen = _outlook(state, routing, symbol, tif, buying, view, price)
+        seen.holds_at(price)
     best, post, qty, touch = seen.best, seen.post, command.qty, seen.touch
     if best is not None and seen.taken and tif is not _FOK:
         if qty > best[3]:
@@ -140,7 +148,7 @@ def route_alike(
 def _sweep_alike(
     seen: Outlook, by_price: bool, order_id: str, child_id: str, command: SubmitOrder, now_ns: int
 ) -> tuple[re.RouteScored, ev.OrderRouted] | None:
-    """`route_alike` of an order that takes from several offers; None if it wants more than is displayed."""
+    """`route_plain` of an order that takes from several offers; None if it wants more than is displayed."""
     take, worst, left = fill_from(seen.sight.offers.ranking(), command.price, seen.buying, command.qty)
     if left:
         return None
@@ -274,31 +282,29 @@ def _priced(state: State, approved: RiskApproved, view: BookView | Fresh | None)
 
 
 def _outlook(
-    state: State, routing: RoutingState, approved: RiskApproved, view: BookView | Fresh, px: Decimal
-) -> Outlook:
-    """What the order meets where no venue stands back, found once for all that meet the same."""
-    memo, symbol, tif = routing.memo, approved.symbol, approved.tif
-    buying = approved.side is _BUY
-    outlooks, quotes = memo.buys if buying else memo.sells, view.quotes
+    state: State, routing: RoutingState, symbol: str, tif: TimeInForce, buying: bool,
+    view: BookView | Fresh, px: Decimal,
+) -> Outlook:  # fmt: skip
+    """What an order meets where no venue stands back, found once for all that meet the same."""
+    memo, quotes = routing.memo, view.quotes
+    outlooks = memo.buys if buying else memo.sells
     seen = outlooks.get(symbol)
-    if (
-        seen is not None
-        and seen.quotes is quotes
-        and seen.fields is memo.fields
-        and seen.tif is tif
-        and seen.low <= px < seen.high
-    ):
+    alike = seen is not None and seen.quotes is quotes and seen.low <= px < seen.high
+    if seen is not None and alike and seen.fields is memo.fields and seen.tif is tif:
         return seen
     instrument = state.instruments[symbol]
-    tick, (low, high) = instrument.tick_at(px), instrument.tick_bounds(px)
+    if seen is not None and alike:
+        tick, low, high, collar, touch = seen.tick, seen.low, seen.high, seen.collar, seen.touch
+    else:
+        tick, (low, high) = instrument.tick_at(px), instrument.tick_bounds(px)
+        collar, touch = tick * routing.policy.market_collar_ticks, (view.bid, view.ask)
     field = _usual_field(state, routing, symbol, tif, tick)
     by_price = bool(_protected(state, routing, symbol))
     sight = Sight(field, quotes, buying, instrument.lot_size, by_price)
     usual = field.plain and len(field.showing) > 1
     best = sight.offers.best() if usual else None
-    post = field.by_mic[cheapest_to_post(field.showing).mic] if usual else None
+    post = field.by_mic[field.cheapest] if usual else None
     expected = _NO_CHANCE if best is None else taking_chance(field.by_mic[best[4]])
-    collar, touch = tick * routing.policy.market_collar_ticks, (view.bid, view.ask)
     book = view.book if isinstance(view, BookView) else None
     seen = outlooks[symbol] = Outlook(
         memo.fields, tif, tick, low, high, quotes, field, sight, collar, touch, best, expected, post, book,
@@ -413,16 +419,17 @@ def _field(
 
 
 def _usual_field(state: State, routing: RoutingState, symbol: str, tif: TimeInForce, tick: Decimal) -> Field:
-    """All open venues, none of which stands back."""
+    """All open venues, none of which stands back; one field for all symbols that are listed alike."""
     memo = routing.memo
-    field = memo.fields.get((symbol, tif, tick))
+    key = state.instruments[symbol].listings, tif, tick
+    field = memo.fields.get(key)
     if field is None:
         known = memo.candidates.setdefault((tif, tick), {})
         venues = [
             known.get(terms.mic) or _candidate(state, routing, terms, tif, tick)
             for terms in open_venues(state, symbol)
         ]
-        field = memo.fields[symbol, tif, tick] = field_of(tuple(venues))
+        field = memo.fields[key] = field_of(tuple(venues))
     return field
 
 

@@ -35,7 +35,7 @@ from qtinfra.engine.decide.quick_gate import (
 )
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
 from qtinfra.engine.decide.routing import route, sweep
-from qtinfra.engine.decide.smart_routing import route_alike
+from qtinfra.engine.decide.smart_routing import route_plain
 from qtinfra.engine.risk_state import REFERENCE, TOP, PlainPass
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
@@ -100,7 +100,7 @@ def _place_plain(
     routing = state.routing
     if routing is not None:
         child_id = state.risk.memo.ids.third(state.shard, state.epoch, state.seq + 1)
-        routed = route_alike(state, routing, order_id, child_id, command, now_ns, market)
+        routed = route_plain(state, routing, order_id, child_id, command, now_ns, market)
         if routed is not None:
             out.events = (OrderAccepted(order_id, command, now_ns, None, passed[REFERENCE]), *routed)
             out.passed = passed
