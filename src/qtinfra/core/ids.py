@@ -67,6 +67,13 @@ class Heads:
             self.order, self.child, self.begin = order[:-2], child[:-2], begin
         return order, child
 
+    def third(self, shard: int, epoch: int, seq: int) -> str:
+        """`venue_cl_ord_id` of what the second event after that of an order sends first."""
+        place = seq + 1 - self.begin
+        if epoch == self.epoch and 0 <= place < len(PAIRS):
+            return self.child + PAIRS[place]
+        return venue_cl_ord_id(shard, epoch, seq + 2)
+
 
 def venue_cl_ord_id(shard: int, epoch: int, seq: int, leg: int = 0) -> str:
     """A client order id for a venue (FIX 11): short, and new for every order, cancel and replace."""

@@ -35,7 +35,7 @@ from qtinfra.engine.evolve_control import CONTROLS
 from qtinfra.engine.evolve_days import DAYS
 from qtinfra.engine.evolve_held import HELD, admit
 from qtinfra.engine.evolve_risk import count_flow, count_special, with_risk
-from qtinfra.engine.evolve_routing import ROUTING, note_routing
+from qtinfra.engine.evolve_routing import ROUTING, note_routing, note_sent
 from qtinfra.engine.evolve_venue import AT_HAND, VENUE_REPORTS, note_inbound
 from qtinfra.engine.invariants import invariant
 from qtinfra.engine.packing import pack_closed
@@ -108,12 +108,17 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
         account, order_id, name, _EXEC_NEW if acked else _EXEC_PENDING_NEW, "0" if acked else "A",
         _VALIDATED, qty, symbol, "", qty,
     )  # fmt: skip
-    if leg.qty is None:  # all of it goes out at once
-        child_id, venue, px = leg.child_id, leg.venue, price if leg.price is None else leg.price
+    if leg.qty is None or (leg.qty is qty and len(legs) == 1):  # all of it goes out at once
+        child_id, venue, px = leg.child_id, leg.venue, leg.price
+        order_type, tif, least = _LIMIT, _IOC, ZERO
+        if type(leg) is ChildOrder:
+            order_type, tif, least = leg.order_type, leg.tif, leg.min_qty or ZERO
+        elif px is None:
+            px = price
         state.children[child_id] = Child(
-            child_id, order_id, venue, symbol, side, _LIMIT, _IOC, qty, px, ZERO, child_id, qty
+            child_id, order_id, venue, symbol, side, order_type, tif, qty, px, least, child_id, qty
         )
-        sent = VenueNewOrder(venue, child_id, symbol, side, _LIMIT, _IOC, qty, px, ZERO, account)
+        sent = VenueNewOrder(venue, child_id, symbol, side, order_type, tif, qty, px, least, account)
         effects: list[Effect] = [report, sent]
         left, child_ids = ZERO, (child_id,)
     else:
@@ -133,7 +138,7 @@ def evolve_plain(state: State, events: tuple[Any, ...], passed: PlainPass) -> li
     order.cell, order.standing = count_new(state, account, symbol, side is _BUY, qty, value, of, to, cell)
     count_flow(state, event, of, to, flow, stamps)
     if state.routing is not None:
-        note_routing(state, state.routing, routed)
+        note_sent(state, state.routing, routed, side is _BUY, to.factor)
     state.seq += len(events)
     return effects
 

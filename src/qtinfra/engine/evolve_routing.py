@@ -73,12 +73,28 @@ def _protection_set(state: State, event: re.OrderProtectionSet) -> None:
 
 def _routed(state: State, routing: RoutingState, event: ev.OrderRouted) -> None:
     order = state.orders[event.order_id]
-    buying, (bid, ask) = order.side is _BUY, event.touch or _NO_TOUCH
-    touch, multiplier = ask if buying else bid, state.instruments[order.symbol].multiplier
+    to = state.risk.memo.of_symbols.get(order.symbol) or place_in(state, order.symbol)
+    note_sent(state, routing, event, order.side is _BUY, to.factor)
+
+
+def note_sent(
+    state: State, routing: RoutingState, event: ev.OrderRouted, buying: bool, factor: Decimal | None
+) -> None:
+    """What routing makes of venue orders that have been sent: each begins a trial.
+
+    Args:
+        factor: the symbol's multiplier; None where that is a plain 1.
+    """
+    bid, ask = event.touch or _NO_TOUCH
+    touch, dark = ask if buying else bid, routing.policy.dark
     for planned in event.children:
-        mic, child = planned.venue, state.children[planned.child_id]
+        mic, child_id = planned.venue, planned.child_id
+        child = state.children[child_id]
         record = routing.venues.get(mic) or routing.record(mic)
-        activity = _tried(routing, planned, child, buying, bid, ask)
+        if planned.tif is _IOC and mic not in dark:
+            activity = _TAKE
+        else:
+            activity = _tried(routing, planned, child, buying, bid, ask)
         tally = record.tallies.get(activity)
         expected = chance_in_full(tally, activity)
         if tally is None:
@@ -87,13 +103,15 @@ def _routed(state: State, routing: RoutingState, event: ev.OrderRouted) -> None:
         px = child.price if child.price is not None else touch
         if px is None:
             px = state.reference_prices.get(child.symbol, ZERO)
-        held = child.leaves * px * multiplier or ZERO
+        held = child.leaves * px or ZERO
+        if factor is not None:
+            held = held * factor or ZERO
         if held is not ZERO:
             record.open_notional += held
-        routing.sent[child.child_id] = Sent(mic, activity, event.ts_ns, expected, px, touch, held)
+        routing.sent[child_id] = Sent(mic, activity, event.ts_ns, expected, px, touch, held)
         breaker = routing.breakers.get(mic) if routing.breakers else None
         if breaker is not None and breaker.phase is BreakerPhase.HALF_OPEN and not breaker.probe:
-            breaker.probe = child.child_id
+            breaker.probe = child_id
             record.probes += 1
 
 

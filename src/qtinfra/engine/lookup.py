@@ -62,6 +62,8 @@ def strategies_of(state: State) -> Registry:
 def use_routing(state: State, strategies: RoutingRegistry) -> None:
     """Have this state's orders routed by these strategies; they are no part of it, nor of a snapshot."""
     state.__dict__[_ROUTING] = strategies
+    if state.routing is not None:
+        state.routing.memo.clear()
 
 
 def routing_of(state: State) -> RoutingRegistry:

@@ -138,7 +138,8 @@ class Bound(msgspec.Struct, gc=False):
         opened: when the venues were last looked at, as `RiskMemo.opened`; None: it holds for one order only.
         reference: the market's price, which the collars are measured against.
         top: what an order of the side meets first in the book; None where routing looks for itself.
-        within: a limit that keeps the rules, passes the collars and takes the first offer: the last that did.
+        within: a limit that keeps the rules, passes the collars and, where there is one, takes `top`'s offer:
+            the last that did.
         values: sizes that keep the rules and the limits on one order at that limit, each with its value then.
     """
 

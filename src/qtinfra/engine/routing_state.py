@@ -8,9 +8,16 @@ from functools import cached_property
 import msgspec
 
 from qtinfra.core.decimals import ZERO
-from qtinfra.core.market import VenueQuote
+from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import TimeInForce
-from qtinfra.core.routing import Activity, OrderProtection, RouteStyle, RoutingPolicy, VenueLimit
+from qtinfra.core.routing import (
+    Activity,
+    OrderProtection,
+    RouteStyle,
+    RoutingPolicy,
+    VenueLimit,
+    VenueScore,
+)
 from qtinfra.core.writes import quick_writes
 from qtinfra.router.breaker import Breaker
 from qtinfra.router.scoring import Candidate, Field, Sight
@@ -135,11 +142,12 @@ class Fresh(msgspec.Struct, frozen=True, gc=False):
         return self.kept_ns is None or self.kept_ns >= since_ns
 
 
-#: Symbol, time in force and tick.
-FieldKey = tuple[str, TimeInForce, Decimal]
+#: The venues that list a symbol, time in force and tick.
+FieldKey = tuple[tuple[str, ...], TimeInForce, Decimal]
 
 
-class Outlook(msgspec.Struct, frozen=True, gc=False):
+@quick_writes
+class Outlook(msgspec.Struct, gc=False):
     """What orders of one side in a symbol meet while nothing of it changes.
 
     Attributes:
@@ -152,6 +160,9 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
         expected: what to expect of taking it.
         post: the venue where it is cheapest to rest; None when not every venue takes everything, or there is
             one only.
+        book: the one that has the quotes; None where old ones of it are left out.
+        limit: the last that `holds_at` held at; `taken` says whether it reaches `best`, `rests` whether
+            nothing displayed is within it, and `scores` are those of orders that have it.
     """
 
     fields: dict[FieldKey, Field]
@@ -167,6 +178,26 @@ class Outlook(msgspec.Struct, frozen=True, gc=False):
     best: Offer | None
     expected: Chance
     post: Candidate | None
+    book: ConsolidatedBook | None
+    buying: bool
+    limit: Decimal | None = None
+    taken: bool = False
+    rests: bool = False
+    scores: tuple[VenueScore, ...] = ()
+
+    def holds_at(self, limit: Decimal) -> bool:
+        """Whether the tick applies at a limit; then what an order with it meets is remembered."""
+        if not self.low <= limit < self.high:
+            return False
+        best, (bid, ask) = self.best, self.touch
+        if self.buying:
+            self.taken = best is not None and best[2] <= limit
+            self.rests = ask is not None and limit < ask
+        else:
+            self.taken = best is not None and best[2] >= limit
+            self.rests = bid is not None and limit > bid
+        self.limit, self.scores = limit, self.sight.scores_at(limit)
+        return True
 
 
 class RoutingMemo:
@@ -182,9 +213,11 @@ class RoutingMemo:
         stale: venues whose record has changed since their prospect was looked at; the values say nothing.
         prospects: by venue.
         candidates: by time in force and tick, then venue.
-        fields: by symbol, time in force and tick; another dictionary after each change of a prospect.
+        fields: by listings, time in force and tick; another dictionary after each change of a prospect.
         buys, sells: the last outlook by symbol.
         fresh: the quotes that were not too old when a symbol was routed last.
+        swept: the orders of all accounts that ask for nothing else are planned by the built-in sweep; None
+            until that was asked.
     """
 
     __slots__ = (
@@ -197,6 +230,7 @@ class RoutingMemo:
         "sells",
         "stale",
         "styles",
+        "swept",
     )
 
     def __init__(self) -> None:
@@ -209,6 +243,7 @@ class RoutingMemo:
         self.fresh: dict[str, Fresh] = {}
         self.protected: dict[str, tuple[str, ...]] = {}
         self.styles: dict[str, RouteStyle] | None = None
+        self.swept: bool | None = None
 
     def forget(self, mic: str) -> None:
         """The statistics of a venue have changed."""
@@ -236,6 +271,7 @@ class RoutingMemo:
         self.fresh.clear()
         self.protected.clear()
         self.styles = None
+        self.swept = None
 
 
 class RoutingState(msgspec.Struct, dict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -13,7 +13,7 @@ from qtinfra.core.decisions import RiskApproved, RouteLeg, RoutePlan
 from qtinfra.core.market import VenueQuote
 from qtinfra.core.models import OrderSide, TimeInForce
 from qtinfra.core.routing import PPM, Activity, RouteStyle, VenueScore
-from qtinfra.router.sor import Offers, VenueTerms
+from qtinfra.router.sor import Offers, VenueTerms, cheapest_to_post
 from qtinfra.router.stats import Chance
 
 _BUY = OrderSide.BUY
@@ -68,6 +68,7 @@ class Field(msgspec.Struct, frozen=True, gc=False):
         showing: the same, or of all when none displays.
         plain: whether all of them take everything in any quantity.
         rows: MIC, all-in fee of taking, chance to execute in full and delay: what a score is made of.
+        cheapest: the MIC of those showing where it is cheapest to post; empty without venues.
     """
 
     venues: tuple[Candidate, ...]
@@ -76,6 +77,7 @@ class Field(msgspec.Struct, frozen=True, gc=False):
     plain: bool
     by_mic: dict[str, Candidate]
     rows: tuple[tuple[str, Decimal, int, int], ...]
+    cheapest: str
 
 
 def field_of(venues: tuple[Candidate, ...]) -> Field:
@@ -91,7 +93,8 @@ def field_of(venues: tuple[Candidate, ...]) -> Field:
         rows.append((mic, fees.take_fee, taking_chance(venue).full_ppm, venue.latency_us))
         plain = plain and venue.plain
     showing = lit or [venue.fees for venue in venues]
-    return Field(venues, tuple(lit), tuple(showing), plain, by_mic, tuple(rows))
+    cheapest = cheapest_to_post(tuple(showing)).mic if showing else ""
+    return Field(venues, tuple(lit), tuple(showing), plain, by_mic, tuple(rows), cheapest)
 
 
 class Sight:
@@ -223,16 +226,20 @@ def expectation(ask: RouteRequest, plan: RoutePlan) -> tuple[int, int]:
     """Probability that every leg executes in full, and the expected part of the quantity that executes, in
     parts of a million. Legs are taken as independent.
     """
-    found, legs = ask.field.by_mic, plan.legs
+    found = ask.field.by_mic
+    return together([(chance_of(found[leg.venue], leg, ask), leg.qty) for leg in plan.legs])
+
+
+def together(legs: Sequence[tuple[Chance, Decimal]]) -> tuple[int, int]:
+    """`expectation` of what is to be expected of each leg, and its quantity."""
     if len(legs) == 1:
-        only = chance_of(found[legs[0].venue], legs[0], ask)
+        only = legs[0][0]
         return only.full_ppm, only.share_ppm
     confidence, filled, total = PPM, ZERO, ZERO
-    for leg in legs:
-        chance = chance_of(found[leg.venue], leg, ask)
+    for chance, qty in legs:
         confidence = confidence * chance.full_ppm // PPM
-        filled += leg.qty * chance.share_ppm
-        total += leg.qty
+        filled += qty * chance.share_ppm
+        total += qty
     return confidence, int(quotient(filled, total))
 
 

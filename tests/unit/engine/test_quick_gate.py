@@ -23,6 +23,7 @@ from qtinfra.core.extended_models import (
 )
 from qtinfra.core.market import ConsolidatedBook, VenueQuote
 from qtinfra.core.models import Currency, OrderSide, OrderType, TimeInForce
+from qtinfra.core.routing import RoutingPolicy
 from qtinfra.core.special import SpecialTerms
 from qtinfra.core.validation.rules import check_new
 from qtinfra.engine.decide import quick_gate
@@ -362,6 +363,30 @@ def test_what_sizes_are_worth_at_the_last_limit_is_remembered_as_they_are_writte
     monkeypatch.setattr(quick_gate, "MAX_FITS", 1)
     assert [worth(price, qty) for qty in sizes] == ["5000", "10000", "15000.0"]
     assert len(bound.values) == 1
+
+
+def test_where_scores_route_the_last_limit_that_passes_is_remembered_too() -> None:
+    desk = Desk(["XNAS", "BATS"], checked=False)
+    for mic in ("XNAS", "BATS"):
+        desk.market.quotes[mic] = quote(mic, [("49", 100)], [("50", 100)])
+    desk.limit(LimitRule.PRICE_COLLAR, "0.1")
+    desk.run(cmd.SetRoutingPolicy(RoutingPolicy()))
+    desk.new("gathers anew", 100, 45)
+    market = _Standing(desk)
+    taking, resting, far, qty = dec("50"), dec("49"), dec("60"), dec(100)
+    for place, limit in enumerate((taking, resting, far)):
+        desk.run(msgspec.structs.replace(submit(f"O{place}", 100, 50), qty=qty, price=limit))
+    plans = desk.state.risk.memo.of_accounts[ALPHA].plans
+    assert plans is not None
+    bound = plans[SYMBOL].buying
+    for limit, remembered in ((taking, taking), (resting, resting), (far, resting), (taking, taking)):
+        order = msgspec.structs.replace(submit("next", 100, 50), qty=qty, price=limit)
+        with exact():
+            passed = pass_plain(desk.state, market, order, _NOW)
+        assert (passed is None) == (limit is far)
+        assert passed is None or (passed[TOP] is None and passed[4] == qty * limit)
+        assert bound.within is remembered
+        assert bound.values == {qty: (qty, qty * remembered)}
 
 
 _FINER = TermsChange("2024-07-09", dec(1), (TickBand(dec(0), dec("0.03")),))

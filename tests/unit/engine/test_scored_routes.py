@@ -25,13 +25,26 @@ from qtinfra.engine.decide import smart_routing
 from qtinfra.engine.decide.decision import Decision
 from qtinfra.engine.decide.routing import route
 from qtinfra.engine.kernel import Kernel
-from qtinfra.engine.lookup import forget
+from qtinfra.engine.lookup import forget, use_routing
 from qtinfra.engine.routing_state import RoutingMemo, RoutingState, VenueRecord, prospect_of
 from qtinfra.engine.state import State, clone_state
 from qtinfra.router.breaker import Breaker, BreakerPhase
 from qtinfra.router.stats import Tally, chance, percentile_ns
-from qtinfra.router.strategies import DARK_FIRST
-from tests.support.builders import BUY, DAY, FOK, IOC, SELL, START_NS, approved, dec, instrument, quote, venue
+from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST
+from tests.support.builders import (
+    BUY,
+    DAY,
+    FOK,
+    IOC,
+    SELL,
+    START_NS,
+    approved,
+    dec,
+    instrument,
+    quote,
+    submit,
+    venue,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -162,6 +175,19 @@ class Desk:
         route(state, "order", order, refused, self.now_ns, market, out)
         return out.events
 
+    def plainly(self, state: State, order: RiskApproved, found: Sequence[AnyEvent]) -> bytes | None:
+        """What the short way says of the order, as journaled; None where it leaves it to the general one."""
+        assert state.routing is not None
+        asked = submit("O", 10, None, name=order.account)
+        told = ("symbol", "side", "order_type", "tif", "qty", "price")
+        asked = replace(asked, **{name: getattr(order, name) for name in told})
+        routed, market = found[-1] if found else None, RecordedMarket((self.books[order.symbol],))
+        child_id = routed.children[0].child_id if isinstance(routed, OrderRouted) else ""
+        events = smart_routing.route_plain(
+            state, state.routing, "order", child_id, asked, self.now_ns, market
+        )
+        return None if events is None else _EVENTS.encode(events)
+
 
 @settings(max_examples=150, deadline=None, derandomize=True, phases=(Phase.generate,))
 @given(seed=st.integers(0, 1 << 32))
@@ -179,13 +205,16 @@ def test_a_scored_decision_is_that_of_a_copy_that_remembers_nothing_and_that_of_
             if chance.random() < 0.1:
                 desk.move(chance.choice(SYMBOLS))
             order, refused = desk.order(), chance.choice(([], [], [], [], ["XNAS"]))
-            alone, planned = clone_state(desk.state), clone_state(desk.state)
+            alone, planned, early = (clone_state(desk.state) for _ in range(3))
             found = desk.decide(desk.state, order, refused)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(smart_routing, "_goes_whole", lambda *_: False)
                 by_plan = desk.decide(planned, order, refused)
             assert found == desk.decide(alone, order, refused) == by_plan
             assert _EVENTS.encode(found) == _EVENTS.encode(by_plan), "to the last digit"
+            if not refused and not order.min_qty and str(order.qty).isdigit():
+                for state in (early, desk.state, clone_state(desk.state)):
+                    assert desk.plainly(state, order, found) in (None, _EVENTS.encode(found))
 
 
 def test_an_order_that_the_best_offer_covers_is_scored_and_taken_there() -> None:
@@ -202,6 +231,46 @@ def test_an_order_that_the_best_offer_covers_is_scored_and_taken_there() -> None
         assert within == ["XNAS", "XNYS"] and scored.confidence_ppm == 900_000
         assert [(leg.venue, leg.price, leg.tif) for leg in routed.children] == [("XNYS", dec("50.00"), IOC)]
         assert routed.touch == (None, dec("50.00")) and routed.reason == "sweep 1"
+
+
+def test_a_plain_order_is_routed_without_a_plan_where_no_venue_stands_back() -> None:
+    with exact():
+        desk = Desk(random.Random(3))
+        state, routing = desk.state, desk.routing
+        routing.policy, routing.rules = RoutingPolicy(), []
+        forget(state)
+        quotes = tuple(quote(mic, [("49.90", 100)], [("50.00", 100)]) for mic in MICS)
+        desk.books["ACME"] = ConsolidatedBook("ACME", quotes)
+
+        def plainly(qty: int, limit: str | None) -> bool:
+            asked = replace(approved(qty, limit), symbol="ACME")
+            found = desk.decide(clone_state(state), asked, [])
+            made = desk.plainly(state, asked, found)
+            assert made in (None, _EVENTS.encode(found))
+            return made is not None
+
+        for _ in range(2):
+            assert plainly(50, "50.00"), "the best offer covers it"
+            assert plainly(500, "49.95"), "it rests"
+            assert plainly(250, "50.00"), "three venues have enough"
+            assert not plainly(401, "50.00"), "more than is displayed"
+            assert not plainly(50, None), "at the market"
+            assert plainly(50, "0.50"), "another tick"
+        routing.breakers["XNAS"] = Breaker()
+        assert not plainly(50, "50.00"), "a venue has failed"
+        routing.breakers.clear()
+        routing.limits["XNAS"] = VenueLimit(dec(1), None)
+        assert not plainly(50, "50.00"), "a venue has a limit"
+        routing.limits.clear()
+        assert plainly(50, "50.00")
+        use_routing(state, {SWEEP: BUILT_IN_ROUTING[DARK_FIRST]})
+        asked = replace(approved(50, "50.00"), symbol="ACME")
+        assert desk.plainly(state, asked, ()) is None, "another strategy has that name"
+        use_routing(state, BUILT_IN_ROUTING)
+        assert plainly(50, "50.00")
+        routing.policy = RoutingPolicy(accounts=(("alpha", RouteStyle(DARK_FIRST)),))
+        routing.memo.clear()
+        assert not plainly(50, "50.00"), "an account has a style of its own"
 
 
 @pytest.mark.parametrize(

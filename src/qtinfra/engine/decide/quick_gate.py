@@ -161,13 +161,13 @@ def _fits(known: Numbers, number: Decimal | None) -> bool:
 
 def _in_collars(bound: Bound, fits: Fits, price: Decimal | None, buying: bool) -> Decimal | None:
     """What a unit is worth if the collars let the price pass. A limit that takes the first offer is kept, if
-    no rule has to look at it each time.
+    no rule has to look at it each time; where routing looks for itself, one that does not take it too.
     """
     worth = price if price is not None else bound.reference
     if bound.reference is None or worth is None or (worth > bound.price if buying else worth < bound.price):
         return None
     top = bound.top
-    if price is not None and top is not None and top.takes(price, buying) and _fits(fits.prices, price):
+    if price is not None and (top is None or top.takes(price, buying)) and _fits(fits.prices, price):
         bound.within = price
         bound.values.clear()
     return worth

@@ -11,6 +11,7 @@ from functools import partial
 
 from qtinfra.core import events as ev
 from qtinfra.core import routing_events as re
+from qtinfra.core.commands import SubmitOrder
 from qtinfra.core.decimals import ZERO
 from qtinfra.core.decisions import RiskApproved, RoutePlan
 from qtinfra.core.extended_models import VenueStatus
@@ -37,15 +38,16 @@ from qtinfra.router.scoring import (
     posting_chance,
     scores,
     taking_chance,
+    together,
     wrong_plan,
 )
-from qtinfra.router.sor import VenueTerms, cheapest_to_post, covers, posts
+from qtinfra.router.sor import RESTING, VenueTerms, covers, fill_from, posts
 from qtinfra.router.stats import Chance
 from qtinfra.router.strategies import BUILT_IN_ROUTING, DARK_FIRST, RoutingStrategy
 
 _BUY = OrderSide.BUY
 _LIMIT = OrderType.LIMIT
-_IOC = TimeInForce.IOC
+_IOC, _FOK = TimeInForce.IOC, TimeInForce.FOK
 _CLOSED = BreakerPhase.CLOSED
 _NOTHING = VenueRecord()
 #: Events that may be a venue's failure, and those that may also be its answer to a probe.
@@ -70,13 +72,16 @@ def smart_route(
     take it.
     """
     style = style or _asked_style(state, order_id) or style_of(routing, approved.account)
-    strategy = routing_of(state).get(style.strategy) or _SWEEP
+    strategy = _strategy(state, style)
     if routing.memo.stale:
         routing.memo.refresh(routing.venues)
     view = _view(state, routing, approved.symbol, now_ns, market)
     px = _priced(state, approved, view)
     free = _unhindered(state, routing, approved, refused, px)
-    seen = _outlook(state, routing, approved, view, px) if free and view is not None else None
+    seen = None
+    if free and view is not None:
+        buying = approved.side is _BUY
+        seen = _outlook(state, routing, approved.symbol, approved.tif, buying, view, px)
     if seen is not None and strategy is _SWEEP and _goes_whole(seen, order_id, approved, now_ns, out):
         return True
     tick = seen.tick if seen is not None else state.instruments[approved.symbol].tick_at(px)
@@ -90,6 +95,75 @@ def smart_route(
         return False
     ask = _request(state, routing, order_id, approved, style, view, tick, field, seen)
     return _carry_out(routing, strategy, ask, order_id, now_ns, out)
+
+
+def route_plain(
+    state: State, routing: RoutingState, order_id: str, child_id: str, command: SubmitOrder, now_ns: int,
+    market: MarketView,
+) -> tuple[re.RouteScored, ev.OrderRouted] | None:  # fmt: skip
+    """What `smart_route` adds for a plain new order that passes all controls, where no venue stands back and
+    the built-in sweep takes all of it or lets it rest as a whole; None for any other.
+
+    Args:
+        child_id: the venue id of what the second of the two events sends first.
+        command: its quantity is written in units.
+    """
+    memo, symbol, price, tif = routing.memo, command.symbol, command.price, command.tif
+    buying = command.side is _BUY
+    if memo.stale:
+        memo.refresh(routing.venues)
+    if memo.swept is None:
+        memo.swept = not routing.policy.accounts and _strategy(state, routing.policy.style) is _SWEEP
+    if price is None or not memo.swept or routing.breakers or routing.limits:
+        return None
+    seen = (memo.buys if buying else memo.sells).get(symbol)
+    if (
+        (seen is None or seen.fields is not memo.fields or seen.tif is not tif or seen.book is None)
+        or not (price is seen.limit or seen.holds_at(price))
+        or market.book(symbol) is not seen.book
+    ):
+        view = _view(state, routing, symbol, now_ns, market)
+        if view is None:
+            return None
+        seen = _outlook(state, routing, symbol, tif, buying, view, price)
+        seen.holds_at(price)
+    best, post, qty, touch = seen.best, seen.post, command.qty, seen.touch
+    if best is not None and seen.taken and tif is not _FOK:
+        if qty > best[3]:
+            by_price = bool(_protected(state, routing, symbol))
+            return _sweep_alike(seen, by_price, order_id, child_id, command, now_ns)
+        expected, mic, tif, at, reason = seen.expected, best[4], _IOC, best[2], "sweep 1"
+    elif post is not None and seen.rests and tif in RESTING:
+        expected, mic = posting_chance(post, price, buying, touch[0 if buying else 1]), post.fees.mic
+        at, reason = price, f"post at {mic}"
+    else:
+        return None
+    child = ChildOrder(child_id, mic, _LIMIT, tif, qty, at, None)
+    return (
+        re.RouteScored(order_id, SWEEP, seen.scores, expected.full_ppm, expected.share_ppm, False, now_ns),
+        ev.OrderRouted(order_id, (child,), reason, now_ns, touch),
+    )
+
+
+def _sweep_alike(
+    seen: Outlook, by_price: bool, order_id: str, child_id: str, command: SubmitOrder, now_ns: int
+) -> tuple[re.RouteScored, ev.OrderRouted] | None:
+    """`route_plain` of an order that takes from several offers; None if it wants more than is displayed."""
+    take, worst, left = fill_from(seen.sight.offers.ranking(), command.price, seen.buying, command.qty)
+    if left:
+        return None
+    legs: list[ChildOrder] = []
+    chances: list[tuple[Chance, Decimal]] = []
+    for mic, qty in take.items():
+        leg_id = of_leg(child_id, len(legs)) if legs else child_id
+        legs.append(ChildOrder(leg_id, mic, _LIMIT, _IOC, qty, worst[mic], None))
+        chances.append((taking_chance(seen.field.by_mic[mic]), qty))
+    confidence, expected = together(chances)
+    iso = by_price and len(legs) > 1
+    return (
+        re.RouteScored(order_id, SWEEP, seen.scores, confidence, expected, iso, now_ns),
+        ev.OrderRouted(order_id, tuple(legs), f"sweep {len(worst)}", now_ns, seen.touch),
+    )
 
 
 def _goes_whole(seen: Outlook, order_id: str, approved: RiskApproved, now_ns: int, out: Decision) -> bool:
@@ -167,6 +241,11 @@ def _asked_style(state: State, order_id: str) -> RouteStyle | None:
     return special.routing if special is not None else None
 
 
+def _strategy(state: State, style: RouteStyle) -> RoutingStrategy:
+    """The strategy of a style; a sweep where there is none of that name."""
+    return routing_of(state).get(style.strategy) or _SWEEP
+
+
 def style_of(routing: RoutingState, account: str) -> RouteStyle:
     """How orders of an account are routed that ask for nothing else."""
     styles = routing.memo.styles
@@ -203,34 +282,34 @@ def _priced(state: State, approved: RiskApproved, view: BookView | Fresh | None)
 
 
 def _outlook(
-    state: State, routing: RoutingState, approved: RiskApproved, view: BookView | Fresh, px: Decimal
-) -> Outlook:
-    """What the order meets where no venue stands back, found once for all that meet the same."""
-    memo, symbol, tif = routing.memo, approved.symbol, approved.tif
-    buying = approved.side is _BUY
-    outlooks, quotes = memo.buys if buying else memo.sells, view.quotes
+    state: State, routing: RoutingState, symbol: str, tif: TimeInForce, buying: bool,
+    view: BookView | Fresh, px: Decimal,
+) -> Outlook:  # fmt: skip
+    """What an order meets where no venue stands back, found once for all that meet the same."""
+    memo, quotes = routing.memo, view.quotes
+    outlooks = memo.buys if buying else memo.sells
     seen = outlooks.get(symbol)
-    if (
-        seen is not None
-        and seen.quotes is quotes
-        and seen.fields is memo.fields
-        and seen.tif is tif
-        and seen.low <= px < seen.high
-    ):
+    alike = seen is not None and seen.quotes is quotes and seen.low <= px < seen.high
+    if seen is not None and alike and seen.fields is memo.fields and seen.tif is tif:
         return seen
     instrument = state.instruments[symbol]
-    tick, (low, high) = instrument.tick_at(px), instrument.tick_bounds(px)
+    if seen is not None and alike:
+        tick, low, high, collar, touch = seen.tick, seen.low, seen.high, seen.collar, seen.touch
+    else:
+        tick, (low, high) = instrument.tick_at(px), instrument.tick_bounds(px)
+        collar, touch = tick * routing.policy.market_collar_ticks, (view.bid, view.ask)
     field = _usual_field(state, routing, symbol, tif, tick)
     by_price = bool(_protected(state, routing, symbol))
     sight = Sight(field, quotes, buying, instrument.lot_size, by_price)
     usual = field.plain and len(field.showing) > 1
     best = sight.offers.best() if usual else None
-    post = field.by_mic[cheapest_to_post(field.showing).mic] if usual else None
+    post = field.by_mic[field.cheapest] if usual else None
     expected = _NO_CHANCE if best is None else taking_chance(field.by_mic[best[4]])
-    collar, touch = tick * routing.policy.market_collar_ticks, (view.bid, view.ask)
+    book = view.book if isinstance(view, BookView) else None
     seen = outlooks[symbol] = Outlook(
-        memo.fields, tif, tick, low, high, quotes, field, sight, collar, touch, best, expected, post
-    )
+        memo.fields, tif, tick, low, high, quotes, field, sight, collar, touch, best, expected, post, book,
+        buying,
+    )  # fmt: skip
     return seen
 
 
@@ -340,16 +419,17 @@ def _field(
 
 
 def _usual_field(state: State, routing: RoutingState, symbol: str, tif: TimeInForce, tick: Decimal) -> Field:
-    """All open venues, none of which stands back."""
+    """All open venues, none of which stands back; one field for all symbols that are listed alike."""
     memo = routing.memo
-    field = memo.fields.get((symbol, tif, tick))
+    key = state.instruments[symbol].listings, tif, tick
+    field = memo.fields.get(key)
     if field is None:
         known = memo.candidates.setdefault((tif, tick), {})
         venues = [
             known.get(terms.mic) or _candidate(state, routing, terms, tif, tick)
             for terms in open_venues(state, symbol)
         ]
-        field = memo.fields[symbol, tif, tick] = field_of(tuple(venues))
+        field = memo.fields[key] = field_of(tuple(venues))
     return field
 
 

@@ -35,6 +35,7 @@ from qtinfra.engine.decide.quick_gate import (
 )
 from qtinfra.engine.decide.risk_gate import stop_algo, use_overrides
 from qtinfra.engine.decide.routing import route, sweep
+from qtinfra.engine.decide.smart_routing import route_plain
 from qtinfra.engine.risk_state import REFERENCE, TOP, PlainPass
 from qtinfra.engine.state import State
 from qtinfra.risk.checks import RiskPassed
@@ -96,6 +97,14 @@ def _place_plain(
     """Route a plain order that takes the general way to a venue, or scored routing. It passes the short way
     unless a venue is tried again.
     """
+    routing = state.routing
+    if routing is not None:
+        child_id = state.risk.memo.ids.third(state.shard, state.epoch, state.seq + 1)
+        routed = route_plain(state, routing, order_id, child_id, command, now_ns, market)
+        if routed is not None:
+            out.events = (OrderAccepted(order_id, command, now_ns, None, passed[REFERENCE]), *routed)
+            out.passed = passed
+            return
     if _place(state, order_id, command, approval(command, passed[REFERENCE]), now_ns, market, out):
         out.passed = passed if type(out.events[-2]) is not BreakerProbed else None
 
