@@ -516,6 +516,7 @@ TRANSITIONS: dict[OrderStatus, dict[OrderStatus, str]] = {
     _S.DONE_FOR_DAY: {
         **_edges(_DAY, _S.VALIDATED, _S.ROUTED, _S.PARTIALLY_FILLED, _S.SUSPENDED, _S.STOPPED, _S.UNKNOWN),
         **_edges(_NORMAL, _S.PENDING_CANCEL, _S.PENDING_REPLACE, _S.CANCELLED, _S.EXPIRED),
+        _S.REJECTED: "the venue's refusal came after the close",
         _S.FILLED: _LATE,
     },
     _S.PENDING_CANCEL: {_S.PENDING_REPLACE: "cancel refused, a replace is still out", **_AFTER_ANSWER},

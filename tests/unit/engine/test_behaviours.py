@@ -467,6 +467,16 @@ def test_behaviour_14_a_gtc_order_filled_while_done_for_the_day_is_filled_the_ne
     assert desk.figures() == ("FILLED", 100, 100, 0)
 
 
+def test_behaviour_14_a_gtc_order_that_its_venue_refuses_after_the_close_is_rejected() -> None:
+    """The status table (FIX order of precedence): a refusal that was late ends the order, not the shard."""
+    desk = Desk()
+    desk.run(submit("X", 100, tif=GTC))
+    desk.close_day()
+    desk.say(ReportKind.REJECT, "XNAS", desk.child().cl_ord_id, reason="closed")
+    assert (desk.last().exec_type, desk.last().ord_status) == (ExecType.REJECTED, "8")
+    assert desk.figures() == ("REJECTED", 100, 0, 0)
+
+
 def test_behaviour_15_a_two_for_one_split_doubles_quantities_and_halves_prices() -> None:
     desk = Desk()
     desk.working("X", 300, tif=GTC)
