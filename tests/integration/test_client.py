@@ -354,7 +354,7 @@ def test_a_person_submits_shows_lists_and_cancels(run: Run) -> None:
     assert status == 0 and order["id"] in out and order["client_order_id"] in out
     status, out, _ = run("orders", "list", "--symbol", "KO", "--limit", "500")
     assert status == 0 and order["id"] in out
-    assert all(len(line) <= 100 for line in out.splitlines())
+    assert all(len(line) <= 120 for line in out.splitlines())
     status, out, _ = run("orders", "list", "--symbol", "KO", "--limit", "1", "--json")
     assert status == 0 and len(json.loads(out)["orders"]) == 1
     status, out, _ = run("orders", "cancel", order["id"], "--json")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from qtinfra.cli.commands import app
-from qtinfra.cli.output import note, print_json
+from qtinfra.cli.output import note, print_json, program
 from qtinfra.core.exceptions import JournalCorruptError, QtInfraError
 from qtinfra.infra.heap import prepare_heap
 
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _what_was_wrong(args: Sequence[str], error: Exception) -> str:
     """click's complaint as one line: option, rule and value."""
     if not args or args == ["journal"]:
-        return f"no command given; '{' '.join(['qtinfra', *args])} --help' lists them"
+        return f"no command given; '{' '.join([program(), *args])} --help' lists them"
     text: str = getattr(error, "format_message", error.__str__)()
     return " ".join(text.split()).replace("Value error, ", "")
 

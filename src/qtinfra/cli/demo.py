@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qtinfra.bootstrap import DemoOutcome
+from qtinfra.cli.output import program
 from qtinfra.cli.tables import QUIET, grid, heading, show_facts
 from qtinfra.core.models import OrderStatus
 from qtinfra.runtime.blotter import AccountLine, Blotter, OrderLine
@@ -340,4 +341,4 @@ def show_proof(out: Console, outcome: DemoOutcome, page: str) -> None:
     out.print()
     out.print("Look further:", style=QUIET)
     for command in ("journal verify", "replay --decide", "journal export", "tca --journal"):
-        out.print(Text(f"  qtinfra {command} {path}"), soft_wrap=True)
+        out.print(Text(f"  {program()} {command} {path}"), soft_wrap=True)

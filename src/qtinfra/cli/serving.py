@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qtinfra.cli.output import note
+from qtinfra.cli.live import DEFAULT_URL
+from qtinfra.cli.output import note, program
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from qtinfra.infra.config import Settings
 
 
 def serve(
@@ -58,25 +61,42 @@ def serve(
     logging.getLogger("uvicorn.error").addFilter(lambda record: app.state.gateway.failure is None)
     try:
         with prompt_threads():
-            _announced(uvicorn.Server, settings.data_dir)(config).run()
+            _announced(uvicorn.Server, settings)(config).run()
     except SystemExit:
         if app.state.gateway.failure is not None:
             raise app.state.gateway.failure from None
         raise
 
 
-def _announced(kind: type[uvicorn.Server], data_dir: Path) -> type[uvicorn.Server]:
-    """A server that says where it is once it is there."""
+def _announced(kind: type[uvicorn.Server], settings: Settings) -> type[uvicorn.Server]:
+    """A server that says where it is once it is there, and how the command line comes in."""
 
     class Announced(kind):  # type: ignore[misc, valid-type]
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
                 host, port = self.servers[0].sockets[0].getsockname()[:2]
-                note(f"ready: http://{host}:{port}/docs describes the API; data in {data_dir}")
-                note("'qtinfra token --user trader' makes a token; Ctrl-C stops the server")
+                url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+                note(f"ready: {url}/docs describes the API; data in {settings.data_dir}")
+                for line in next_steps(url, settings):
+                    note(line)
 
     return Announced
+
+
+def next_steps(url: str, settings: Settings) -> list[str]:
+    """What to type in another shell, with what differs from the defaults."""
+    from qtinfra.infra.config import AuthMode
+
+    steps = ["Ctrl-C stops the server"]
+    exports = [] if url == DEFAULT_URL else [f"QTINFRA_URL={url}"]
+    if settings.auth is AuthMode.DEV:
+        directory = type(settings).model_fields["data_dir"].default
+        where = "" if settings.data_dir == directory else f"QTINFRA_DATA_DIR={settings.data_dir} "
+        exports.append(f"QTINFRA_TOKEN=$({where}{program()} token --user trader)")
+    if exports:
+        steps.insert(0, f"in another shell: export {' '.join(exports)}")
+    return steps
 
 
 def _log() -> None:
