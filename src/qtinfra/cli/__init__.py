@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QtInfraError as error:
         return _complain(args, _in_words(error), _status(error), error.to_json())
     except OSError as error:
-        return _complain(args, str(error), FAILED, {"error": type(error).__name__, "code": "os_error"})
+        return _complain(args, _said(error), FAILED, {"error": type(error).__name__, "code": "os_error"})
     except _ClickException as error:
         return _complain(
             args, _what_was_wrong(args, error), WRONG_INPUT, {"error": "UsageError", "code": "usage"}
@@ -75,6 +75,13 @@ def _in_words(error: QtInfraError) -> str:
     if isinstance(error, JournalCorruptError) and "sequence" not in error.message:
         return f"{error.message} (first bad sequence: {error.first_bad_seq})"
     return error.message
+
+
+def _said(error: OSError) -> str:
+    """The operating system's words and the file they are about, without its number for them."""
+    if error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
 
 
 def _status(error: QtInfraError) -> int:

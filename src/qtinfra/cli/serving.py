@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +43,7 @@ def serve(
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise typer.BadParameter(f"QTINFRA_{name}: {first['msg']}, not {first['input']!r}") from error
+    _require_free(settings.host, settings.port)
     _log()
     app = create_app(lambda: settings)
     config = uvicorn.Config(
@@ -66,6 +68,21 @@ def serve(
         if app.state.gateway.failure is not None:
             raise app.state.gateway.failure from None
         raise
+
+
+def _require_free(host: str, port: int) -> None:
+    """Nothing is opened or journaled by a server that nobody could reach.
+
+    Raises:
+        OSError: another process listens there, or the address is not this machine's.
+    """
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
 
 
 def _announced(kind: type[uvicorn.Server], settings: Settings) -> type[uvicorn.Server]:
