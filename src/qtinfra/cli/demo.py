@@ -218,7 +218,7 @@ def show_costs(out: Console, costs: CostAnalysis) -> None:
         if row["notional"]:
             bps = (row[f"{name}_bps"] for name in ("total", "arrival", "vwap", "fees"))
             cells = ("" if value is None else f"{value:+.2f}" for value in bps)
-            name = row["algo"] or "none"
+            name = row["algo"] or "no algo"
             add(
                 name,
                 f"{row['orders']:,}",

@@ -30,7 +30,7 @@ h2{font-size:17px;margin:0 0 4px}p{margin:0 0 10px}.sub{color:var(--muted)}
 .tile span{color:var(--muted);font-size:12.5px;display:block}section{margin:0 0 16px}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,520px),1fr));gap:16px;margin:0 0 16px}
 .two section{margin:0}figure{margin:6px 0 0}figcaption{font-weight:600;margin:0 0 2px}
-svg{display:block;width:100%;height:auto}svg text{font-size:11.5px;fill:var(--muted)}
+svg{display:block;width:100%;min-width:600px;height:auto}svg text{font-size:11.5px;fill:var(--muted)}
 svg .strong{fill:var(--ink);font-weight:600}.grid{stroke:var(--grid)}.zero{stroke:var(--muted)}
 .total{stroke:var(--ink);stroke-width:2}.plan{fill:none;stroke:var(--c2);stroke-width:2;stroke-dasharray:6 4}
 .vol{fill:var(--vol)}.b1{fill:var(--c1)}.b2{fill:var(--c2)}.b3{fill:var(--c3)}.b4{fill:var(--c4)}
@@ -110,6 +110,12 @@ def section(heading: str, *parts: str, note: str = "") -> str:
     return f"<section><h2>{escape(heading)}</h2>{said}{''.join(parts)}</section>"
 
 
+def chart(title: str, svg: str) -> str:
+    """A chart in a frame that scrolls on a narrow screen, where it would be too small to read."""
+    label = escape(title, quote=True)
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{svg}</div>'
+
+
 def figure(caption: str, svg: str) -> str:
     """A chart with its caption; `svg` is markup."""
     return f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
@@ -153,6 +159,11 @@ def _left(column: Column) -> str:
 
 
 # --- how values are written ---
+
+
+def named(kind: str) -> Callable[[Any], str]:
+    """A name as it is; "no algo" where there is none."""
+    return lambda value: str(value) or f"no {kind}"
 
 
 def plain_text(value: Any) -> str:
