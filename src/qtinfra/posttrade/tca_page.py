@@ -25,12 +25,13 @@ main{max-width:1360px;margin:0 auto;padding:28px 24px 48px}h1{font-size:26px;mar
 h2{font-size:17px;margin:0 0 4px}p{margin:0 0 10px}.sub{color:var(--muted)}
 .tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:12px;margin:20px 0}
 @media (max-width:900px){.tiles{grid-template-columns:repeat(2,1fr)}}
+@media (max-width:700px){svg{min-width:600px}}
 .tile,section{background:var(--surface);border:1px solid var(--grid);border-radius:8px;padding:14px 16px}
 .tile b{display:block;font-size:23px;font-variant-numeric:tabular-nums;line-height:1.25}
 .tile span{color:var(--muted);font-size:12.5px;display:block}section{margin:0 0 16px}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,520px),1fr));gap:16px;margin:0 0 16px}
 .two section{margin:0}figure{margin:6px 0 0}figcaption{font-weight:600;margin:0 0 2px}
-svg{display:block;width:100%;min-width:600px;height:auto}svg text{font-size:11.5px;fill:var(--muted)}
+svg{display:block;width:100%;height:auto}svg text{font-size:11.5px;fill:var(--muted)}
 svg .strong{fill:var(--ink);font-weight:600}.grid{stroke:var(--grid)}.zero{stroke:var(--muted)}
 .total{stroke:var(--ink);stroke-width:2}.plan{fill:none;stroke:var(--c2);stroke-width:2;stroke-dasharray:6 4}
 .vol{fill:var(--vol)}.b1{fill:var(--c1)}.b2{fill:var(--c2)}.b3{fill:var(--c3)}.b4{fill:var(--c4)}
