@@ -91,7 +91,7 @@ def _root(
 # --- sessions ----------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(short_help="Run a trading session of twenty minutes on a synthetic market.")
 def demo(
     orders: Orders = 150,
     seed: Seed = 1,
@@ -371,7 +371,7 @@ def replay(
     _require(result.decide_equal is not False, f"today's rules decide otherwise from sequence {where} on")
 
 
-@journal_app.command()
+@journal_app.command(short_help="Verify a journal, or an export of one.")
 def verify(
     journal: JournalFile,
     anchor: Annotated[
@@ -420,7 +420,7 @@ def verify(
         raise typer.Exit(78)
 
 
-@journal_app.command()
+@journal_app.command(short_help="Print a journal's last sequence and the hash there.")
 def head(journal: JournalFile, as_json: JsonFlag = False) -> None:
     """Print where a journal ends: its last sequence and the hash of the chain there."""
     from qtinfra import bootstrap
@@ -435,7 +435,7 @@ def head(journal: JournalFile, as_json: JsonFlag = False) -> None:
         print(f"shard {end.shard}  epoch {end.epoch}  sequence {end.seq}  hash {end.hash.hex()}")
 
 
-@journal_app.command()
+@journal_app.command(short_help="Write a journal as JSON Lines.")
 def export(
     journal: JournalFile,
     out: Annotated[
@@ -468,10 +468,11 @@ def _scale(value: str | float) -> float:
     return factor
 
 
-@app.command()
+@app.command(short_help="Measure the order path, each part beside a control.")
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Which benchmarks (default: all).")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Which benchmarks (default: all).", show_default=False),
     ] = None,
     scale: Annotated[
         float,

@@ -57,8 +57,10 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     app.add_typer(orders_app, name="orders")
     app.command()(positions)
-    app.command()(watch)
-    app.add_typer(token_app, name="token")
+    app.command(short_help="Watch orders and positions as they change.")(watch)
+    app.add_typer(
+        token_app, name="token", short_help="Print a token of the development login, or revoke a token."
+    )
 
 
 @contextmanager
@@ -376,7 +378,7 @@ def token(
         print(made)
 
 
-@token_app.command()
+@token_app.command(short_help="Have a running server refuse a token.")
 def revoke(
     token_id: Annotated[
         str, typer.Option("--id", metavar="JTI", help="One token, by its jti.", show_default=False)

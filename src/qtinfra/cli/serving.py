@@ -24,7 +24,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where journal, keys and read tables are.")] = None,
 ) -> None:
-    """Serve the REST API on a simulated market, durable in a data directory.
+    """Serve the REST API and the stream on a simulated market, durable in a data directory.
 
     Every setting is an environment variable with QTINFRA_ before its name (QTINFRA_PORT); options go first.
     """
@@ -132,4 +132,4 @@ def _log() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(serve)
+    app.command(short_help="Serve the REST API and the stream on a simulated market.")(serve)

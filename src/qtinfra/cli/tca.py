@@ -160,4 +160,4 @@ def _number(value: Any) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(tca)
+    app.command(short_help="Analyse from a journal what execution cost.")(tca)
