@@ -71,7 +71,7 @@ _DESCRIPTION = """Orders in, durable decisions out.
 Every answer to an order is on disk before it is sent. Numbers are exact: send and read them as strings.
 Errors are problem documents (RFC 9457); `code` is stable and says which rule refused.
 
-To try requests on this page: send `POST /auth/token` (below, under Service), copy the `access_token` of the
+To try requests, on /docs: send `POST /auth/token` (below, under Service), copy the `access_token` of the
 answer, and give it to Authorize. The WebSocket `/stream` tells of orders, executions and positions as they
 change, and takes orders too; it is described in docs/reference/stream.md."""
 #: The groups of operations in the order of the page.
