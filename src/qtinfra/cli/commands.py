@@ -198,7 +198,8 @@ def simulate(
     _check_feed(feed, files)
     if journal is not None:
         _refuse_existing(journal, "--journal")
-    _show_session(_run_feed(files, orders, seed, batch, journal, routing_report), journal, as_json)
+    asked = (orders, seed, batch)
+    _show_session(_run_feed(files, asked, journal, routing_report), journal, as_json)
 
 
 class FeedFiles(NamedTuple):
@@ -215,10 +216,13 @@ class FeedFiles(NamedTuple):
 
 
 def _run_feed(
-    files: FeedFiles, orders: int, seed: int, batch: int, journal: Path | None, scored: bool
+    files: FeedFiles, asked: tuple[int, int, int], journal: Path | None, scored: bool
 ) -> SimulateOutcome:
+    """Trade in the market of these files; `asked` are the random clients' orders, seed and batch."""
     from qtinfra import bootstrap
+    from qtinfra.runtime.session import RandomFlow
 
+    flow = RandomFlow(*asked)
     messages, seed_messages, seed_book = files.messages, files.seed_messages, files.seed_book
     with progress("simulating") as advance:
         if messages is not None and seed_messages is not None and seed_book is not None:
@@ -226,10 +230,8 @@ def _run_feed(
                 messages,
                 seed_messages,
                 seed_book,
+                flow,
                 official_bbo=files.official_bbo,
-                orders=orders,
-                seed=seed,
-                batch=batch,
                 journal=journal,
                 progress=advance,
             )
@@ -237,18 +239,14 @@ def _run_feed(
             return bootstrap.simulate_nbbo(
                 files.quotes,
                 files.trades,
-                orders=orders,
-                seed=seed,
-                batch=batch,
+                flow,
                 journal=journal,
                 progress=advance,
             )
         return bootstrap.simulate_synthetic(
             _symbols(files.symbols),
             20 if files.minutes is None else files.minutes,
-            orders=orders,
-            seed=seed,
-            batch=batch,
+            flow,
             journal=journal,
             progress=advance,
             scored=scored,

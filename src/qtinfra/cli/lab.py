@@ -110,8 +110,8 @@ def show(found: Result) -> None:
     first.columns[0].no_wrap = True
     for item in found.algos:
         first.add_row(*_row(item))
-    heads = ("orders", "schedule lower by", "cost less, bp", "both lower by", "both less, bp")
-    second = grid("pair", *heads, right=heads)
+    differences = ("orders", "schedule lower by", "cost less, bp", "both lower by", "both less, bp")
+    second = grid("pair", *differences, right=differences)
     second.columns[0].no_wrap = True
     for pair in found.comparisons:
         second.add_row(
