@@ -26,7 +26,7 @@ def test_a_curve_is_busiest_at_the_ends_and_averages_the_session() -> None:
     assert (max(bins), min(bins)) == (bins[0], bins[BINS // 2])
     assert max(bins) > 1_700
     assert min(bins) <= 601
-    assert abs(sum(bins) / BINS - 1_000) < 1
+    assert abs(sum(bins, Decimal(0)) - 1_000 * len(bins)) < BINS
 
 
 def test_volume_grows_with_the_session_and_volatility_with_its_square_root() -> None:
