@@ -24,6 +24,20 @@ _QUIET = "dim"
 _LEFT_OUT = ("created", "average", "price", "filled")
 _ID_END = 8
 _UNBOUNDED = 10_000
+#: Fields that `orders show` tells of where an order has them.
+_SPECIAL = (
+    "min_quantity",
+    "stop_price",
+    "trail_amount",
+    "display_quantity",
+    "peg",
+    "expire_at",
+    "locate_id",
+    "self_match_id",
+    "routing",
+    "link",
+    "list_id",
+)
 #: The live view keeps the newest orders and no more.
 _KEPT_ORDERS = 10_000
 _TONES = {
@@ -138,7 +152,7 @@ def _orders(orders: Iterable[Order], left_out: Sequence[str], *, whole_ids: bool
                 "quantity": _number(order.quantity),
                 "filled": _number(order.filled_quantity),
                 "average": _rounded(order.average_price, 4),
-                "price": _number(order.price, none=order.order_type.value.lower()),
+                "price": _price(order),
                 "created": Text(_moment(order.created_at), style=_QUIET),
             }
         )
@@ -180,6 +194,8 @@ def show_order(out: Console, order: OrderDetail) -> None:
         f"{order.time_in_force.value}  version {order.version}"
     )
     out.print(Text(_clean(words), style=_QUIET))
+    if terms := _special_terms(order):
+        out.print(Text(_clean(terms), style=_QUIET))
     if order.rejection is not None:
         refused = f"refused: {order.rejection.code}: {order.rejection.message}"
         out.print(Text(_clean(refused), style="yellow"))
@@ -240,6 +256,31 @@ def _number(value: Decimal | None, none: str = "") -> Text:
     if value is None:
         return Text(none, style=_QUIET)
     return Text(plain(value), style="red" if value < 0 else "")
+
+
+def _price(order: Order) -> Text:
+    """The limit; where there is none, what sets the order off, or that it is a market order."""
+    if order.price is not None:
+        return _number(order.price)
+    if order.stop_price is not None:
+        return Text(f"stop {plain(order.stop_price)}", style=_QUIET)
+    if order.trail_amount is not None:
+        return Text(f"trail {plain(order.trail_amount)}", style=_QUIET)
+    return Text(order.order_type.value.lower(), style=_QUIET)
+
+
+def _special_terms(order: Order) -> str:
+    """The terms that only some orders have, as their fields are called."""
+    named = msgspec.to_builtins(order)
+    terms = {name: named[name] for name in _SPECIAL if getattr(order, name)}
+    return "  ".join(f"{name.replace('_', ' ')} {_term(value)}" for name, value in terms.items())
+
+
+def _term(value: object) -> str:
+    """A term of one value, or of several with their names."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return str(value)
 
 
 def _rounded(value: Decimal | None, places: int) -> Text:

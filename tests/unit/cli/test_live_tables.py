@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from qtinfra.cli.live_tables import orders_table, positions_table
-from qtinfra.client import Order, Position
+from qtinfra.cli.live_tables import orders_table, positions_table, show_order
+from qtinfra.client import Order, OrderDetail, Position
 
 FILLED = {
     "id": "00000000-0001-8000-8000-00000000006f",
@@ -97,3 +97,32 @@ def test_reckoned_figures_of_a_position_are_rounded_for_people() -> None:
         "0.81",
         "USD",
     ]
+
+
+@pytest.mark.parametrize(
+    ("terms", "shown", "told"),
+    [
+        ({"order_type": "MARKET"}, "market", None),
+        ({"order_type": "STOP", "stop_price": "205"}, "stop 205", "stop price 205"),
+        ({"order_type": "TRAILING_STOP", "trail_amount": "0.5"}, "trail 0.5", "trail amount 0.5"),
+        (
+            {"order_type": "PEGGED", "peg": {"type": "PRIMARY", "offset": "0.05"}},
+            "pegged",
+            "peg type PRIMARY, offset 0.05",
+        ),
+        (
+            {"price": "431", "display_quantity": "200", "expire_at": "2026-11-24T20:00:00Z"},
+            "431",
+            "display quantity 200 expire at 2026-11-24T20:00:00Z",
+        ),
+    ],
+)
+def test_an_order_shows_its_limit_or_what_sets_it_off_and_its_special_terms(
+    terms: dict[str, object], shown: str, told: str | None
+) -> None:
+    order = msgspec.convert({**FILLED, "price": None, **terms}, OrderDetail, strict=False)
+    out = Console(file=io.StringIO(), width=130)
+    show_order(out, order)
+    lines = [" ".join(line.split()) for line in out.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert lines[2].endswith(f" 210.1799 {shown} 00:33:42")
+    assert lines[4:] == ([told] if told else [])
