@@ -17,6 +17,7 @@ from qtinfra.infra.build import compiled_modules
 
 if TYPE_CHECKING:
     from qtinfra.bootstrap import SimulateOutcome
+    from qtinfra.runtime.session import RandomFlow
 
 app = typer.Typer(
     add_completion=False,
@@ -188,18 +189,18 @@ def simulate(
         simulate_faults(seeds, events, workers, script, as_json)
         return
     if feed is None:
-        raise typer.BadParameter("name one, or --faults", param_hint="--feed")
-    files = FeedFiles(messages, seed_messages, seed_book, official_bbo, quotes, trades, minutes, symbols)
+        raise _bad("--feed", "name one, or --faults")
     if routing_report and (algo is not None or feed is not Feed.SYNTHETIC):
         raise _bad("--routing-report", "goes with --feed synthetic and random orders alone")
+    files = FeedFiles(messages, seed_messages, seed_book, official_bbo, quotes, trades, minutes, symbols)
     if algo is not None or feed is Feed.BARS:
         _run_lab(feed, files, algo, rate, data, seed, workers, as_json)
         return
     _check_feed(feed, files)
-    if journal is not None:
-        _refuse_existing(journal, "--journal")
-    asked = (orders, seed, batch)
-    _show_session(_run_feed(files, asked, journal, routing_report), journal, as_json)
+    from qtinfra.runtime.session import RandomFlow
+
+    flow = RandomFlow(orders, seed, batch)
+    _show_session(_run_feed(files, flow, journal, routing_report), journal, as_json)
 
 
 class FeedFiles(NamedTuple):
@@ -215,14 +216,12 @@ class FeedFiles(NamedTuple):
     symbols: str | None
 
 
-def _run_feed(
-    files: FeedFiles, asked: tuple[int, int, int], journal: Path | None, scored: bool
-) -> SimulateOutcome:
-    """Trade in the market of these files; `asked` are the random clients' orders, seed and batch."""
+def _run_feed(files: FeedFiles, flow: RandomFlow, journal: Path | None, scored: bool) -> SimulateOutcome:
+    """Trade in the market of these files, into a new journal."""
     from qtinfra import bootstrap
-    from qtinfra.runtime.session import RandomFlow
 
-    flow = RandomFlow(*asked)
+    if journal is not None:
+        _refuse_existing(journal, "--journal")
     messages, seed_messages, seed_book = files.messages, files.seed_messages, files.seed_book
     with progress("simulating") as advance:
         if messages is not None and seed_messages is not None and seed_book is not None:
