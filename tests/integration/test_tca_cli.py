@@ -131,7 +131,7 @@ def test_without_the_analytics_extra_the_error_has_the_line_that_installs_it(
     monkeypatch.setattr(analysis, "ANALYTICS_MODULES", ("polars_that_nobody_has",))
     status, found = facts_of(capsys, "--journal", str(simulated))
     assert (status, found["code"]) == (1, "missing_extra")
-    assert found["message"].endswith("pip install 'qtinfra[analytics]'")
+    assert found["message"].endswith("pip install '.[analytics]' in the clone")
 
 
 def test_a_damaged_journal_is_not_analysed(
