@@ -417,3 +417,16 @@ def test_serve_on_a_data_directory_that_cannot_be_made_names_it(tmp_path: Path) 
     data = tmp_path / "file" / "data"
     said = complaint(qtinfra("serve", "--port", "0", "--data-dir", data, status=1))
     assert said == f"qtinfra: Not a directory: {data}"
+
+
+def test_a_server_that_is_interrupted_stops_in_order_and_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qtinfra", "serve", "--port", "0", "--data-dir", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Ctrl-C" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert process.stderr.read() == "qtinfra: stopped\n"
+    assert facts(qtinfra("journal", "verify", tmp_path / "journal.sqlite", "--json"))["snapshots"]

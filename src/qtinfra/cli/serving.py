@@ -64,6 +64,8 @@ def serve(
     try:
         with prompt_threads():
             _announced(uvicorn.Server, settings)(config).run()
+    except KeyboardInterrupt:
+        note("stopped")
     except SystemExit:
         if app.state.gateway.failure is not None:
             raise app.state.gateway.failure from None
