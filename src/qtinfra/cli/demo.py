@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _LAST_ORDERS = 14
 _TONES = {"refused": "yellow", "REJECTED": "yellow", "UNKNOWN": "magenta"}
-#: Width of a bar on a terminal of a hundred columns, and on one that is wider than `_WIDE`.
-_BAR, _LONG_BAR, _WIDE = 16, 40, 124
+#: Width of a bar on a terminal of a hundred columns, on one wider than `_WIDE`, and on a narrow one.
+_BAR, _LONG_BAR, _SHORT_BAR, _WIDE = 16, 40, 8, 124
 #: A terminal that is narrower gets amounts in whole units, hashes by their ends, and fewer columns.
 _NARROW = 96
 
@@ -61,13 +61,20 @@ def watching() -> Iterator[Watch | None]:
         yield None
         return
     console = Console(stderr=True, highlight=False)
-    bar = _LONG_BAR if console.width > _WIDE else _BAR
+    bar = bar_width(console.width)
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def watch(now_ns: int, lines: tuple[AlgoLine, ...]) -> None:
             live.update(picture(now_ns, lines, bar), refresh=True)
 
         yield watch
+
+
+def bar_width(columns: int) -> int:
+    """How wide a bar may be, so that what stands behind it can be read."""
+    if columns < _NARROW:
+        return _SHORT_BAR
+    return _LONG_BAR if columns > _WIDE else _BAR
 
 
 def picture(now_ns: int, lines: tuple[AlgoLine, ...], bar: int = _BAR) -> RenderableType:
