@@ -26,7 +26,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 _SHOWN_ORDERS, _PAGE = 20, 200
 
 orders_app = typer.Typer(
-    rich_markup_mode=None, help="Orders on a running server: list, show, submit, cancel."
+    rich_markup_mode=None, help="Orders on a running server: list, show, submit, replace, cancel."
 )
 
 token_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
@@ -205,6 +205,37 @@ def submit(
             account_id=account or None,
             client_order_id=client_id or None,
             min_quantity=min_quantity or None,
+            **cast("SpecialTerms", terms),
+        )
+    _answer(order, as_json)
+
+
+@orders_app.command()
+def replace(
+    order_id: OrderId,
+    quantity: Annotated[str, _term("QUANTITY", "Units in all, what has traded included.")] = "",
+    price: Annotated[str, _term("PRICE", "Limit per unit.")] = "",
+    stop: Annotated[str, _term("PRICE", "STOP, STOP_LIMIT: trigger per unit.")] = "",
+    trail: Annotated[str, _term("AMOUNT", "TRAILING_STOP: distance in price units.")] = "",
+    display: Annotated[str, _term("QUANTITY", "ICEBERG: shown at a time.")] = "",
+    expires: Annotated[str, _term("TIME", "GTD: end, such as 2026-07-08T20:00:00Z.")] = "",
+    client_id: Annotated[
+        str, typer.Option("--id", metavar="ID", help="Your id of this change.", show_default=False)
+    ] = "",
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Change quantity, price or special terms of an order; what is not named stays."""
+    terms = _filters(stop_price=stop, trail_amount=trail, display_quantity=display, expire_at=expires)
+    if not (quantity or price or terms):
+        raise typer.BadParameter("name what to change, such as --quantity or --price", param_hint="'replace'")
+    with _talking(url, token) as client:
+        order = client.replace(
+            order_id,
+            quantity=quantity or None,
+            price=price or None,
+            client_order_id=client_id or None,
             **cast("SpecialTerms", terms),
         )
     _answer(order, as_json)
