@@ -19,7 +19,7 @@ from qtinfra.cli.output import WIDEST, console, print_json, program
 if TYPE_CHECKING:
     from qtinfra.cli.live_tables import Picture
     from qtinfra.client import Client, Stream
-    from qtinfra.client.terms import SpecialTerms
+    from qtinfra.client.terms import SpecialTerms, Terms
     from qtinfra.infra.config import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -236,7 +236,7 @@ def replace(
             quantity=quantity or None,
             price=price or None,
             client_order_id=client_id or None,
-            **cast("SpecialTerms", terms),
+            **cast("Terms", terms),
         )
     _answer(order, as_json)
 
