@@ -171,7 +171,7 @@ def test_the_same_order_again_gets_the_first_answer_and_another_algo_is_refused(
         ("TWAP", {"would_price": dec("50.005")}, "algo_would_price", "algo.would_price"),
         ("TWAP", {"would_price": dec("50.20")}, "algo_would_price", "algo.would_price"),
         ("TWAP", {"open_share": dec("0.6"), "close_share": dec("0.6")}, "algo_share", "algo.close_share"),
-        ("VWAP", {}, "algo_not_planned", "algo.curve"),
+        ("VWAP", {}, "algo_not_planned", "algo.weights"),
         ("IS", {}, "algo_not_planned", "algo.daily_volume"),
         ("TARGET_CLOSE", {}, "algo_not_planned", "algo.close_cutoff_ns"),
     ],

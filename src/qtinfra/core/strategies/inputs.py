@@ -145,8 +145,6 @@ def curve_weights(inputs: PlanInputs, ends: tuple[int, ...]) -> tuple[list[int],
     Raises:
         ScheduleError: there is no curve, or it has no volume between the first and the last moment.
     """
-    if not inputs.curve:
-        raise ScheduleError("curve", "no volume curve of the symbol is known")
     volumes, scale = whole_numbers(inputs.curve)
     opened, bins, length = inputs.open_ns, len(volumes), inputs.close_ns - inputs.open_ns
     if length <= 0:
