@@ -2,7 +2,7 @@
 
 Results go to standard output, everything else to standard error. With `--json` standard output holds exactly
 one JSON object, an error included. Exit status: 0 done, 1 it failed or a check did not hold, 2 wrong input,
-78 a journal does not verify, 130 interrupted.
+78 a journal does not verify, 130 interrupted (not `serve` and `watch`: that is how they end).
 """
 
 from __future__ import annotations
