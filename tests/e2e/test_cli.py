@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -400,3 +401,32 @@ def test_serve_with_a_market_that_no_calendar_knows_exits_2_with_the_setting_and
     said = qtinfra("serve", "--port", "0", "--data-dir", data, status=2, env={"QTINFRA_CALENDAR": "ZZZZ"})
     assert said.stderr.splitlines()[-1].endswith("QTINFRA_CALENDAR: no calendar for ZZZZ")
     assert not data.exists()
+
+
+def test_serve_on_a_port_in_use_says_so_and_leaves_no_data(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = complaint(qtinfra("serve", "--port", str(port), "--data-dir", data, status=1))
+    assert said == f"qtinfra: cannot listen on 127.0.0.1, port {port}: Address already in use"
+    assert not data.exists()
+
+
+def test_serve_on_a_data_directory_that_cannot_be_made_names_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    data = tmp_path / "file" / "data"
+    said = complaint(qtinfra("serve", "--port", "0", "--data-dir", data, status=1))
+    assert said == f"qtinfra: Not a directory: {data}"
+
+
+def test_a_server_that_is_interrupted_stops_in_order_and_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "qtinfra", "serve", "--port", "0", "--data-dir", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "Ctrl-C" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert process.stderr.read() == "qtinfra: stopped\n"
+    assert facts(qtinfra("journal", "verify", tmp_path / "journal.sqlite", "--json"))["snapshots"]

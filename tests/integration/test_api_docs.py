@@ -30,6 +30,18 @@ def test_every_operation_is_in_the_reference_and_none_that_is_not_there() -> Non
     assert sorted(operations ^ named) == []
 
 
+def test_every_operation_says_what_it_does_and_has_a_name_of_its_own() -> None:
+    found = create_app().openapi()
+    operations = [operation for methods in found["paths"].values() for operation in methods.values()]
+    for operation in operations:
+        assert " " in operation["summary"] and not operation["summary"].endswith(".")
+    names = [operation["operationId"] for operation in operations]
+    assert len(names) == len(set(names))
+    assert {tag for operation in operations for tag in operation["tags"]} == {
+        tag["name"] for tag in found["tags"] if tag["description"]
+    }
+
+
 def test_from_clone_to_a_filled_order_the_readme_works_as_written(tmp_path: Path) -> None:
     section = (REPO_ROOT / "README.md").read_text("utf-8").split("## From clone to")[1].split("\n## ")[0]
     lines = [line.strip() for line in section.splitlines() if line.startswith("    ")]

@@ -354,11 +354,25 @@ def test_a_person_submits_shows_lists_and_cancels(run: Run) -> None:
     assert status == 0 and order["id"] in out and order["client_order_id"] in out
     status, out, _ = run("orders", "list", "--symbol", "KO", "--limit", "500")
     assert status == 0 and order["id"] in out
-    assert all(len(line) <= 100 for line in out.splitlines())
+    assert all(len(line) <= 120 for line in out.splitlines())
     status, out, _ = run("orders", "list", "--symbol", "KO", "--limit", "1", "--json")
     assert status == 0 and len(json.loads(out)["orders"]) == 1
     status, out, _ = run("orders", "cancel", order["id"], "--json")
     assert status == 0 and json.loads(out)["id"] == order["id"]
+
+
+def test_a_person_replaces_what_is_named_and_nothing_else(run: Run, trader: Client) -> None:
+    order = trader.submit("KO", "BUY", 100, price="60.50", account_id="ACC-1")
+    wait_for(lambda: trader.get(order.id).status is OrderStatus.ROUTED)
+    status, _, said = run("orders", "replace", order.id)
+    assert (status, said.count("\n")) == (2, 1) and "name what to change" in said
+    status, out, _ = run("orders", "replace", order.id, "--quantity", "300", "--json")
+    assert status == 0 and json.loads(out)["id"] == order.id
+    wait_for(lambda: trader.get(order.id).quantity == 300)
+    assert trader.get(order.id).price == Decimal("60.50")
+    status, _, said = run("orders", "replace", order.id, "--price", "60.505")
+    assert status == 1 and "multiple of 0.01" in said
+    trader.cancel(order.id)
 
 
 def test_positions_and_the_live_view_are_printed(run: Run, trader: Client, aapl: Decimal) -> None:

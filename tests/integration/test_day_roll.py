@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qtinfra.core.commands import SetVenueStatus, TimerFired, TimerKind
+from qtinfra.core.commands import SetVenueStatus, SetVolumeCurve, TimerFired, TimerKind
 from qtinfra.core.extended_models import VenueStatus
 from qtinfra.core.marking import MarkSource
 from qtinfra.infra.clock import SystemClock
@@ -200,3 +200,31 @@ def test_a_venue_that_was_cut_off_before_the_close_does_not_trade_by_the_roll_al
         until(lambda: health(api)["trade_date"] == DAYS[1])
         found = health(api)
         assert (found["venues"]["XNAS"], found["status"]) == ("DISCONNECTED", "degraded")
+
+
+def worked(api: Api, algo: str, ends: str) -> str:
+    """The first status of an order that an algo is to work until then."""
+    terms = {"name": algo, "start_time": ends[:11] + "00:00:00Z", "end_time": ends}
+    made = api.order(symbol="KO", price=None, order_type="MARKET", quantity="900", algo=terms)
+    assert made.status_code == 201, made.text
+    return str(made.json()["status"])
+
+
+def test_algos_that_need_a_volume_curve_or_profile_are_planned_on_each_date(tmp_path: Path) -> None:
+    clock = Ahead("2026-07-08T23:40:00")
+    with running(tmp_path, clock=clock) as (_, api):
+        assert [worked(api, algo, "2026-07-08T23:55:00Z") for algo in ("VWAP", "IS")] == ["VALIDATED"] * 2
+        clock.move_to("2026-07-09T00:00:01")
+        until(lambda: health(api)["trade_date"] == "2026-07-09")
+        until(lambda: curve_dates(tmp_path)["KO"] == "2026-07-09")
+        assert worked(api, "VWAP", "2026-07-09T01:00:00Z") == "VALIDATED"
+
+
+def curve_dates(directory: Path) -> dict[str, str]:
+    """The date of each symbol's latest volume curve, as journaled."""
+    journal = SqliteJournal.open_readonly(directory / "journal.sqlite")
+    try:
+        commands = [record.entry.command for record in journal.records()]
+    finally:
+        journal.close()
+    return {item.symbol: item.trade_date for item in commands if isinstance(item, SetVolumeCurve)}

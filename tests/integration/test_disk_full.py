@@ -210,7 +210,7 @@ def test_fm_06_signed_heads_and_read_tables_wait_for_space_with_one_alert_each_a
         assert (told["anchor_failed"], told["projector_died"], told["task_failed"]) == (1, 1, 0)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130
+    assert process.returncode == 0
     assert b"Traceback" not in said, said.decode()
     assert said.count(b"cannot anchor") == said.count(b"the projector ended") == 1, said.decode()
 

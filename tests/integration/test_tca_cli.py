@@ -15,6 +15,7 @@ from qtinfra import bootstrap
 from qtinfra.bootstrap import analysis
 from qtinfra.cli import main
 from qtinfra.journal.sqlite import SqliteJournal
+from qtinfra.runtime.session import RandomFlow
 from tests.unit.posttrade.story import twap_day
 
 pytestmark = pytest.mark.integration
@@ -27,7 +28,7 @@ COMPONENTS = ("delay", "trading", "opportunity", "fees")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five minutes of the synthetic market with 60 orders."""
     path = tmp_path_factory.mktemp("tca") / "journal.sqlite"
-    bootstrap.simulate_synthetic(("AAPL", "KO"), 5, orders=60, seed=3, batch=64, journal=path)
+    bootstrap.simulate_synthetic(("AAPL", "KO"), 5, RandomFlow(60, seed=3), journal=path)
     return path
 
 
@@ -60,7 +61,7 @@ def test_the_parts_of_a_simulated_session_sum_to_its_total(
 
 def test_the_analysis_agrees_with_what_the_session_counted(simulated: Path, tmp_path: Path) -> None:
     session = bootstrap.simulate_synthetic(
-        ("AAPL", "KO"), 5, orders=60, seed=3, batch=64, journal=tmp_path / "again.sqlite"
+        ("AAPL", "KO"), 5, RandomFlow(60, seed=3), journal=tmp_path / "again.sqlite"
     ).session
     tca = analysis.analyse_costs(simulated).tca
     assert tca.fills.height == session.fills
@@ -130,7 +131,7 @@ def test_without_the_analytics_extra_the_error_has_the_line_that_installs_it(
     monkeypatch.setattr(analysis, "ANALYTICS_MODULES", ("polars_that_nobody_has",))
     status, found = facts_of(capsys, "--journal", str(simulated))
     assert (status, found["code"]) == (1, "missing_extra")
-    assert found["message"].endswith("pip install 'qtinfra[analytics]'")
+    assert found["message"].endswith("pip install '.[analytics]' in the clone")
 
 
 def test_a_damaged_journal_is_not_analysed(

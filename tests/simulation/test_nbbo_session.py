@@ -7,6 +7,7 @@ import pytest
 
 from qtinfra.journal.memory import MemoryJournal
 from qtinfra.runtime.nbbo_session import NbboSessionResult, run_nbbo_session
+from qtinfra.runtime.session import RandomFlow
 from qtinfra.venues.simulated.nbbo import NbboMarket
 from tests.support.requirements import require_data
 
@@ -22,7 +23,7 @@ def market(day: str = "20131007") -> NbboMarket:
 def session(*, orders: int, seed: int, batch: int = 64, day: str = "20131007") -> NbboSessionResult:
     journal = MemoryJournal.fresh()
     recording = market(day)
-    return run_nbbo_session(recording, journal, epoch=journal.epoch, orders=orders, seed=seed, batch=batch)
+    return run_nbbo_session(recording, journal, RandomFlow(orders, seed, batch), epoch=journal.epoch)
 
 
 @pytest.mark.parametrize(

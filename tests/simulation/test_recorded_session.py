@@ -5,7 +5,7 @@ import pytest
 from qtinfra.bootstrap import synthetic_market
 from qtinfra.journal.memory import MemoryJournal
 from qtinfra.runtime.recorded_session import run_recorded_session
-from qtinfra.runtime.session import SessionResult
+from qtinfra.runtime.session import RandomFlow, SessionResult
 from qtinfra.runtime.synthetic_session import OPEN_NS, SECOND_NS, run_synthetic_session
 from qtinfra.venues.simulated.recorded import LobsterMarket
 from tests.support.requirements import require_data
@@ -23,14 +23,14 @@ def recorded(*, orders: int, seed: int, batch: int = 64) -> SessionResult:
         require_data(f"{RECORDING}34200000_37800000_message_50.csv.gz"), messages, book
     )
     journal = MemoryJournal.fresh()
-    return run_recorded_session(market, journal, epoch=journal.epoch, orders=orders, seed=seed, batch=batch)
+    return run_recorded_session(market, journal, RandomFlow(orders, seed, batch), epoch=journal.epoch)
 
 
 def generated(*, orders: int, seed: int, batch: int = 64) -> SessionResult:
     journal = MemoryJournal.fresh()
     market = synthetic_market(seed, ("KO", "JPM"), OPEN_NS + 120 * SECOND_NS)
     return run_synthetic_session(
-        market, journal, epoch=journal.epoch, orders=orders, seed=seed, minutes=2, batch=batch
+        market, journal, RandomFlow(orders, seed, batch), epoch=journal.epoch, minutes=2
     )
 
 

@@ -5,6 +5,7 @@ Schemas of answers come from the structs that are encoded, schemas of messages f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -244,7 +245,9 @@ def _one_order(update: dict[str, Any]) -> dict[str, Any]:
             parameters=change,
             **body(update),
         ),
-        "delete": _operation("Orders", "cancel_order", "Cancel", ended, parameters=change),
+        "delete": _operation(
+            "Orders", "cancel_order", "Cancel what is open of an order", ended, parameters=change
+        ),
     }
 
 
@@ -337,6 +340,14 @@ _MASS_CANCEL = {
 }
 
 
+def _summarise(operation: dict[str, Any]) -> None:
+    """The first sentence that an endpoint says of itself is its summary; what follows stays below."""
+    first, *rest = re.split(r"\.\s+", operation.pop("description"), maxsplit=1)
+    operation["summary"] = first.removesuffix(".")
+    if rest:
+        operation["description"] = rest[0]
+
+
 def document(app: FastAPI, views: Sequence[type]) -> dict[str, Any]:
     """The whole description of an app: the framework's part, the short path, the schemas.
 
@@ -346,6 +357,9 @@ def document(app: FastAPI, views: Sequence[type]) -> dict[str, Any]:
     found = FastAPI.openapi(app)
     if "ProblemView" in found.get("components", {}).get("schemas", {}):
         return found
+    for operations in found["paths"].values():
+        for operation in operations.values():
+            _summarise(operation)
     components = found.setdefault("components", {})
     schemas: dict[str, Any] = components.setdefault("schemas", {})
     answered = msgspec.json.schema_components([ProblemView, *views], ref_template=REF)[1]

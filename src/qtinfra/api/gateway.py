@@ -44,7 +44,7 @@ class Gateway:
     def __init__(self) -> None:
         self._platform: Platform | None = None
         self._stream: Stream | None = None
-        self.failure: QtInfraError | None = None
+        self.failure: QtInfraError | OSError | None = None
         self.metrics = Metrics()
         self._fixed: dict[tuple[str, str], tuple[str, Handler]] = {}
         self._by_id: dict[str, Callable[[Call, str], Awaitable[Reply]]] = {}
@@ -71,7 +71,7 @@ class Gateway:
         async with AsyncExitStack() as stack:
             try:
                 platform = await stack.enter_async_context(serving(settings, clock))
-            except QtInfraError as error:
+            except (QtInfraError, OSError) as error:
                 self.failure = error
                 raise
             entry = OrderEntry(platform)

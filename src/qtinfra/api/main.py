@@ -35,6 +35,9 @@ from qtinfra.infra.config import Settings
 
 LOG = logging.getLogger("qtinfra.api")
 
+#: Characters of a path or method that an answer repeats.
+_SHOWN = 80
+
 #: The structs that answers are made of, for the description.
 VIEWS = (
     OrderView,
@@ -66,7 +69,28 @@ VIEWS = (
 _DESCRIPTION = """Orders in, durable decisions out.
 
 Every answer to an order is on disk before it is sent. Numbers are exact: send and read them as strings.
-Errors are problem documents (RFC 9457); `code` is stable and says which rule refused."""
+Errors are problem documents (RFC 9457); `code` is stable and says which rule refused.
+
+To try requests, on /docs: send `POST /auth/token` (below, under Service), copy the `access_token` of the
+answer, and give it to Authorize. The WebSocket `/stream` tells of orders, executions and positions as they
+change, and takes orders too; it is described in docs/reference/stream.md."""
+#: The groups of operations in the order of the page.
+_TAGS = (
+    ("Orders", "Place, change, cancel and look at orders."),
+    ("Executions", "What has traded."),
+    ("Positions", "What is held, and its profit and loss."),
+    ("Routing", "Where an order would go, and how orders fare at each venue."),
+    ("Risk", "Limits, kill switches, and locates for short sales."),
+    ("Accounts", "Who trades."),
+    ("Instruments", "What can be traded."),
+    ("Venues", "Where."),
+    (
+        "Books",
+        "What an operator sets or books by hand: the trading date, marks, rates, cash, positions, fees.",
+    ),
+    ("Access", "Tokens that are refused."),
+    ("Service", "The service about itself, and tokens of the development login."),
+)
 
 
 class _App(FastAPI):
@@ -102,6 +126,8 @@ def create_app(settings: Callable[[], Settings] = Settings, clock: Clock | None 
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
+        openapi_tags=[{"name": name, "description": text} for name, text in _TAGS],
+        generate_unique_id_function=lambda route: route.name,
     )
     app.__class__ = _App
     app.state.gateway = gateway
@@ -141,8 +167,12 @@ async def _error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """What the framework refuses: no such path, another method."""
     found = cast(HTTPException, error)
-    code = {404: "no_such_path", 405: "method_not_allowed"}.get(found.status_code, "http_error")
-    problem = refusal(found.status_code, code, str(found.detail), field="path")
+    path, method = request.url.path[:_SHOWN], request.method[:_SHOWN]
+    code, text = {
+        404: ("no_such_path", f"there is no path {path}; /docs has those that there are"),
+        405: ("method_not_allowed", f"{path} does not take {method}; /docs says what it takes"),
+    }.get(found.status_code, ("http_error", str(found.detail)))
+    problem = refusal(found.status_code, code, text, field="path")
     return _answer(request, problem, dict(found.headers or {}))
 
 

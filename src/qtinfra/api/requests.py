@@ -104,7 +104,7 @@ def require(identity: Identity, permission: Permission, account: str) -> None:
         Problem: 403 `forbidden`, whether or not the account exists.
     """
     if not may(identity, permission, account):
-        raise forbidden(permission)
+        raise forbidden(permission, "for this account")
 
 
 def require_any(identity: Identity, permission: Permission) -> None:
@@ -117,8 +117,9 @@ def require_any(identity: Identity, permission: Permission) -> None:
         raise forbidden(permission)
 
 
-def forbidden(permission: Permission) -> Problem:
-    text = f"{permission.value} is not granted here"
+def forbidden(permission: Permission, where: str = "") -> Problem:
+    """What the token does not grant, at all or `where`."""
+    text = f"the token does not grant {permission.value} {where}".rstrip()
     return refusal(403, "forbidden", text, field="permission", limit=permission.value)
 
 

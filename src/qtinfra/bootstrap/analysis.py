@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: What the analysis needs beyond the core installation, and how to get it.
 ANALYTICS_MODULES = ("polars",)
-INSTALL_LINE = "pip install 'qtinfra[analytics]'"
+INSTALL_LINE = "'make venv' installs it, or pip install '.[analytics]' in the clone"
 _SECOND_NS = 1_000_000_000
 
 

@@ -2,8 +2,9 @@
 
 At a close the venues end their day, the engine ends DAY orders and rests GTC ones (`TimerFired` DAY_CLOSE),
 the last midpoints become closing marks and reference prices, and the venues collect orders for the next
-session. At its open the engine begins the next date (DAY_OPEN) and the venues trade again. All of it is
-journaled; what was missed while nobody ran is done at the start, one date for any number of days.
+session. At its open the engine begins the next date (DAY_OPEN), the venues trade again, and planners are told
+what to expect of the session: its volume curve, volume, volatility and spread. All of it is journaled; what
+was missed while nobody ran is done at the start, one date for any number of days.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
@@ -27,6 +29,7 @@ from qtinfra.core.reports import Alert
 from qtinfra.engine.decide.price_test import looked_at
 from qtinfra.marketdata.calendars import build_calendar
 from qtinfra.runtime.days import DayStep, around_the_clock, day_is_open, next_step
+from qtinfra.runtime.expectations import expected_session
 from qtinfra.runtime.live import LiveShard
 from qtinfra.venues.simulated.flow import SyntheticInstrument, SyntheticMarket
 from qtinfra.venues.simulated.local import LocalVenueGateway, run_market
@@ -122,6 +125,8 @@ class TradingDays:
         self._sessions = sessions
         self._clock = clock
         self._on_alert = on_alert
+        #: The date whose session planners have been told of in this life.
+        self._told_of = ""
         self._moved = asyncio.Event()
         self._rolling = asyncio.Lock()
 
@@ -141,6 +146,7 @@ class TradingDays:
             await self._submit(command)
         while (step := self.next()) is not None and step.at_ns <= self._clock.now_ns():
             await self.roll(step)
+        await self._expect()
 
     async def run(self) -> None:
         """Roll when it is due, until cancelled or the shard stops."""
@@ -154,6 +160,7 @@ class TradingDays:
                 told = True
                 self._on_alert(Alert("calendar_ended", self._sessions.mic, "no session is known ahead"))
             self._begin_session()
+            await self._expect()
             left_s = LOOK_S if step is None else (step.at_ns - now_ns) / _SECOND_NS
             await asyncio.sleep(min(LOOK_S, left_s))
 
@@ -225,6 +232,17 @@ class TradingDays:
                 self._gateways[report.venue].hear([report])
             LOG.info("trading of %s begins", self._date)
             self._moved.set()
+
+    async def _expect(self) -> None:
+        """Journal what planners may expect of the session that runs, once in each life and date."""
+        step = self.next()
+        if self._told_of == self._date or not self.in_session or step is None or step.session is None:
+            return
+        self._told_of = self._date
+        now_ns, close_ns = self._clock.now_ns(), step.session.close_ns
+        with suppress(OutcomeUnknownError):  # the shard has stopped: there is nothing to plan
+            for command in expected_session(self._market, self._date, now_ns, close_ns):
+                await self._submit(command)
 
     def _calendars(self) -> list[AnyCommand]:
         known = self._shard.state.calendars

@@ -72,7 +72,8 @@ class TailedJournal(SqliteJournal):
 
 def tail(journal_path: Path, tables_path: Path) -> int:
     """Project until the standard input ends; the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server, which gets it too, closes our input
+    for number in (signal.SIGINT, signal.SIGTERM):  # the server, which gets it too, closes our input
+        signal.signal(number, signal.SIG_IGN)
     projector = Projector(writing_engine(tables_path), Progress())
     journal = TailedJournal.open_readonly(journal_path, verify="tail")
     heap = LongLivedHeap()

@@ -50,7 +50,7 @@ from qtinfra.runtime.demo_board import Watch
 from qtinfra.runtime.nbbo_session import run_nbbo_session
 from qtinfra.runtime.recorded_session import run_recorded_session
 from qtinfra.runtime.replay import ReplayResult, replay_journal
-from qtinfra.runtime.session import Progress, SessionResult
+from qtinfra.runtime.session import Progress, RandomFlow, SessionResult
 from qtinfra.runtime.snapshot_check import SnapshotCheck, SnapshotFinding, judged
 from qtinfra.runtime.synthetic_session import OPEN_NS, SECOND_NS, TRADE_DATE, run_synthetic_session
 from qtinfra.venues.simulated.flow import US_INSTRUMENTS, US_VENUES, SyntheticMarket
@@ -236,11 +236,9 @@ def simulate_lobster(
     messages: Path,
     seed_messages: Path,
     seed_book: Path,
+    flow: RandomFlow,
     *,
     official_bbo: Path | None,
-    orders: int,
-    seed: int,
-    batch: int,
     journal: Path | None,
     progress: Progress | None = None,
 ) -> SimulateOutcome:
@@ -255,25 +253,15 @@ def simulate_lobster(
     """
     market = LobsterMarket.from_files(messages, seed_messages, seed_book)
     bbo = str(official_bbo) if official_bbo is not None else None
-    run = partial(
-        run_recorded_session,
-        market,
-        orders=orders,
-        seed=seed,
-        batch=batch,
-        official_bbo=bbo,
-        progress=progress,
-    )
-    return _simulated(journal, run)
+    run = partial(run_recorded_session, official_bbo=bbo, progress=progress)
+    return _simulated(journal, market, flow, run)
 
 
 def simulate_nbbo(
     quotes: Path,
     trades: Path,
+    flow: RandomFlow,
     *,
-    orders: int,
-    seed: int,
-    batch: int,
     journal: Path | None,
     progress: Progress | None = None,
 ) -> SimulateOutcome:
@@ -284,17 +272,14 @@ def simulate_nbbo(
         OSError: a file cannot be read.
     """
     market = NbboMarket.from_files(quotes, trades)
-    run = partial(run_nbbo_session, market, orders=orders, seed=seed, batch=batch, progress=progress)
-    return _simulated(journal, run)
+    return _simulated(journal, market, flow, partial(run_nbbo_session, progress=progress))
 
 
 def simulate_synthetic(
     symbols: Sequence[str],
     minutes: int,
+    flow: RandomFlow,
     *,
-    orders: int,
-    seed: int,
-    batch: int,
     journal: Path | None,
     progress: Progress | None = None,
     scored: bool = False,
@@ -310,27 +295,30 @@ def simulate_synthetic(
         if scored:
             found.append(routing_analytics(state))
 
-    market = synthetic_market(seed, symbols, OPEN_NS + minutes * 60 * SECOND_NS)
+    market = synthetic_market(flow.seed, symbols, OPEN_NS + minutes * 60 * SECOND_NS)
     run = partial(
         run_synthetic_session,
-        market,
-        orders=orders,
-        seed=seed,
         minutes=minutes,
-        batch=batch,
         progress=progress,
         routing=RoutingPolicy() if scored else None,
         on_end=on_end,
     )
-    outcome = _simulated(journal, run)
+    outcome = _simulated(journal, market, flow, run)
     return msgspec.structs.replace(outcome, routing=found[0] if found else None)
 
 
-def _simulated(journal: Path | None, run: Callable[..., SessionResult]) -> SimulateOutcome:
-    """Run a session, which takes journal, epoch and `on_durable` besides, and verify what it wrote."""
+def _simulated(
+    journal: Path | None, market: object, flow: RandomFlow, run: Callable[..., SessionResult]
+) -> SimulateOutcome:
+    """Run a session in a market, with a journal of its own, and verify what it wrote.
+
+    Args:
+        run: one of the `run_..._session` functions, with what only that one takes already in it.
+    """
     with _place(journal) as files:
         with recording(files, "simulate") as recorder:
-            session = run(recorder.journal, epoch=recorder.journal.epoch, on_durable=recorder.on_durable)
+            epoch, on_durable = recorder.journal.epoch, recorder.on_durable
+            session = run(market, recorder.journal, flow, epoch=epoch, on_durable=on_durable)
         return SimulateOutcome(session, _verified(files))
 
 

@@ -2,7 +2,7 @@
 
 Results go to standard output, everything else to standard error. With `--json` standard output holds exactly
 one JSON object, an error included. Exit status: 0 done, 1 it failed or a check did not hold, 2 wrong input,
-78 a journal does not verify, 130 interrupted.
+78 a journal does not verify, 130 interrupted (not `serve` and `watch`: that is how they end).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from qtinfra.cli.commands import app
-from qtinfra.cli.output import note, print_json
+from qtinfra.cli.output import note, print_json, program
 from qtinfra.core.exceptions import JournalCorruptError, QtInfraError
 from qtinfra.infra.heap import prepare_heap
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QtInfraError as error:
         return _complain(args, _in_words(error), _status(error), error.to_json())
     except OSError as error:
-        return _complain(args, str(error), FAILED, {"error": type(error).__name__, "code": "os_error"})
+        return _complain(args, _said(error), FAILED, {"error": type(error).__name__, "code": "os_error"})
     except _ClickException as error:
         return _complain(
             args, _what_was_wrong(args, error), WRONG_INPUT, {"error": "UsageError", "code": "usage"}
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _what_was_wrong(args: Sequence[str], error: Exception) -> str:
     """click's complaint as one line: option, rule and value."""
     if not args or args == ["journal"]:
-        return f"no command given; '{' '.join(['qtinfra', *args])} --help' lists them"
+        return f"no command given; '{' '.join([program(), *args])} --help' lists them"
     text: str = getattr(error, "format_message", error.__str__)()
     return " ".join(text.split()).replace("Value error, ", "")
 
@@ -75,6 +75,13 @@ def _in_words(error: QtInfraError) -> str:
     if isinstance(error, JournalCorruptError) and "sequence" not in error.message:
         return f"{error.message} (first bad sequence: {error.first_bad_seq})"
     return error.message
+
+
+def _said(error: OSError) -> str:
+    """The operating system's words and the file they are about, without its number for them."""
+    if error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
 
 
 def _status(error: QtInfraError) -> int:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from qtinfra.bench import BenchResult
 from qtinfra.bench.harness import interpreter
+from qtinfra.cli.tables import QUIET, grid
 
 #: What `qtinfra bench --json` tells of each benchmark, in this order.
 FIELDS = ("name", "unit", "ops_per_s", "cpu_us_per_op", "p50_us", "p99_us", "control", "ratio", "note")
 
 _HEADINGS = ("name", "unit", "ops/s", "cpu us/op", "p50 us", "p99 us", "control/s", "ratio")
-_QUIET = "dim"
 
 
 def bench_facts(results: Sequence[BenchResult]) -> list[dict[str, object]]:
@@ -28,19 +26,17 @@ def bench_facts(results: Sequence[BenchResult]) -> list[dict[str, object]]:
 
 def show_bench(out: Console, results: Sequence[BenchResult]) -> None:
     """The interpreter, the figures, and below them what each one means: its control, its note, its target."""
-    out.print(Text(interpreter(), style=_QUIET))
-    figures = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    for place, heading in enumerate(_HEADINGS):
-        figures.add_column(heading, justify="left" if place < 2 else "right", no_wrap=True)
+    out.print(Text(interpreter(), style=QUIET))
+    figures = grid(*_HEADINGS, right=_HEADINGS[2:])
+    for column in figures.columns:
+        column.no_wrap = True
     for result in results:
         figures.add_row(*_cells(result))
     out.print(figures)
-    notes = Table(box=SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    for heading in ("name", "note"):
-        notes.add_column(heading, overflow="fold")
+    notes = grid("name", "note")
     for result in results:
-        notes.add_row(result.name, Text(_note(result)))
-        notes.add_row("", Text(_further(result), style=_QUIET))
+        notes.add_row(result.name, Text(_note(result).replace(f"; {interpreter()}", "")))
+        notes.add_row("", Text(_further(result), style=QUIET))
     out.print(notes)
 
 

@@ -17,6 +17,7 @@ from qtinfra.infra.build import compiled_modules
 
 if TYPE_CHECKING:
     from qtinfra.bootstrap import SimulateOutcome
+    from qtinfra.runtime.session import RandomFlow
 
 app = typer.Typer(
     add_completion=False,
@@ -91,7 +92,7 @@ def _root(
 # --- sessions ----------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(short_help="Run a trading session of twenty minutes on a synthetic market.")
 def demo(
     orders: Orders = 150,
     seed: Seed = 1,
@@ -188,17 +189,18 @@ def simulate(
         simulate_faults(seeds, events, workers, script, as_json)
         return
     if feed is None:
-        raise typer.BadParameter("name one, or --faults", param_hint="--feed")
-    files = FeedFiles(messages, seed_messages, seed_book, official_bbo, quotes, trades, minutes, symbols)
+        raise _bad("--feed", "name one, or --faults")
     if routing_report and (algo is not None or feed is not Feed.SYNTHETIC):
         raise _bad("--routing-report", "goes with --feed synthetic and random orders alone")
+    files = FeedFiles(messages, seed_messages, seed_book, official_bbo, quotes, trades, minutes, symbols)
     if algo is not None or feed is Feed.BARS:
         _run_lab(feed, files, algo, rate, data, seed, workers, as_json)
         return
     _check_feed(feed, files)
-    if journal is not None:
-        _refuse_existing(journal, "--journal")
-    _show_session(_run_feed(files, orders, seed, batch, journal, routing_report), journal, as_json)
+    from qtinfra.runtime.session import RandomFlow
+
+    flow = RandomFlow(orders, seed, batch)
+    _show_session(_run_feed(files, flow, journal, routing_report), journal, as_json)
 
 
 class FeedFiles(NamedTuple):
@@ -214,11 +216,12 @@ class FeedFiles(NamedTuple):
     symbols: str | None
 
 
-def _run_feed(
-    files: FeedFiles, orders: int, seed: int, batch: int, journal: Path | None, scored: bool
-) -> SimulateOutcome:
+def _run_feed(files: FeedFiles, flow: RandomFlow, journal: Path | None, scored: bool) -> SimulateOutcome:
+    """Trade in the market of these files, into a new journal."""
     from qtinfra import bootstrap
 
+    if journal is not None:
+        _refuse_existing(journal, "--journal")
     messages, seed_messages, seed_book = files.messages, files.seed_messages, files.seed_book
     with progress("simulating") as advance:
         if messages is not None and seed_messages is not None and seed_book is not None:
@@ -226,10 +229,8 @@ def _run_feed(
                 messages,
                 seed_messages,
                 seed_book,
+                flow,
                 official_bbo=files.official_bbo,
-                orders=orders,
-                seed=seed,
-                batch=batch,
                 journal=journal,
                 progress=advance,
             )
@@ -237,18 +238,14 @@ def _run_feed(
             return bootstrap.simulate_nbbo(
                 files.quotes,
                 files.trades,
-                orders=orders,
-                seed=seed,
-                batch=batch,
+                flow,
                 journal=journal,
                 progress=advance,
             )
         return bootstrap.simulate_synthetic(
             _symbols(files.symbols),
             20 if files.minutes is None else files.minutes,
-            orders=orders,
-            seed=seed,
-            batch=batch,
+            flow,
             journal=journal,
             progress=advance,
             scored=scored,
@@ -371,7 +368,7 @@ def replay(
     _require(result.decide_equal is not False, f"today's rules decide otherwise from sequence {where} on")
 
 
-@journal_app.command()
+@journal_app.command(short_help="Verify a journal, or an export of one.")
 def verify(
     journal: JournalFile,
     anchor: Annotated[
@@ -420,7 +417,7 @@ def verify(
         raise typer.Exit(78)
 
 
-@journal_app.command()
+@journal_app.command(short_help="Print a journal's last sequence and the hash there.")
 def head(journal: JournalFile, as_json: JsonFlag = False) -> None:
     """Print where a journal ends: its last sequence and the hash of the chain there."""
     from qtinfra import bootstrap
@@ -435,7 +432,7 @@ def head(journal: JournalFile, as_json: JsonFlag = False) -> None:
         print(f"shard {end.shard}  epoch {end.epoch}  sequence {end.seq}  hash {end.hash.hex()}")
 
 
-@journal_app.command()
+@journal_app.command(short_help="Write a journal as JSON Lines.")
 def export(
     journal: JournalFile,
     out: Annotated[
@@ -468,10 +465,11 @@ def _scale(value: str | float) -> float:
     return factor
 
 
-@app.command()
+@app.command(short_help="Measure the order path, each part beside a control.")
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Which benchmarks (default: all).")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Which benchmarks (default: all).", show_default=False),
     ] = None,
     scale: Annotated[
         float,

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qtinfra.bootstrap import DemoOutcome
+from qtinfra.cli.output import program
 from qtinfra.cli.tables import QUIET, grid, heading, show_facts
 from qtinfra.core.models import OrderStatus
 from qtinfra.runtime.blotter import AccountLine, Blotter, OrderLine
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
 _LAST_ORDERS = 14
 _TONES = {"refused": "yellow", "REJECTED": "yellow", "UNKNOWN": "magenta"}
-#: Width of a bar on a terminal of a hundred columns, and on one that is wider than `_WIDE`.
-_BAR, _LONG_BAR, _WIDE = 16, 40, 124
+#: Width of a bar on a terminal of a hundred columns, on one wider than `_WIDE`, and on a narrow one.
+_BAR, _LONG_BAR, _SHORT_BAR, _WIDE = 16, 40, 8, 124
 #: A terminal that is narrower gets amounts in whole units, hashes by their ends, and fewer columns.
 _NARROW = 96
 
@@ -60,13 +61,20 @@ def watching() -> Iterator[Watch | None]:
         yield None
         return
     console = Console(stderr=True, highlight=False)
-    bar = _LONG_BAR if console.width > _WIDE else _BAR
+    bar = bar_width(console.width)
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def watch(now_ns: int, lines: tuple[AlgoLine, ...]) -> None:
             live.update(picture(now_ns, lines, bar), refresh=True)
 
         yield watch
+
+
+def bar_width(columns: int) -> int:
+    """How wide a bar may be, so that what stands behind it can be read."""
+    if columns < _NARROW:
+        return _SHORT_BAR
+    return _LONG_BAR if columns > _WIDE else _BAR
 
 
 def picture(now_ns: int, lines: tuple[AlgoLine, ...], bar: int = _BAR) -> RenderableType:
@@ -217,7 +225,7 @@ def show_costs(out: Console, costs: CostAnalysis) -> None:
         if row["notional"]:
             bps = (row[f"{name}_bps"] for name in ("total", "arrival", "vwap", "fees"))
             cells = ("" if value is None else f"{value:+.2f}" for value in bps)
-            name = row["algo"] or "none"
+            name = row["algo"] or "no algo"
             add(
                 name,
                 f"{row['orders']:,}",
@@ -340,4 +348,4 @@ def show_proof(out: Console, outcome: DemoOutcome, page: str) -> None:
     out.print()
     out.print("Look further:", style=QUIET)
     for command in ("journal verify", "replay --decide", "journal export", "tca --journal"):
-        out.print(Text(f"  qtinfra {command} {path}"), soft_wrap=True)
+        out.print(Text(f"  {program()} {command} {path}"), soft_wrap=True)

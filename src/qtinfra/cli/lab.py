@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import typer
 
-from qtinfra.cli.output import console, print_json, progress
+from qtinfra.cli.output import WIDEST, console, print_json, progress
 from qtinfra.runtime.lab.experiment import GRIDS, Result, run_experiment
 from qtinfra.runtime.lab.history import Params
 from qtinfra.runtime.lab.play import Setup
@@ -103,20 +103,16 @@ def simulate_ticks(setups: list[Setup], kind: str, files: tuple[str, ...], seed:
 
 def show(found: Result) -> None:
     """Two tables: every algorithm, and the pairs."""
-    from rich.table import Column, Table
+    from qtinfra.cli.tables import grid
 
     heads = ("orders", "filled", "schedule bp", "cost bp", "both bp", "IS bp", "forecast", "in band", "rate")
-    first = Table(Column("algo", no_wrap=True), *heads)
+    first = grid("algo", *heads, right=heads)
+    first.columns[0].no_wrap = True
     for item in found.algos:
         first.add_row(*_row(item))
-    second = Table(
-        Column("pair", no_wrap=True),
-        "orders",
-        "schedule lower by",
-        "cost less, bp",
-        "both lower by",
-        "bp",
-    )
+    differences = ("orders", "schedule lower by", "cost less, bp", "both lower by", "both less, bp")
+    second = grid("pair", *differences, right=differences)
+    second.columns[0].no_wrap = True
     for pair in found.comparisons:
         second.add_row(
             f"{pair.algo} against {pair.against}",
@@ -126,7 +122,7 @@ def show(found: Result) -> None:
             _interval(pair.reduction, 100, "%"),
             _interval(pair.difference_bps),
         )
-    out, split = console(), found.split
+    out, split = console(WIDEST), found.split
     out.print(
         f"{len(found.symbols)} symbols, {split.report_from} to {split.report_to}, seed {found.scenario.seed};"
     )
@@ -174,11 +170,10 @@ def _interval(found: Interval, scale: float = 1, unit: str = "", places: int = 1
 
 
 def _show_orders(scores: list[Score]) -> None:
-    from rich.table import Table
+    from qtinfra.cli.tables import grid
 
-    table = Table(
-        "algo", "date", "side", "ordered", "filled", "tracking bp", "IS bp", "forecast", "band", "rate"
-    )
+    numbers = ("ordered", "filled", "tracking bp", "IS bp", "forecast", "band", "rate")
+    table = grid("algo", "date", "side", *numbers, right=numbers)
     for item in scores:
         table.add_row(
             item.algo,

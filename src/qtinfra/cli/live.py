@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from qtinfra.cli.output import console, print_json
+from qtinfra.cli.output import WIDEST, console, print_json, program
 
 if TYPE_CHECKING:
     from qtinfra.cli.live_tables import Picture
     from qtinfra.client import Client, Stream
-    from qtinfra.client.terms import SpecialTerms
+    from qtinfra.client.terms import SpecialTerms, Terms
     from qtinfra.infra.config import Settings
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _SHOWN_ORDERS, _PAGE = 20, 200
 
 orders_app = typer.Typer(
-    rich_markup_mode=None, help="Orders on a running server: list, show, submit, cancel."
+    rich_markup_mode=None, help="Orders on a running server: list, show, submit, replace, cancel."
 )
 
 token_app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
@@ -57,8 +57,10 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     app.add_typer(orders_app, name="orders")
     app.command()(positions)
-    app.command()(watch)
-    app.add_typer(token_app, name="token")
+    app.command(short_help="Watch orders and positions as they change.")(watch)
+    app.add_typer(
+        token_app, name="token", short_help="Print a token of the development login, or revoke a token."
+    )
 
 
 @contextmanager
@@ -79,12 +81,13 @@ def _talking(url: str, bearer: str) -> Iterator[Client]:
 
 
 def _with_advice(error: Exception, url: str) -> str:
-    from qtinfra.client import ApiError, TransportError
+    from qtinfra.client import ApiError, NotAuthenticatedError, TransportError
 
     if isinstance(error, TransportError):
-        return f"{error.message} ({url}; 'qtinfra serve' starts a server)"
-    if isinstance(error, ApiError) and error.error_code in ("missing_token", "expired_token"):
-        return f"{error.message} (give --token or QTINFRA_TOKEN; 'qtinfra token' makes one for development)"
+        return f"{error.message} ({url}; '{program()} serve' starts a server)"
+    if isinstance(error, NotAuthenticatedError):
+        makes = f"'{program()} token --user trader' makes one for development"
+        return f"{error.message} (give --token or QTINFRA_TOKEN; {makes})"
     if isinstance(error, ApiError) and len(error.errors) > 1:
         return "; ".join(found.message or f"{found.field}: {found.code}" for found in error.errors)
     return error.message if isinstance(error, ApiError) else str(error)
@@ -123,7 +126,8 @@ def list_orders(
     else:
         from qtinfra.cli.live_tables import orders_table
 
-        console().print(orders_table(found))
+        out = console(WIDEST)
+        out.print(orders_table(out, found))
 
 
 @orders_app.command()
@@ -138,13 +142,13 @@ def show(order_id: OrderId, url: Url = DEFAULT_URL, token: Token = "", as_json: 
     else:
         from qtinfra.cli.live_tables import show_order
 
-        show_order(console(), found)
+        show_order(console(WIDEST), found)
 
 
 @orders_app.command()
 def submit(
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="The instrument.")],
-    side: Annotated[str, typer.Argument(metavar="SIDE", help="BUY, SELL or SELL_SHORT.")],
+    side: Annotated[str, typer.Argument(metavar="SIDE", help="BUY, SELL, SELL_SHORT or SELL_SHORT_EXEMPT.")],
     quantity: Annotated[str, typer.Argument(metavar="QUANTITY", help="Units, a multiple of the lot.")],
     price: Annotated[
         str, typer.Option(metavar="PRICE", help="Limit per unit; none: market order.", show_default=False)
@@ -207,6 +211,37 @@ def submit(
 
 
 @orders_app.command()
+def replace(
+    order_id: OrderId,
+    quantity: Annotated[str, _term("QUANTITY", "Units in all, what has traded included.")] = "",
+    price: Annotated[str, _term("PRICE", "Limit per unit.")] = "",
+    stop: Annotated[str, _term("PRICE", "STOP, STOP_LIMIT: trigger per unit.")] = "",
+    trail: Annotated[str, _term("AMOUNT", "TRAILING_STOP: distance in price units.")] = "",
+    display: Annotated[str, _term("QUANTITY", "ICEBERG: shown at a time.")] = "",
+    expires: Annotated[str, _term("TIME", "GTD: end, such as 2026-07-08T20:00:00Z.")] = "",
+    client_id: Annotated[
+        str, typer.Option("--id", metavar="ID", help="Your id of this change.", show_default=False)
+    ] = "",
+    url: Url = DEFAULT_URL,
+    token: Token = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Change quantity, price or special terms of an order; what is not named stays."""
+    terms = _filters(stop_price=stop, trail_amount=trail, display_quantity=display, expire_at=expires)
+    if not (quantity or price or terms):
+        raise typer.BadParameter("name what to change, such as --quantity or --price", param_hint="'replace'")
+    with _talking(url, token) as client:
+        order = client.replace(
+            order_id,
+            quantity=quantity or None,
+            price=price or None,
+            client_order_id=client_id or None,
+            **cast("Terms", terms),
+        )
+    _answer(order, as_json)
+
+
+@orders_app.command()
 def cancel(order_id: OrderId, url: Url = DEFAULT_URL, token: Token = "", as_json: JsonFlag = False) -> None:
     """Cancel what is open of an order."""
     with _talking(url, token) as client:
@@ -221,7 +256,8 @@ def _answer(order: object, as_json: bool) -> None:
     if as_json:
         print_json(facts(order))
     elif isinstance(order, Order):
-        console().print(orders_table([order]))
+        out = console(WIDEST)
+        out.print(orders_table(out, [order]))
 
 
 # --- positions and the live view ---------------------------------------------------------------------------
@@ -258,17 +294,31 @@ def watch(
     """Watch the newest orders and the positions as they change, until interrupted.
 
     Follows the server's stream; asks again and again where there is none. While the server does not answer,
-    the last picture stays with a note below.
+    the last picture stays with a note below. In a file or a pipe one picture follows another when it changes.
     """
     from rich.live import Live
 
     from qtinfra.cli.live_tables import picture_of
 
-    with _talking(url, token) as client, Live(console=console(), auto_refresh=False) as live:
-        for looks, picture in enumerate(_pictures(client, every, account, symbol), 1):
-            live.update(picture_of(picture), refresh=True)
-            if looks == count:
-                return
+    out = console(WIDEST)
+    with suppress(KeyboardInterrupt), _talking(url, token) as client:
+        pictures = islice(_pictures(client, every, account, symbol), count or None)
+        if not out.is_terminal:
+            for picture in _changes(pictures):
+                out.print(picture_of(out, picture))
+            return
+        with Live(console=out, auto_refresh=False) as live:
+            for picture in pictures:
+                live.update(picture_of(out, picture), refresh=True)
+
+
+def _changes(pictures: Iterator[Picture]) -> Iterator[Picture]:
+    """Those that differ from the one before: what is written to a file stays."""
+    before = None
+    for picture in pictures:
+        if picture != before:
+            yield picture
+        before = picture
 
 
 def _pictures(client: Client, every: float, account: str, symbol: str) -> Iterator[Picture]:
@@ -359,7 +409,7 @@ def token(
         print(made)
 
 
-@token_app.command()
+@token_app.command(short_help="Have a running server refuse a token.")
 def revoke(
     token_id: Annotated[
         str, typer.Option("--id", metavar="JTI", help="One token, by its jti.", show_default=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from heapq import nlargest
@@ -19,7 +19,25 @@ from qtinfra.core.decimals import plain
 from qtinfra.core.models import OrderStatus
 
 _QUIET = "dim"
-_ID_LENGTH = 36
+#: What a terminal that is too narrow for all columns of an order goes without, in this order. Ids stay
+#: whole in lists, since other commands ask for them; the live view shows how they end.
+_LEFT_OUT = ("created", "average", "price", "filled")
+_ID_END = 8
+_UNBOUNDED = 10_000
+#: Fields that `orders show` tells of where an order has them.
+_SPECIAL = (
+    "min_quantity",
+    "stop_price",
+    "trail_amount",
+    "display_quantity",
+    "peg",
+    "expire_at",
+    "locate_id",
+    "self_match_id",
+    "routing",
+    "link",
+    "list_id",
+)
 #: The live view keeps the newest orders and no more.
 _KEPT_ORDERS = 10_000
 _TONES = {
@@ -90,33 +108,66 @@ def facts(record: object) -> Any:
     return msgspec.to_builtins(record)
 
 
-def picture_of(picture: Picture) -> RenderableType:
-    """Orders, positions, and the note if there is one."""
-    parts: list[RenderableType] = [orders_table(picture.orders), positions_table(picture.positions)]
+def picture_of(out: Console, picture: Picture) -> RenderableType:
+    """Orders, positions, and the note if there is one, for this terminal."""
+    parts: list[RenderableType] = [
+        orders_table(out, picture.orders, whole_ids=False),
+        positions_table(picture.positions),
+    ]
     if picture.note:
         parts.append(Text(_clean(picture.note), style="yellow"))
     return Group(*parts)
 
 
-def orders_table(orders: Iterable[Order]) -> Table:
-    """One line an order; the id is whole, since the other commands ask for it."""
-    table = _table("id", "status", "symbol", "side", "quantity", "filled", "price", "created")
+def orders_table(out: Console, orders: Sequence[Order], *, whole_ids: bool = True) -> Table:
+    """One line an order, with as many columns as the terminal has room for.
+
+    Args:
+        whole_ids: keep ids whole where there is no room for all columns.
+    """
+    unbounded = out.options.update(max_width=_UNBOUNDED)
+    for ids, left_out in _widest_first(whole_ids):
+        table = _orders(orders, left_out, whole_ids=ids)
+        if out.measure(table, options=unbounded).maximum <= out.width:
+            break
+    return table
+
+
+def _widest_first(whole_ids: bool) -> Iterator[tuple[bool, Sequence[str]]]:
+    """Whether ids are whole, and the columns that are left out: everything first, then less and less."""
+    yield True, ()
+    for count in range(1 if whole_ids else 0, len(_LEFT_OUT) + 1):
+        yield whole_ids, _LEFT_OUT[:count]
+
+
+def _orders(orders: Iterable[Order], left_out: Sequence[str], *, whole_ids: bool) -> Table:
+    rows = []
     for order in orders:
-        table.add_row(
-            Text(_clean(order.id), style=_QUIET),
-            Text(order.status.value, style=_TONES.get(order.status, "")),
-            Text(_clean(order.symbol)),
-            Text(order.side.value),
-            _number(order.quantity),
-            _number(order.filled_quantity),
-            _number(order.price, none=order.order_type.value.lower()),
-            Text(_moment(order.created_at), style=_QUIET),
+        rows.append(
+            {
+                "id": Text(_clean(order.id if whole_ids else order.id[-_ID_END:]), style=_QUIET),
+                "status": Text(order.status.value, style=_TONES.get(order.status, "")),
+                "symbol": Text(_clean(order.symbol)),
+                "side": Text(order.side.value),
+                "quantity": _number(order.quantity),
+                "filled": _number(order.filled_quantity),
+                "average": _rounded(order.average_price, 4),
+                "price": _price(order),
+                "created": Text(_moment(order.created_at), style=_QUIET),
+            }
         )
+    headings = ("id", "status", "symbol", "side", "quantity", "filled", "average", "price", "created")
+    shown = [heading for heading in headings if heading not in left_out]
+    table = _table(*shown)
+    if not whole_ids:
+        table.columns[0].header = "id ends"
+    for row in rows:
+        table.add_row(*(row[heading] for heading in shown))
     return table
 
 
 def positions_table(positions: Iterable[Position]) -> Table:
-    """One line a position, P&L in the instrument's currency."""
+    """One line a position, P&L in the instrument's currency; `--json` has the exact figures."""
     table = _table(
         "account", "symbol", "quantity", "avg cost", "mark", "realised", "unrealised", "fees", "ccy"
     )
@@ -125,11 +176,11 @@ def positions_table(positions: Iterable[Position]) -> Table:
             Text(_clean(position.account_id)),
             Text(_clean(position.symbol)),
             _number(position.quantity),
-            _number(position.average_cost),
-            _number(position.mark_price),
-            _number(position.realised_pnl),
-            _number(position.unrealised_pnl),
-            _number(position.fees),
+            _rounded(position.average_cost, 4),
+            _rounded(position.mark_price, 4),
+            _rounded(position.realised_pnl, 2),
+            _rounded(position.unrealised_pnl, 2),
+            _rounded(position.fees, 2),
             Text(_clean(position.currency)),
         )
     return table
@@ -137,12 +188,14 @@ def positions_table(positions: Iterable[Position]) -> Table:
 
 def show_order(out: Console, order: OrderDetail) -> None:
     """An order, why it was refused if it was, its parts at venues, its executions."""
-    out.print(orders_table([order]))
+    out.print(orders_table(out, [order]))
     words = (
         f"account {order.account_id}  client id {order.client_order_id}  {order.order_type.value} "
         f"{order.time_in_force.value}  version {order.version}"
     )
     out.print(Text(_clean(words), style=_QUIET))
+    if terms := _special_terms(order):
+        out.print(Text(_clean(terms), style=_QUIET))
     if order.rejection is not None:
         refused = f"refused: {order.rejection.code}: {order.rejection.message}"
         out.print(Text(_clean(refused), style="yellow"))
@@ -179,6 +232,7 @@ def _executions(executions: Iterable[Execution]) -> Table:
 _RIGHT = (
     "quantity",
     "filled",
+    "average",
     "price",
     "fee",
     "fees",
@@ -193,15 +247,47 @@ def _table(*headings: str) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for heading in headings:
         side: JustifyMethod = "right" if heading in _RIGHT else "left"
-        width = _ID_LENGTH if heading == "id" else None
-        table.add_column(heading, justify=side, no_wrap=True, min_width=width)
+        table.add_column(heading, justify=side, no_wrap=True)
     return table
 
 
 def _number(value: Decimal | None, none: str = "") -> Text:
+    """An exact number as it was given."""
     if value is None:
         return Text(none, style=_QUIET)
     return Text(plain(value), style="red" if value < 0 else "")
+
+
+def _price(order: Order) -> Text:
+    """The limit; where there is none, what sets the order off, or that it is a market order."""
+    if order.price is not None:
+        return _number(order.price)
+    if order.stop_price is not None:
+        return Text(f"stop {plain(order.stop_price)}", style=_QUIET)
+    if order.trail_amount is not None:
+        return Text(f"trail {plain(order.trail_amount)}", style=_QUIET)
+    return Text(order.order_type.value.lower(), style=_QUIET)
+
+
+def _special_terms(order: Order) -> str:
+    """The terms that only some orders have, as their fields are called."""
+    named = msgspec.to_builtins(order)
+    terms = {name: named[name] for name in _SPECIAL if getattr(order, name)}
+    return "  ".join(f"{name.replace('_', ' ')} {_term(value)}" for name, value in terms.items())
+
+
+def _term(value: object) -> str:
+    """A term of one value, or of several with their names."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return str(value)
+
+
+def _rounded(value: Decimal | None, places: int) -> Text:
+    """A figure that was reckoned, to so many decimals."""
+    if value is None:
+        return Text("")
+    return Text(f"{value:,.{places}f}", style="red" if value < 0 else "")
 
 
 def _moment(at: datetime) -> str:

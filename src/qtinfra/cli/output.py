@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +15,12 @@ if TYPE_CHECKING:
 
 #: Width of output that does not go to a terminal, and the most that is used of a wide one.
 WIDTH, WIDEST = 100, 120
+
+
+def program() -> str:
+    """What to type for this program here: its path, as long as the shell does not find its name."""
+    typed = sys.argv[0]
+    return typed if Path(typed).name == "qtinfra" and shutil.which("qtinfra") is None else "qtinfra"
 
 
 def note(text: str) -> None:
@@ -25,13 +33,13 @@ def print_json(value: Mapping[str, object]) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
-def console() -> Console:
-    """Standard output for tables; plain text when it is not a terminal."""
+def console(plain_width: int = WIDTH) -> Console:
+    """Standard output for tables; plain text of a fixed width when it is not a terminal."""
     from rich.console import Console
 
     found = Console(highlight=False)
     if not found.is_terminal:
-        return Console(highlight=False, width=WIDTH)
+        return Console(highlight=False, width=plain_width)
     return Console(highlight=False, width=WIDEST) if found.width > WIDEST else found
 
 

@@ -18,7 +18,7 @@ def _root() -> None:
     pass
 
 
-@projector_app.command()
+@projector_app.command(short_help="Make the read tables again from the journal.")
 def rebuild(
     journal: Annotated[
         Path,

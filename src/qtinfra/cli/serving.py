@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qtinfra.cli.output import note
+from qtinfra.cli.live import DEFAULT_URL
+from qtinfra.cli.output import note, program
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from qtinfra.infra.config import Settings
 
 
 def serve(
@@ -20,7 +24,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where journal, keys and read tables are.")] = None,
 ) -> None:
-    """Serve the REST API on a simulated market, durable in a data directory.
+    """Serve the REST API and the stream on a simulated market, durable in a data directory.
 
     Every setting is an environment variable with QTINFRA_ before its name (QTINFRA_PORT); options go first.
     """
@@ -39,6 +43,7 @@ def serve(
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise typer.BadParameter(f"QTINFRA_{name}: {first['msg']}, not {first['input']!r}") from error
+    _require_free(settings.host, settings.port)
     _log()
     app = create_app(lambda: settings)
     config = uvicorn.Config(
@@ -58,25 +63,59 @@ def serve(
     logging.getLogger("uvicorn.error").addFilter(lambda record: app.state.gateway.failure is None)
     try:
         with prompt_threads():
-            _announced(uvicorn.Server, settings.data_dir)(config).run()
+            _announced(uvicorn.Server, settings)(config).run()
+    except KeyboardInterrupt:
+        note("stopped")
     except SystemExit:
         if app.state.gateway.failure is not None:
             raise app.state.gateway.failure from None
         raise
 
 
-def _announced(kind: type[uvicorn.Server], data_dir: Path) -> type[uvicorn.Server]:
-    """A server that says where it is once it is there."""
+def _require_free(host: str, port: int) -> None:
+    """Nothing is opened or journaled by a server that nobody could reach.
+
+    Raises:
+        OSError: another process listens there, or the address is not this machine's.
+    """
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+
+
+def _announced(kind: type[uvicorn.Server], settings: Settings) -> type[uvicorn.Server]:
+    """A server that says where it is once it is there, and how the command line comes in."""
 
     class Announced(kind):  # type: ignore[misc, valid-type]
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
                 host, port = self.servers[0].sockets[0].getsockname()[:2]
-                note(f"ready: http://{host}:{port}/docs describes the API; data in {data_dir}")
-                note("'qtinfra token --user trader' makes a token; Ctrl-C stops the server")
+                url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+                note(f"ready: {url}/docs describes the API; data in {settings.data_dir}")
+                for line in next_steps(url, settings):
+                    note(line)
 
     return Announced
+
+
+def next_steps(url: str, settings: Settings) -> list[str]:
+    """What to type in another shell, with what differs from the defaults."""
+    from qtinfra.infra.config import AuthMode
+
+    steps = ["Ctrl-C stops the server"]
+    exports = [] if url == DEFAULT_URL else [f"QTINFRA_URL={url}"]
+    if settings.auth is AuthMode.DEV:
+        directory = type(settings).model_fields["data_dir"].default
+        where = "" if settings.data_dir == directory else f"QTINFRA_DATA_DIR={settings.data_dir} "
+        exports.append(f"QTINFRA_TOKEN=$({where}{program()} token --user trader)")
+    if exports:
+        steps.insert(0, f"in another shell: export {' '.join(exports)}")
+    return steps
 
 
 def _log() -> None:
@@ -95,4 +134,4 @@ def _log() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(serve)
+    app.command(short_help="Serve the REST API and the stream on a simulated market.")(serve)

@@ -143,7 +143,7 @@ def _show_groups(out: Any, found: CostAnalysis, name: str, fields: tuple[str, ..
     numbers = tuple(_HEADINGS[field] for field in fields)
     table = grid("all" if key == "total" else key, *several, *numbers, right=numbers)
     for row in getattr(found.tca, name).to_dicts():
-        label = str(row.get(key, "orders") or "none") if key != "total" else "orders"
+        label = "orders" if key == "total" else str(row.get(key)) or f"no {key}"
         table.add_row(label, *(row[field] for field in several), *(_cell(row, field) for field in fields))
     heading(out, key.capitalize() if key == "total" else f"By {key}")
     out.print(table)
@@ -160,4 +160,4 @@ def _number(value: Any) -> str:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(tca)
+    app.command(short_help="Analyse from a journal what execution cost.")(tca)

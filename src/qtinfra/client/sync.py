@@ -189,7 +189,7 @@ class Client:
         """All orders that fit, page by page as they are taken.
 
         Args:
-            limit: orders a page, 1 to 1000.
+            limit: orders a page, 1 to 500.
             sort: field names joined by commas, `-` before one for descending.
             filters: by field, such as `symbol="AAPL"`, or with an operator, such as
                 `**{"status[in]": "ROUTED,FILLED"}`.

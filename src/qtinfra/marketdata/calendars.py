@@ -14,6 +14,7 @@ from qtinfra.core.calendar import CUTOFFS, NO_CUTOFFS, TradingSession, VenueCale
 from qtinfra.core.exceptions import ExternalServiceError
 
 _LIBRARY = "exchange_calendars"
+INSTALL_LINE = "'make venv' installs it, or pip install '.[calendars]' in the clone"
 
 
 class CalendarUnavailableError(ExternalServiceError):
@@ -66,7 +67,7 @@ def _library() -> ModuleType:
     except ModuleNotFoundError as fault:
         if fault.name != _LIBRARY:
             raise
-        message = f"{_LIBRARY} is not installed: pip install 'qtinfra[calendars]'"
+        message = f"{_LIBRARY} is not installed: {INSTALL_LINE}"
         raise CalendarUnavailableError(message) from fault
 
 

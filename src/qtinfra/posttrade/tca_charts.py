@@ -18,6 +18,8 @@ from qtinfra.posttrade.tca_page import signed
 #: Width of every chart in its own units; the page scales it.
 WIDTH = 720.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, 16.0, 14.0, 40.0
+#: Room that the label of a marker takes.
+_LABEL = 100.0
 _SECOND_NS = 1_000_000_000
 
 Point = tuple[float, float]
@@ -153,7 +155,7 @@ def histogram(title: str, values: Sequence[float], unit: str, bins: int = 31) ->
 
 def _marker(x: _Scale, value: float, name: str, height: float, left: bool) -> str:
     at = min(max(x(value), x.start), x.end)
-    anchor, shift = ("end", -5) if at > WIDTH * 0.85 or (left and at > _LEFT + 100) else ("start", 5)
+    anchor, shift = ("end", -5) if at > WIDTH * 0.85 or (left and at > _LABEL) else ("start", 5)
     style = ' stroke-dasharray="4 3"' if name == "median" else ""
     line = f'<line class="total" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{height - _BOTTOM:.1f}"{style}/>'
     row = _TOP + (2 if name == "mean" else 15)

@@ -25,6 +25,7 @@ main{max-width:1360px;margin:0 auto;padding:28px 24px 48px}h1{font-size:26px;mar
 h2{font-size:17px;margin:0 0 4px}p{margin:0 0 10px}.sub{color:var(--muted)}
 .tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:12px;margin:20px 0}
 @media (max-width:900px){.tiles{grid-template-columns:repeat(2,1fr)}}
+@media (max-width:700px){svg{min-width:600px}}
 .tile,section{background:var(--surface);border:1px solid var(--grid);border-radius:8px;padding:14px 16px}
 .tile b{display:block;font-size:23px;font-variant-numeric:tabular-nums;line-height:1.25}
 .tile span{color:var(--muted);font-size:12.5px;display:block}section{margin:0 0 16px}
@@ -110,6 +111,12 @@ def section(heading: str, *parts: str, note: str = "") -> str:
     return f"<section><h2>{escape(heading)}</h2>{said}{''.join(parts)}</section>"
 
 
+def chart(title: str, svg: str) -> str:
+    """A chart in a frame that scrolls on a narrow screen, where it would be too small to read."""
+    label = escape(title, quote=True)
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{label}">{svg}</div>'
+
+
 def figure(caption: str, svg: str) -> str:
     """A chart with its caption; `svg` is markup."""
     return f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>"
@@ -153,6 +160,11 @@ def _left(column: Column) -> str:
 
 
 # --- how values are written ---
+
+
+def named(kind: str) -> Callable[[Any], str]:
+    """A name as it is; "no algo" where there is none."""
+    return lambda value: str(value) or f"no {kind}"
 
 
 def plain_text(value: Any) -> str:

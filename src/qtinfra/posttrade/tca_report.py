@@ -138,7 +138,9 @@ def _tiles(tca: Tca) -> list[str]:
     values = ", ".join(f"{row['currency']} {page.compact(row['notional'])}" for row in totals[:3]) or "–"
     return [
         page.tile(
-            "Orders", page.whole(facts["orders"]), f"{filled:,} filled, {facts['orders_rejected']:,} refused"
+            "Orders",
+            page.whole(facts["orders"]),
+            f"{filled:,} filled; {facts['orders_rejected']:,} more refused",
         ),
         page.tile("Traded value", values, f"{facts['children']:,} children, {facts['fills']:,} fills"),
         page.tile(
@@ -199,7 +201,7 @@ def _stacked(heading: str, groups: pl.DataFrame, name: str) -> str:
         return page.section(heading, note="No order could be measured.")
     return page.section(
         heading,
-        charts.stacked_bars(heading, rows, COMPONENTS),
+        page.chart(heading, charts.stacked_bars(heading, rows, COMPONENTS)),
         note="The upright line marks the total; left of zero is a gain.",
     )
 
@@ -210,7 +212,7 @@ def _slippage(tca: Tca) -> str:
     if not values:
         return page.section(heading, note="No executed order has an arrival price.")
     note = "Executed orders, one each. The end bars hold everything beyond the 1st and 99th percentile."
-    return page.section(heading, charts.histogram(heading, values, "bp"), note=note)
+    return page.section(heading, page.chart(heading, charts.histogram(heading, values, "bp")), note=note)
 
 
 def _markouts(tca: Tca) -> str:
@@ -229,7 +231,8 @@ def _markouts(tca: Tca) -> str:
         return page.section(heading, note="No quote is known at these times after a fill.")
     labels = ["1 s", "10 s", "60 s", "5 min"]
     note = "Positive: the price went the order's way. Below zero after passive fills is adverse selection."
-    return page.section(heading, charts.curves(heading, series, labels, "bp"), note=note)
+    drawn = charts.curves(heading, series, labels, "bp")
+    return page.section(heading, page.chart(heading, drawn), note=note)
 
 
 # --- algo parents ---
@@ -277,7 +280,8 @@ def _parent(tca: Tca, order: dict[str, Any]) -> str:
         said.append(f"vs VWAP {page.signed(order['vwap_bps'])} bp")
     if order["participation"] is not None:
         said.append(f"participation {page.share(order['participation'])}")
-    return page.figure(f"{title} · {', '.join(said)}", charts.execution(title, data))
+    drawn = page.chart(title, charts.execution(title, data))
+    return page.figure(f"{title} · {', '.join(said)}", drawn)
 
 
 def _target(
@@ -334,7 +338,7 @@ def _groups(tca: Tca) -> list[str]:
         if name in ("algo", "trader") and groups[name].unique().to_list() == [""]:
             continue
         columns = (
-            Column(name, name, page.plain_text, text=True),
+            Column(name, name, page.named(name), text=True),
             *_currency(tca),
             *_COSTS,
         )

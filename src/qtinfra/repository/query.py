@@ -233,11 +233,11 @@ def parse_query(params: Sequence[tuple[str, str]], fields: FieldSet) -> Query:
     return Query(tuple(filters), sort, limit, offset, cursor)
 
 
-def _refused(field: str, rule: str, limit: object, value: str, *, code: str) -> QueryError:
-    """The error in words; what the client sent is quoted in part only."""
+def _refused(field: str, rule: str, limit: object, value: str, *, code: str, text: str = "") -> QueryError:
+    """The error in words, `text` or made of its parts; what the client sent is quoted in part only."""
     shown = value if len(value) <= 64 else f"{value[:64]}..."
     return QueryError(
-        f"{field[:64]}: {rule} ({limit}), not {shown!r}",
+        text or f"{field[:64]}: {rule} ({limit}), not {shown!r}",
         code=code,
         context={"field": field[:64], "rule": rule, "limit": str(limit), "value": shown},
     )
@@ -267,7 +267,8 @@ def _read_sort(text: str, fields: FieldSet) -> tuple[SortKey, ...]:
         known = fields.fields.get(name)
         if known is None or not known.sortable:
             allowed = ", ".join(field.name for field in fields.fields.values() if field.sortable)
-            raise _refused("sort", "fields that can be sorted by", allowed, name, code="unknown_sort_field")
+            text = f"{name[:64]!r} is no field to sort by; there are {allowed}"
+            raise _refused("sort", "sortable fields", allowed, name, code="unknown_sort_field", text=text)
         if names.count(name) > 1:
             raise _refused("sort", "each field once", "1", name, code="duplicate_parameter")
     if len(keys) > MAX_SORT_FIELDS:
@@ -280,7 +281,8 @@ def _filter(name: str, text: str, fields: FieldSet) -> Filter:
     field = fields.fields.get(match[1]) if match is not None else None
     if match is None or field is None:
         allowed = ", ".join(fields.names)
-        raise _refused(name, "fields that can be filtered by", allowed, text, code="unknown_filter")
+        said = f"{name[:64]!r} is no field to filter by; there are {allowed}"
+        raise _refused(name, "fields to filter by", allowed, text, code="unknown_filter", text=said)
     try:
         op = Op(match[2] or "eq")
     except ValueError:

@@ -54,6 +54,7 @@ from qtinfra.runtime.demo_script import (
     number,
     refusal,
 )
+from qtinfra.runtime.expectations import activity_bins
 from qtinfra.runtime.synthetic_session import OPEN_NS, TRADE_DATE
 from qtinfra.venues.simulated.flow import FULL_DAY_S
 
@@ -114,11 +115,7 @@ def _listed(stage: Stage) -> tuple[Instrument, Venue]:
 
 def _expectations(stage: Stage) -> None:
     """Volume by the minute as this market's activity has it, and what each symbol's session should bring."""
-    minute = 60 * SECOND
-    bins = tuple(
-        Decimal(round(1_000 * stage.market.activity(OPEN_NS + place * minute + minute // 2)))
-        for place in range(MINUTES)
-    )
+    bins = activity_bins(stage.market, OPEN_NS, CLOSE_NS, MINUTES)
     for spec in stage.market.instruments:
         stage.ask("staff:desk", SetVolumeCurve(spec.symbol, TRADE_DATE, OPEN_NS, CLOSE_NS, bins))
         profile = SetMarketProfile(

@@ -6,25 +6,19 @@ from decimal import Decimal
 
 import msgspec
 
-from qtinfra.core.commands import SetLimit, SetReference, SetVenueStatus, StartEpoch, TimerFired, TimerKind
-from qtinfra.core.decimals import ONE
-from qtinfra.core.extended_models import (
-    US_EQUITY_TICKS,
-    Account,
-    Instrument,
-    LimitRule,
-    Venue,
-    VenueStatus,
-)
-from qtinfra.core.models import AssetClass, Currency
+from qtinfra.core.commands import TimerFired, TimerKind
+from qtinfra.core.extended_models import US_EQUITY_TICKS, Venue
+from qtinfra.core.models import Currency
 from qtinfra.core.ports import Journal
 from qtinfra.engine.kernel import Kernel
 from qtinfra.engine.state import State
+from qtinfra.runtime.recorded_session import open_recorded
 from qtinfra.runtime.session import (
     ACCOUNTS,
     OnDurable,
     Progress,
     QuoteCounts,
+    RandomFlow,
     SessionResult,
     SessionTerms,
     play,
@@ -57,11 +51,9 @@ class NbboSessionResult(SessionResult, frozen=True):
 def run_nbbo_session(
     market: NbboMarket,
     journal: Journal,
+    flow: RandomFlow,
     *,
     epoch: int,
-    orders: int,
-    seed: int,
-    batch: int = 64,
     progress: Progress | None = None,
     on_durable: OnDurable | None = None,
 ) -> NbboSessionResult:
@@ -70,29 +62,30 @@ def run_nbbo_session(
     Args:
         market: the recording, at its beginning.
         journal: an empty journal, open for writing under `epoch`.
-        orders: how many new orders the clients plan in all; while the quote is not live they send none.
-        seed: of the clients' flow.
-        batch: most records per frame; changes nothing but the number of frames.
+        flow: what the clients plan; while the quote is not live they send nothing.
     """
     open_ns, close_ns = market.hours
     venue = market.venue
     traders = random_traders(
         ACCOUNTS,
         market.symbols,
-        orders=orders,
-        seed=seed,
+        flow,
         start_ns=open_ns + _SECOND_NS,
         end_ns=close_ns - 60 * _SECOND_NS,
     )
-    simulation = Simulation(market, Kernel(State()), journal, traders, batch=batch, on_durable=on_durable)
+    simulation = Simulation(
+        market, Kernel(State()), journal, traders, batch=flow.batch, on_durable=on_durable
+    )
     simulation.now_ns = open_ns - _SECOND_NS
-    _open(simulation, venue.symbol, venue.mic, venue.trade_date, epoch)
+    name = "recorded national best bid and offer"
+    listed = Venue(venue.mic, name, Currency.USD, TAKE_FEE, MAKE_FEE)
+    open_recorded(simulation, venue.symbol, US_EQUITY_TICKS, listed, venue.trade_date, epoch)
     play(simulation, open_ns, close_ns, progress)
     simulation.submit(TimerFired(TimerKind.DAY_CLOSE, venue.trade_date), "timer")
     simulation.run()
     bbo = market.bbo
     states = QuoteCounts(bbo.changes, len(dict.fromkeys(bbo.states)), bbo.crossed)
-    terms = SessionTerms("nbbo", market.symbols, venue.trade_date, seed, batch)
+    terms = SessionTerms("nbbo", market.symbols, venue.trade_date, flow)
     common = summarise(terms, simulation, journal, traders, market.played, states)
     return NbboSessionResult(
         **msgspec.structs.asdict(common),
@@ -101,17 +94,3 @@ def run_nbbo_session(
         locked=market.locked,
         crossed=market.crossed,
     )
-
-
-def _open(simulation: Simulation, symbol: str, mic: str, trade_date: str, epoch: int) -> None:
-    """Reference data and limits, as commands like any other; the trading day begins."""
-    instrument = Instrument(symbol, AssetClass.EQUITY, Currency.USD, (mic,), US_EQUITY_TICKS, ONE)
-    accounts = tuple(Account(name, client=f"client-{name}", base_currency=Currency.USD) for name in ACCOUNTS)
-    venue = Venue(mic, "recorded national best bid and offer", Currency.USD, TAKE_FEE, MAKE_FEE)
-    simulation.submit(StartEpoch(epoch, "simulate"), "system")
-    simulation.submit(SetReference((instrument,), accounts, (venue,)), "system")
-    simulation.submit(SetLimit(LimitRule.MAX_ORDER_QTY, Decimal(1_000)), "risk")
-    simulation.submit(SetLimit(LimitRule.PRICE_COLLAR, Decimal("0.05")), "risk")
-    simulation.submit(SetLimit(LimitRule.POSITION_LIMIT, Decimal(20_000)), "risk")
-    simulation.submit(TimerFired(TimerKind.DAY_OPEN, trade_date), "timer")
-    simulation.submit(SetVenueStatus(mic, VenueStatus.CONNECTED), f"venue:{mic}")

@@ -17,6 +17,7 @@ from qtinfra.runtime.session import (
     OnDurable,
     Progress,
     QuoteCounts,
+    RandomFlow,
     SessionResult,
     SessionTerms,
     play,
@@ -35,11 +36,9 @@ _SECOND_NS = 1_000_000_000
 def run_recorded_session(
     market: LobsterMarket,
     journal: Journal,
+    flow: RandomFlow,
     *,
     epoch: int,
-    orders: int,
-    seed: int,
-    batch: int = 64,
     official_bbo: str | None = None,
     progress: Progress | None = None,
     on_durable: OnDurable | None = None,
@@ -49,9 +48,6 @@ def run_recorded_session(
     Args:
         market: the recording, at its beginning.
         journal: an empty journal, open for writing under `epoch`.
-        orders: how many new orders the clients send in all.
-        seed: of the clients' flow.
-        batch: most records per frame; changes nothing but the number of frames.
         official_bbo: an official best-bid-and-offer file to compare the recorded book with.
 
     Raises:
@@ -62,29 +58,43 @@ def run_recorded_session(
     traders = random_traders(
         ACCOUNTS,
         (venue.symbol,),
-        orders=orders,
-        seed=seed,
+        flow,
         start_ns=start_ns + _SECOND_NS,
         end_ns=end_ns - 60 * _SECOND_NS,
     )
-    simulation = Simulation(market, Kernel(State()), journal, traders, batch=batch, on_durable=on_durable)
+    simulation = Simulation(
+        market, Kernel(State()), journal, traders, batch=flow.batch, on_durable=on_durable
+    )
     simulation.now_ns = start_ns - _SECOND_NS
-    _open(simulation, venue.symbol, venue.mic, venue.trade_date, epoch)
+    listed = Venue(venue.mic, "recorded order book", Currency.USD, TAKE_FEE, MAKE_FEE)
+    ticks = (TickBand(ZERO, Decimal("0.01")),)
+    open_recorded(simulation, venue.symbol, ticks, listed, venue.trade_date, epoch)
     play(simulation, start_ns, end_ns, progress)
     simulation.submit(TimerFired(TimerKind.DAY_CLOSE, venue.trade_date), "timer")
     simulation.run()
     share = official_share(market.bbo_states, official_bbo) if official_bbo is not None else None
     quotes = QuoteCounts(market.bbo_changes, len(dict.fromkeys(market.bbo_states)), market.bbo_crossed, share)
-    terms = SessionTerms("lobster", market.symbols, venue.trade_date, seed, batch)
+    terms = SessionTerms("lobster", market.symbols, venue.trade_date, flow)
     return summarise(terms, simulation, journal, traders, market.played, quotes)
 
 
-def _open(simulation: Simulation, symbol: str, mic: str, trade_date: str, epoch: int) -> None:
-    """Reference data and limits, as commands like any other; the trading day begins."""
-    ticks = (TickBand(ZERO, Decimal("0.01")),)
+def open_recorded(
+    simulation: Simulation,
+    symbol: str,
+    ticks: tuple[TickBand, ...],
+    venue: Venue,
+    trade_date: str,
+    epoch: int,
+) -> None:
+    """Reference data and limits of a recorded day, as commands like any other; the trading day begins.
+
+    Args:
+        symbol: the one instrument, listed at the one venue.
+        ticks: its tick sizes by price.
+    """
+    mic = venue.mic
     instrument = Instrument(symbol, AssetClass.EQUITY, Currency.USD, (mic,), ticks, ONE)
     accounts = tuple(Account(name, client=f"client-{name}", base_currency=Currency.USD) for name in ACCOUNTS)
-    venue = Venue(mic, "recorded order book", Currency.USD, TAKE_FEE, MAKE_FEE)
     simulation.submit(StartEpoch(epoch, "simulate"), "system")
     simulation.submit(SetReference((instrument,), accounts, (venue,)), "system")
     simulation.submit(SetLimit(LimitRule.MAX_ORDER_QTY, Decimal(1_000)), "risk")

@@ -71,21 +71,34 @@ class SessionResult(msgspec.Struct, frozen=True):
     decide_equal: bool
 
 
+class RandomFlow(msgspec.Struct, frozen=True):
+    """What the random clients of a session do, and how it is journaled.
+
+    Attributes:
+        orders: how many new orders they plan in all.
+        seed: of everything that is random about them.
+        batch: most records per frame; changes nothing but the number of frames.
+    """
+
+    orders: int
+    seed: int
+    batch: int = 64
+
+
 class SessionTerms(msgspec.Struct, frozen=True):
     """What a session was asked to be."""
 
     feed: str
     symbols: tuple[str, ...]
     trade_date: str
-    seed: int
-    batch: int
+    flow: RandomFlow
 
 
 def random_traders(
-    accounts: Sequence[str], symbols: Sequence[str], *, orders: int, seed: int, start_ns: int, end_ns: int
+    accounts: Sequence[str], symbols: Sequence[str], flow: RandomFlow, *, start_ns: int, end_ns: int
 ) -> list[RandomTrader]:
-    """One random client per account; their orders sum to `orders`."""
-    share, rest = divmod(orders, len(accounts))
+    """One random client per account; together they send the orders of the flow."""
+    share, rest = divmod(flow.orders, len(accounts))
     return [
         RandomTrader(
             account,
@@ -93,7 +106,7 @@ def random_traders(
             orders=share + (number < rest),
             start_ns=start_ns,
             end_ns=end_ns,
-            seed=seed * 1_000 + number,
+            seed=flow.seed * 1_000 + number,
         )
         for number, account in enumerate(accounts)
     ]
@@ -123,8 +136,8 @@ def summarise(
         feed=terms.feed,
         symbols=terms.symbols,
         trade_date=terms.trade_date,
-        seed=terms.seed,
-        batch=terms.batch,
+        seed=terms.flow.seed,
+        batch=terms.flow.batch,
         orders=sum(trader.sent for trader in traders),
         fills=counts.fills,
         passive_fills=counts.passive_fills,

@@ -34,6 +34,7 @@ from qtinfra.runtime.session import (
     OnDurable,
     Progress,
     QuoteCounts,
+    RandomFlow,
     SessionResult,
     SessionTerms,
     play,
@@ -152,12 +153,10 @@ def open_session(
 def run_synthetic_session(
     market: SyntheticMarket,
     journal: Journal,
+    flow: RandomFlow,
     *,
     epoch: int,
-    orders: int,
-    seed: int,
     minutes: int,
-    batch: int = 64,
     progress: Progress | None = None,
     on_durable: OnDurable | None = None,
     routing: RoutingPolicy | None = None,
@@ -168,8 +167,6 @@ def run_synthetic_session(
     Args:
         market: at its opening, `minutes` before its close.
         journal: an empty journal, open for writing under `epoch`.
-        orders: how many new orders the clients send in all.
-        batch: most records per frame; changes nothing but the number of frames.
         routing: how orders are routed; None routes by fees alone and counts nothing.
         on_end: gets the state after the close.
     """
@@ -177,13 +174,14 @@ def run_synthetic_session(
     traders = random_traders(
         ACCOUNTS,
         market.symbols,
-        orders=orders,
-        seed=seed,
+        flow,
         start_ns=OPEN_NS + SECOND_NS,
         end_ns=close_ns - 10 * SECOND_NS,
     )
     watched = WatchedMarket(market)
-    simulation = Simulation(watched, Kernel(State()), journal, traders, batch=batch, on_durable=on_durable)
+    simulation = Simulation(
+        watched, Kernel(State()), journal, traders, batch=flow.batch, on_durable=on_durable
+    )
     simulation.now_ns = OPEN_NS
     open_session(simulation, market, epoch=epoch)
     if routing is not None:
@@ -193,5 +191,5 @@ def run_synthetic_session(
     simulation.run()
     if on_end is not None:
         on_end(simulation.kernel.state)
-    terms = SessionTerms("synthetic", market.symbols, TRADE_DATE, seed, batch)
+    terms = SessionTerms("synthetic", market.symbols, TRADE_DATE, flow)
     return summarise(terms, simulation, journal, traders, watched.messages, watched.counts())

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from qtinfra.bootstrap import analysis
-from qtinfra.cli.demo import costs_of, picture, watching
+from qtinfra.cli.demo import bar_width, costs_of, picture, watching
 from qtinfra.core.models import OrderSide
 from qtinfra.runtime.demo_board import AlgoLine
 from qtinfra.runtime.synthetic_session import OPEN_NS
@@ -39,7 +39,7 @@ LINE = AlgoLine(
 
 def shown(line: AlgoLine, width: int) -> str:
     out = StringIO()
-    Console(file=out, width=width).print(picture(OPEN_NS + 60_000_000_000, (line,)))
+    Console(file=out, width=width).print(picture(OPEN_NS + 60_000_000_000, (line,), bar_width(width)))
     return out.getvalue()
 
 
@@ -50,7 +50,12 @@ def test_a_picture_shows_time_bar_done_target_units_market_and_share() -> None:
     assert row.split()[-6:] == ["5,000", "5,200", "20,000", "51,000", "9.8%", "working"]
 
 
-@pytest.mark.parametrize("width", [100, 160])
+def test_a_terminal_of_eighty_columns_still_says_that_an_order_works() -> None:
+    far = msgspec.structs.replace(LINE, cl_ord_id="CLOSE-1", market_volume=Decimal(7_821_008))
+    assert "working" in shown(far, 80)
+
+
+@pytest.mark.parametrize("width", [100, 120])
 @pytest.mark.parametrize("state", ["paused: news is out", "cancelled: kill switch", "handed to the close"])
 def test_every_state_fits_a_terminal_of_a_hundred_columns(width: int, state: str) -> None:
     text = shown(msgspec.structs.replace(LINE, state=state, working=state.startswith("paused")), width)

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from qtinfra.core.calendar import VenueCalendar
-from qtinfra.marketdata.calendars import CalendarUnavailableError, build_calendar
+from qtinfra.marketdata.calendars import INSTALL_LINE, CalendarUnavailableError, build_calendar
 
 pytestmark = [
     pytest.mark.unit,
@@ -28,7 +28,7 @@ def _require_library() -> None:
     try:
         importlib.import_module("exchange_calendars")
     except ModuleNotFoundError:
-        reason = "needs exchange_calendars: pip install 'qtinfra[calendars]'"
+        reason = f"needs exchange_calendars: {INSTALL_LINE}"
         if os.environ.get("QTINFRA_REQUIRE_ALL") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
@@ -114,5 +114,5 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.
         raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr("qtinfra.marketdata.calendars.import_module", missing)
-    with pytest.raises(CalendarUnavailableError, match=r"qtinfra\[calendars\]"):
+    with pytest.raises(CalendarUnavailableError, match=r"make venv.*\[calendars\]"):
         build_calendar("XNYS", *YEAR)

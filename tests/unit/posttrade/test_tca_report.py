@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from qtinfra.core.algo import AlgoTerms
 from qtinfra.core.models import Currency
 from qtinfra.posttrade import tca_charts as charts
-from qtinfra.posttrade.tca_page import compact, milliseconds, money, signed, table
+from qtinfra.posttrade.tca_page import chart, compact, milliseconds, money, named, signed, table
 from qtinfra.posttrade.tca_report import _ORDERS, report
 from tests.unit.posttrade.story import D, Story, at, book, schedule_of, twap_day
 
@@ -184,3 +184,10 @@ def test_parts_of_a_cost_are_stacked_on_their_side_of_zero() -> None:
     assert boxes["b"][0] + boxes["b"][1] == pytest.approx(zero, abs=0.2)
     assert boxes["c"][0] == pytest.approx(zero + boxes["a"][1], abs=0.2)
     assert boxes["c"][1] == pytest.approx(3 * boxes["a"][1], abs=0.3)
+
+
+def test_charts_scroll_where_a_screen_is_too_narrow_to_read_them_and_no_algo_is_said_in_words() -> None:
+    assert chart("Costs & more", "<svg></svg>") == (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Costs &amp; more"><svg></svg></div>'
+    )
+    assert [named("algo")(name) for name in ("TWAP", "")] == ["TWAP", "no algo"]

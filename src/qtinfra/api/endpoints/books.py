@@ -155,7 +155,10 @@ def _documented(name: str, *more: int) -> dict[str, Any]:
     openapi_extra=body(_SCHEMAS["day"]),
 )
 async def roll(request: Request) -> Response:
-    """Do the next step of the trading date now, before its time. Naming it says that both mean the same."""
+    """Do the next step of the trading date now, before its time.
+
+    The message names the step, so that caller and server mean the same.
+    """
     caller = Caller(request)
     caller.require(Permission.OPERATIONS_WRITE)
     values = read_fields(await caller.json(), wire_books.DAY_STEP)

@@ -219,7 +219,7 @@ async def kill_switches(request: Request) -> Response:
     openapi_extra=body(_KILL_SCHEMA),
 )
 async def engage(request: Request) -> Response:
-    """Refuse new flow in a scope at once and cancel what is open in it."""
+    """Engage a kill switch: refuse new flow in a scope at once and cancel what is open in it."""
     return await _switch(request, True)
 
 
@@ -229,7 +229,7 @@ async def engage(request: Request) -> Response:
     openapi_extra=body(_KILL_SCHEMA),
 )
 async def release(request: Request) -> Response:
-    """Let new flow through again; cancelled orders stay cancelled."""
+    """Release a kill switch: let new flow through again; cancelled orders stay cancelled."""
     return await _switch(request, False)
 
 

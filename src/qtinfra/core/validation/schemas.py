@@ -323,7 +323,7 @@ class OrderCreateRequest(WireModel):
     client_order_id: Identifier = Field(
         description="Unique per account for ever: the same id and content again gets the first answer."
     )
-    account_id: Identifier = Field(description="Whose order it is; optional for clients of one account.")
+    account_id: Identifier = Field(description="Whose order it is.")
     min_quantity: NotNegative = Field(
         default=Decimal(0), description="Least quantity of an execution, 0 for any; at most the quantity."
     )
