@@ -117,6 +117,45 @@ def test_the_rest_of_an_ioc_order_is_not_sent_on() -> None:
     assert desk.order().cum_qty == 50
 
 
+def overfilled() -> Desk:
+    """An immediate order for 60 over two venues, of which the first executes 60 instead of 30."""
+    desk = sweeping()
+    desk.new("X", 60, "50.01", tif=IOC)
+    desk.fill(desk.children()[0], 60, "50.00", exec_id="E1")
+    assert desk.order().filled
+    assert isinstance(desk.sent[-1], VenueCancel), "the other venue holds more than is left"
+    return desk
+
+
+@pytest.mark.parametrize("executed", [0, 30])
+def test_an_immediate_order_whose_overfill_is_busted_ends_when_the_last_venue_has_answered(
+    executed: int,
+) -> None:
+    desk = overfilled()
+    first, second = desk.children()
+    desk.bust(first, "E1")
+    assert desk.order().open, "a venue still holds 30 of it"
+    if executed:
+        desk.fill(second, executed, "50.01")
+        desk.cancel_refused(first)
+        desk.cancel_refused(second)
+    else:
+        desk.canceled(second)
+    assert desk.figures() == ("CANCELLED", 60, executed, 0)
+
+
+def test_venues_are_asked_again_to_cancel_what_a_bust_leaves_of_an_immediate_order() -> None:
+    desk = overfilled()
+    first, second = desk.children()
+    desk.cancel_refused(first)
+    desk.cancel_refused(second)
+    sent = len(desk.sent)
+    desk.bust(first, "E1")
+    assert [type(message) for message in desk.sent[sent:]] == [VenueCancel]
+    desk.canceled(second)
+    assert desk.figures() == ("CANCELLED", 60, 0, 0)
+
+
 def test_an_unsolicited_cancel_of_a_resting_child_is_not_overruled() -> None:
     desk = Desk(("XNAS", "XNYS"))
     desk.working("X", 100)

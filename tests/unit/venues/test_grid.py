@@ -47,9 +47,11 @@ def test_a_size_is_canonical_however_the_quantity_is_written() -> None:
 def test_a_size_keeps_the_quantity_that_was_asked_about_first_if_it_is_canonical() -> None:
     grid, first = Grid(D("0.01"), D("0.5")), D("100.5")
     for asked in (first, D("100.5"), D("100.50")):
-        assert (grid.sizes[asked] or ())[1] is first
+        size = grid.sizes[asked]
+        assert size is not None and size[1] is first
     grid.units(D("7.0"))
-    assert str((grid.sizes[D(7)] or ())[1]) == "7"
+    size = grid.sizes[D(7)]
+    assert size is not None and str(size[1]) == "7"
 
 
 def test_what_is_remembered_is_bounded_and_an_answer_of_none_is_not_remembered() -> None:

@@ -39,6 +39,7 @@ from qtinfra.engine.decide.routing import place_increase, reroute
 from qtinfra.engine.state import State
 
 _IMMEDIATE = (TimeInForce.IOC, TimeInForce.FOK)
+_PAST_ITS_TIME = "past its time in force"
 
 
 class Situation(msgspec.Struct, gc=False):
@@ -363,7 +364,10 @@ def take_back(at: Situation, report: VenueReport, key: str | None, qty: Decimal,
     if change > ZERO:
         cancel_excess(at, change, key)
     elif at.order.closed is None and at.order.filled and past_its_time(at.state, at.order):
-        _close_filled(at.order, at.now_ns, at.out)
+        if at.state.working_children(at.order):  # venues that were sent more than is left still hold it
+            at.out.then(partial(end_overdue, order_id=order_id))
+        else:
+            _close_filled(at.order, at.now_ns, at.out)
     if qty <= ZERO:
         at.out.add(ExecutionBusted(report.venue, report.seq, order_id, key, at.now_ns))
     else:
@@ -371,13 +375,24 @@ def take_back(at: Situation, report: VenueReport, key: str | None, qty: Decimal,
         at.out.add(ExecutionCorrected(report.venue, report.seq, order_id, key, qty, px, at.now_ns, fee))
 
 
+def end_overdue(state: State, now_ns: int, market: MarketView, out: Decision, *, order_id: str) -> None:
+    """An execution was taken back from a filled order whose time is over while venues hold children of it:
+    these are cancelled, if that is not asked for already, and the order ends with the last of them.
+    """
+    del market
+    order = state.orders[order_id]
+    reason = EXPIRED if order.tif is TimeInForce.DAY else _PAST_ITS_TIME
+    cancel_if_open(state, order, Origin.SYSTEM, reason, now_ns, out)
+
+
 def _close_filled(order: Order, now_ns: int, out: Decision) -> None:
-    """A filled order whose time is over ends before an execution is taken back: only cum changes then."""
-    why = "past its time in force"
+    """A filled order whose time is over, and which no venue works any more, ends before an execution is taken
+    back: only cum changes then.
+    """
     if order.tif is TimeInForce.DAY:
-        out.add(OrderExpired("", 0, order.order_id, why, now_ns))
+        out.add(OrderExpired("", 0, order.order_id, _PAST_ITS_TIME, now_ns))
     else:
-        out.add(OrderCancelled(order.order_id, "", why, now_ns))
+        out.add(OrderCancelled(order.order_id, "", _PAST_ITS_TIME, now_ns))
     refuse_pending(order, now_ns, out)
 
 
