@@ -87,7 +87,7 @@ def test_a_forged_state_under_a_right_checksum_is_believed_by_a_start_and_found_
     with closing(kind.open(path)) as journal:
         written(journal, session(), (3, 8))
         (seq, newest), *_ = journal.stored_snapshots()
-        journal.save_snapshot(forged(newest, lambda state: state.accounts.clear()))
+        journal.save_snapshot(forged(newest, lambda state: setattr(state, "breaks", 9)))
         assert recover(journal).snapshot_seq == seq
     with closing(kind.open_readonly(path)) as journal:
         result, findings = checked(journal)
