@@ -53,6 +53,12 @@ def _term(what: str, text: str) -> typer.models.OptionInfo:
     return found
 
 
+Stop = Annotated[str, _term("PRICE", "STOP, STOP_LIMIT: trigger per unit.")]
+Trail = Annotated[str, _term("AMOUNT", "TRAILING_STOP: distance in price units.")]
+Display = Annotated[str, _term("QUANTITY", "ICEBERG: shown at a time.")]
+Expires = Annotated[str, _term("TIME", "GTD: end, such as 2026-07-08T20:00:00Z.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add these commands to the program."""
     app.add_typer(orders_app, name="orders")
@@ -164,12 +170,12 @@ def submit(
         str,
         typer.Option("--id", metavar="ID", help="Your id; a repeated one is one order.", show_default=False),
     ] = "",
-    stop: Annotated[str, _term("PRICE", "STOP, STOP_LIMIT: trigger per unit.")] = "",
-    trail: Annotated[str, _term("AMOUNT", "TRAILING_STOP: distance in price units.")] = "",
-    display: Annotated[str, _term("QUANTITY", "ICEBERG: shown at a time.")] = "",
+    stop: Stop = "",
+    trail: Trail = "",
+    display: Display = "",
     peg: Annotated[str, _term("TYPE", "PEGGED: PRIMARY, MARKET or MIDPOINT.")] = "",
     peg_offset: Annotated[str, _term("AMOUNT", "PEGGED: better (above 0) or worse by.")] = "",
-    expires: Annotated[str, _term("TIME", "GTD: end, such as 2026-07-08T20:00:00Z.")] = "",
+    expires: Expires = "",
     locate: Annotated[str, _term("ID", "Short sale: where the shares come from.")] = "",
     self_match: Annotated[str, _term("ID", "Orders of one id never trade with each other.")] = "",
     min_quantity: Annotated[str, _term("QUANTITY", "Least quantity of an execution.")] = "",
@@ -215,10 +221,10 @@ def replace(
     order_id: OrderId,
     quantity: Annotated[str, _term("QUANTITY", "Units in all, what has traded included.")] = "",
     price: Annotated[str, _term("PRICE", "Limit per unit.")] = "",
-    stop: Annotated[str, _term("PRICE", "STOP, STOP_LIMIT: trigger per unit.")] = "",
-    trail: Annotated[str, _term("AMOUNT", "TRAILING_STOP: distance in price units.")] = "",
-    display: Annotated[str, _term("QUANTITY", "ICEBERG: shown at a time.")] = "",
-    expires: Annotated[str, _term("TIME", "GTD: end, such as 2026-07-08T20:00:00Z.")] = "",
+    stop: Stop = "",
+    trail: Trail = "",
+    display: Display = "",
+    expires: Expires = "",
     client_id: Annotated[
         str, typer.Option("--id", metavar="ID", help="Your id of this change.", show_default=False)
     ] = "",
